@@ -1,0 +1,1 @@
+//! Data sets, image decoding, tokenisers, tasks and metrics.

@@ -1,0 +1,1 @@
+//! Files: safetensors, ONNX and the Squeeze model file, every length checked before use.

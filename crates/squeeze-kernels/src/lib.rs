@@ -1,0 +1,1 @@
+//! SIMD inner loops, forward and backward, in tables by family.

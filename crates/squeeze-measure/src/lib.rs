@@ -1,0 +1,1 @@
+//! Honest timing and device profiles.

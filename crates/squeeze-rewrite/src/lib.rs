@@ -1,0 +1,1 @@
+//! Rewrites of a network: (graph, weights) to (graph, weights).

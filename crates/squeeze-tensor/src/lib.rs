@@ -1,0 +1,11 @@
+//! Dense arrays, element types, named weights and seeded random numbers.
+
+pub mod dtype;
+pub mod seed;
+pub mod tensor;
+pub mod weights;
+
+pub use dtype::Dtype;
+pub use seed::{Random, Seed};
+pub use tensor::{Tensor, TensorError};
+pub use weights::Weights;

@@ -1,0 +1,232 @@
+//! A dense array: element type, shape and little-endian bytes in row-major order.
+
+use half::{bf16, f16};
+use thiserror::Error;
+
+use crate::Dtype;
+
+/// A dense row-major array of any [`Dtype`].
+///
+/// The elements live in bytes, as they do in files; [`Tensor::floats`] gives them as `f32`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+/// A tensor whose parts do not fit together, or that has another element type than asked for.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum TensorError {
+    /// The number of bytes is not what shape and element type ask for.
+    #[error("{bytes} bytes do not hold {shape:?} elements of {}", dtype.name())]
+    Length {
+        /// Element type asked for.
+        dtype: Dtype,
+        /// Shape asked for.
+        shape: Vec<usize>,
+        /// Bytes given.
+        bytes: usize,
+    },
+    /// The shape has more elements than memory has addresses.
+    #[error("shape {shape:?} has more elements than this machine can address")]
+    Overflow {
+        /// Shape asked for.
+        shape: Vec<usize>,
+    },
+    /// Numbers of another kind were asked for.
+    #[error("tensor of {} where {} is needed", found.name(), wanted.name())]
+    Dtype {
+        /// The type there is.
+        found: Dtype,
+        /// The type asked for.
+        wanted: Dtype,
+    },
+}
+
+impl Tensor {
+    /// A tensor from raw little-endian bytes.
+    ///
+    /// # Errors
+    /// When the length of `bytes` is not the product of `shape` times the size of an element.
+    pub fn new(dtype: Dtype, shape: &[usize], bytes: Vec<u8>) -> Result<Self, TensorError> {
+        let wanted = shape
+            .iter()
+            .try_fold(dtype.bytes(), |product, &size| product.checked_mul(size))
+            .ok_or_else(|| TensorError::Overflow {
+                shape: shape.to_vec(),
+            })?;
+        if wanted != bytes.len() {
+            let shape = shape.to_vec();
+            return Err(TensorError::Length {
+                dtype,
+                shape,
+                bytes: bytes.len(),
+            });
+        }
+        Ok(Self {
+            dtype,
+            shape: shape.to_vec(),
+            bytes,
+        })
+    }
+
+    /// An `f32` tensor.
+    ///
+    /// # Panics
+    /// When `values` are not as many as `shape` says.
+    pub fn from_f32(shape: &[usize], values: &[f32]) -> Self {
+        assert_eq!(
+            shape.iter().product::<usize>(),
+            values.len(),
+            "values of shape {shape:?}"
+        );
+        let bytes = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        Self {
+            dtype: Dtype::F32,
+            shape: shape.to_vec(),
+            bytes,
+        }
+    }
+
+    /// An `f32` tensor of zeros.
+    pub fn zeros(shape: &[usize]) -> Self {
+        let bytes = vec![0; shape.iter().product::<usize>() * Dtype::F32.bytes()];
+        Self {
+            dtype: Dtype::F32,
+            shape: shape.to_vec(),
+            bytes,
+        }
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Size of each axis, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The elements as little-endian bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The elements as `f32`; half-precision numbers and integers are converted.
+    pub fn floats(&self) -> Vec<f32> {
+        let bytes = &self.bytes;
+        match self.dtype {
+            Dtype::F32 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&b| f32::from_le_bytes(b))
+                .collect(),
+            Dtype::F16 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&b| f16::from_le_bytes(b).to_f32())
+                .collect(),
+            Dtype::Bf16 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&b| bf16::from_le_bytes(b).to_f32())
+                .collect(),
+            Dtype::I8 => bytes
+                .iter()
+                .map(|&b| f32::from(i8::from_le_bytes([b])))
+                .collect(),
+            Dtype::U8 => bytes.iter().map(|&b| f32::from(b)).collect(),
+            Dtype::I32 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&b| i32::from_le_bytes(b) as f32)
+                .collect(),
+            Dtype::I64 => bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&b| i64::from_le_bytes(b) as f32)
+                .collect(),
+        }
+    }
+
+    /// The elements as `i32`.
+    ///
+    /// # Errors
+    /// When the element type is not [`Dtype::I32`].
+    pub fn ints(&self) -> Result<Vec<i32>, TensorError> {
+        if self.dtype != Dtype::I32 {
+            return Err(TensorError::Dtype {
+                found: self.dtype,
+                wanted: Dtype::I32,
+            });
+        }
+        Ok(self
+            .bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&b| i32::from_le_bytes(b))
+            .collect())
+    }
+
+    /// The same elements under another shape.
+    ///
+    /// # Errors
+    /// When `shape` has another number of elements.
+    pub fn reshaped(self, shape: &[usize]) -> Result<Self, TensorError> {
+        Self::new(self.dtype, shape, self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_round_trip() {
+        let tensor = Tensor::from_f32(&[2, 2], &[1.0, -2.5, 0.0, f32::MAX]);
+        assert_eq!(tensor.floats(), [1.0, -2.5, 0.0, f32::MAX]);
+        assert_eq!((tensor.len(), tensor.bytes().len()), (4, 16));
+    }
+
+    #[test]
+    fn half_precision_is_widened() {
+        let bytes = [
+            f16::from_f32(1.5).to_le_bytes(),
+            f16::from_f32(-2.0).to_le_bytes(),
+        ]
+        .concat();
+        assert_eq!(
+            Tensor::new(Dtype::F16, &[2], bytes).expect("fits").floats(),
+            [1.5, -2.0]
+        );
+    }
+
+    #[test]
+    fn lying_shapes_are_refused() {
+        let huge = Tensor::new(Dtype::F32, &[usize::MAX, 2], vec![]);
+        assert!(matches!(huge, Err(TensorError::Overflow { .. })));
+        let short = Tensor::new(Dtype::F32, &[3], vec![0; 8]);
+        assert!(matches!(short, Err(TensorError::Length { bytes: 8, .. })));
+    }
+}

@@ -1,0 +1,1 @@
+//! Forward and backward of each operator, losses, optimisers, the training loop and its checkpoints.

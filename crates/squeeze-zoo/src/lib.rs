@@ -1,0 +1,1 @@
+//! Published networks, blocks and search spaces as rows.

@@ -1,0 +1,1 @@
+//! The library facade and the command line: one file a command.

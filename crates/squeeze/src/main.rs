@@ -1,0 +1,2 @@
+//! The `squeeze` command line.
+fn main() {}
