@@ -64,6 +64,12 @@ pub enum ShapeError {
         /// Input size with padding.
         size: usize,
     },
+    /// A window over tokens that has no middle.
+    #[error("the kernel must be odd so that the length stays, it is {kernel}")]
+    EvenKernel {
+        /// Kernel size.
+        kernel: usize,
+    },
     /// Two inputs that do not fit together.
     #[error("inputs {a:?} and {b:?} do not fit together")]
     Mismatch {
@@ -142,7 +148,7 @@ pub(crate) fn divides(channels: usize, groups: usize) -> Result<(), ShapeError> 
         0 => Err(ShapeError::Zero {
             what: "the number of groups",
         }),
-        _ if channels % groups == 0 => Ok(()),
+        _ if channels.is_multiple_of(groups) => Ok(()),
         _ => Err(ShapeError::Groups { channels, groups }),
     }
 }

@@ -37,9 +37,14 @@ impl Conv1d {
         };
         divides(channels, self.groups)?;
         divides(self.out, self.groups)?;
-        if self.kernel % 2 == 0 || self.dilation == 0 {
+        if self.kernel.is_multiple_of(2) {
+            return Err(ShapeError::EvenKernel {
+                kernel: self.kernel,
+            });
+        }
+        if self.dilation == 0 {
             return Err(ShapeError::Zero {
-                what: "an odd kernel's remainder or the dilation",
+                what: "the dilation",
             });
         }
         Ok(vec![n, s, self.out])
