@@ -1,1 +1,8 @@
 //! Finds the network: supernet and random search over a space, with the cost on the device in the loss.
+
+pub mod architecture;
+pub mod limit;
+pub mod pareto;
+
+pub use architecture::{Architecture, Mixture, random_within};
+pub use limit::Multiplier;
