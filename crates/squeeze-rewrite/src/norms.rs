@@ -1,0 +1,167 @@
+//! Batch norms folded into the layer before them.
+//!
+//! `norm(W x + b) = (s W) x + (s b + shift)` with `s = scale / sqrt(variance + epsilon)` and
+//! `shift = bias - s * mean`, computed in double precision and rounded once.
+
+use squeeze_graph::{Builder, Graph, Node, NodeId, Op, ops::BatchNorm};
+use squeeze_tensor::{Tensor, Weights};
+
+use crate::check::{WeightsError, check_weights};
+
+/// The network with each batch norm folded into the convolution or linear layer before it.
+///
+/// A norm stays where it follows something else, or where its input has other users.
+///
+/// # Errors
+/// When the weights are not those of the network.
+///
+/// # Panics
+/// Never: the folded layer gives the shape it gave before.
+pub fn fold_norms(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), WeightsError> {
+    check_weights(graph, weights)?;
+    let uses = graph.uses();
+    let mut folded = weights.clone();
+    let mut b = Builder::new(graph.name());
+    let mut place: Vec<NodeId> = vec![];
+    for (id, node) in graph.ids().zip(graph.nodes()) {
+        let inputs: Vec<_> = node.inputs.iter().map(|id| place[id.0]).collect();
+        if let Op::BatchNorm(norm) = &node.op {
+            let before = node.inputs[0];
+            if uses[before.0] == 1 && with_bias(&graph.node(before).op).is_some() {
+                fold(&mut folded, graph.node(before), node, norm);
+                place.push(inputs[0]);
+                continue;
+            }
+        }
+        let norm_follows = uses[id.0] == 1
+            && graph
+                .nodes()
+                .iter()
+                .any(|user| user.inputs.contains(&id) && matches!(user.op, Op::BatchNorm(_)));
+        let op = with_bias(&node.op).filter(|_| norm_follows);
+        let op = op.unwrap_or_else(|| node.op.clone());
+        let added = b.add(node.name.clone(), op, &inputs);
+        place.push(added.expect("a bias changes no shape"));
+    }
+    let outputs: Vec<_> = graph.outputs().iter().map(|id| place[id.0]).collect();
+    let graph = b.finish(&outputs).expect("as many outputs as before");
+    Ok((graph, folded))
+}
+
+/// The same layer with a bias; nothing for operators that have none.
+fn with_bias(op: &Op) -> Option<Op> {
+    let mut op = op.clone();
+    match &mut op {
+        Op::Conv2d(conv) => conv.bias = true,
+        Op::Conv1d(conv) => conv.bias = true,
+        Op::Linear(linear) => linear.bias = true,
+        _ => return None,
+    }
+    Some(op)
+}
+
+fn fold(weights: &mut Weights, layer: &Node, norm: &Node, row: &BatchNorm) {
+    let mut take = |suffix: &str| {
+        let tensor = weights.remove(&format!("{}.{suffix}", norm.name));
+        tensor.expect("weights were checked").floats()
+    };
+    let (scale, shift) = (take("weight"), take("bias"));
+    let (mean, variance) = (take("running_mean"), take("running_var"));
+    let factors: Vec<f64> = scale
+        .iter()
+        .zip(&variance)
+        .map(|(&scale, &variance)| f64::from(scale) / (f64::from(variance) + row.epsilon).sqrt())
+        .collect();
+    let name = |suffix: &str| format!("{}.{suffix}", layer.name);
+    let weight = weights
+        .remove(&name("weight"))
+        .expect("weights were checked");
+    let bias = weights.remove(&name("bias")).map(|bias| bias.floats());
+    // weight is [out, ..]
+    let mut values = weight.floats();
+    let row_length = values.len() / factors.len();
+    let bias: Vec<f32> = factors
+        .iter()
+        .enumerate()
+        .map(|(out, &factor)| {
+            for value in &mut values[out * row_length..][..row_length] {
+                *value = (f64::from(*value) * factor) as f32;
+            }
+            let old = bias.as_ref().map_or(0.0, |bias| f64::from(bias[out]));
+            ((old - f64::from(mean[out])) * factor + f64::from(shift[out])) as f32
+        })
+        .collect();
+    weights.insert(name("weight"), Tensor::from_f32(weight.shape(), &values));
+    weights.insert(name("bias"), Tensor::from_f32(&[bias.len()], &bias));
+}
+
+#[cfg(test)]
+mod tests {
+    use squeeze_graph::Element;
+    use squeeze_graph::ops::{Activation, Conv2d};
+
+    use super::*;
+
+    fn graph(between: bool) -> Graph {
+        let mut b = Builder::new("tiny");
+        let x = b.input("x", &[1, 4, 1, 1], Element::Number).expect("fits");
+        let mut y = b
+            .add(
+                "conv",
+                Conv2d {
+                    groups: 2,
+                    ..Conv2d::square(2, 1)
+                },
+                &[x],
+            )
+            .expect("fits");
+        if between {
+            y = b.add("relu", Activation::Relu, &[y]).expect("fits");
+        }
+        let y = b.add("norm", BatchNorm::default(), &[y]).expect("fits");
+        b.finish(&[y]).expect("one output")
+    }
+
+    fn weights() -> Weights {
+        let tensor = |shape: &[usize], values: &[f32]| Tensor::from_f32(shape, values);
+        let rows = [
+            ("conv.weight", tensor(&[2, 2, 1, 1], &[1.0, 2.0, -3.0, 0.5])),
+            ("norm.weight", tensor(&[2], &[2.0, 0.5])),
+            ("norm.bias", tensor(&[2], &[0.25, -1.0])),
+            ("norm.running_mean", tensor(&[2], &[3.0, -1.0])),
+            ("norm.running_var", tensor(&[2], &[4.0, 0.25])),
+        ];
+        rows.into_iter()
+            .map(|(name, tensor)| (name.to_string(), tensor))
+            .collect()
+    }
+
+    #[test]
+    fn folded_numbers() {
+        let (graph, weights) = fold_norms(&graph(false), &weights()).expect("weights fit");
+        assert_eq!(graph.nodes().len(), 2);
+        check_weights(&graph, &weights).expect("the bias is there");
+        let factors = [2.0 / 4.00001_f64.sqrt(), 0.5 / 0.25001_f64.sqrt()];
+        let wanted = [1.0, 2.0, -3.0, 0.5].map(f64::from);
+        let found = weights.get("conv.weight").expect("kept").floats();
+        for at in 0..4 {
+            assert_eq!(found[at], (wanted[at] * factors[at / 2]) as f32);
+        }
+        let bias = weights.get("conv.bias").expect("added").floats();
+        assert_eq!(bias[0], (-3.0 * factors[0] + 0.25) as f32);
+        assert_eq!(bias[1], (factors[1] - 1.0) as f32);
+    }
+
+    #[test]
+    fn a_norm_after_something_else_stays() {
+        let before = graph(true);
+        let (after, weights) = fold_norms(&before, &weights()).expect("weights fit");
+        assert_eq!(after, before);
+        check_weights(&after, &weights).expect("nothing changed");
+    }
+
+    #[test]
+    fn foreign_weights_are_refused() {
+        assert!(fold_norms(&graph(true), &Weights::default()).is_err());
+    }
+}
