@@ -1,0 +1,274 @@
+//! The list of published networks, and how one is built by name.
+
+use std::sync::LazyLock;
+
+use squeeze_graph::{Graph, GraphError};
+use thiserror::Error;
+
+use crate::networks;
+
+/// A published network.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What it is called, e.g. `squeezenet1_1`.
+    pub name: &'static str,
+    /// What it takes.
+    pub task: Task,
+    /// Where it comes from: paper and reference implementation.
+    pub source: &'static str,
+    /// Published number of parameters; for text, of the encoder with its pooler, to which the
+    /// layers named in [`Entry::head`] come on top.
+    pub params: u64,
+    /// Weight path of what the published number of parameters leaves out.
+    pub head: &'static [&'static str],
+    /// Published multiply-adds in units of 10^9 with the default [`Options`], to the digits
+    /// printed at the source; for text, of the encoder layers alone.
+    pub gmacs: Option<f64>,
+    /// Published accuracy with its source.
+    pub accuracy: Option<&'static str>,
+    pub(crate) make: fn(&Options) -> Result<Graph, GraphError>,
+}
+
+/// What a network takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// An image; gives a score a class.
+    Image,
+    /// A text or a pair of texts; gives a score a class.
+    Text,
+}
+
+/// What can be chosen about a published network; anything left out is as published.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Options {
+    /// Classes it tells apart.
+    pub classes: Option<usize>,
+    /// Height and width of the image.
+    pub image: Option<usize>,
+    /// Tokens of the text.
+    pub length: Option<usize>,
+    /// Factor on the channels, where the publication has one.
+    pub width: Option<f64>,
+}
+
+impl Options {
+    /// Classes, or as many as ImageNet has.
+    pub(crate) fn image_classes(&self) -> usize {
+        self.classes.unwrap_or(1000)
+    }
+
+    /// Classes, or two.
+    pub(crate) fn text_classes(&self) -> usize {
+        self.classes.unwrap_or(2)
+    }
+
+    /// Shape of the image.
+    pub(crate) fn image_shape(&self) -> [usize; 4] {
+        let size = self.image.unwrap_or(224);
+        [1, 3, size, size]
+    }
+
+    /// Tokens of the text.
+    pub(crate) fn text_length(&self) -> usize {
+        self.length.unwrap_or(128)
+    }
+}
+
+/// Why there is no such network.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum ZooError {
+    /// A name that is not in the list.
+    #[error("no network `{name}`: did you mean `{nearest}`? (`squeeze list models` shows all)")]
+    Name {
+        /// What was asked for.
+        name: String,
+        /// The most similar name there is.
+        nearest: &'static str,
+    },
+    /// An option that means nothing for this network, or is out of its range.
+    #[error("{network}: {reason}")]
+    Option {
+        /// Name of the network.
+        network: &'static str,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// A search space that cannot be built.
+    #[error("search space {space}: {reason}")]
+    Space {
+        /// Name of the space.
+        space: String,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// The network does not take these sizes.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+}
+
+/// Every published network, family by family.
+pub fn list() -> &'static [Entry] {
+    static ALL: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+        let families = [
+            networks::encoder::ROWS,
+            networks::squeezenet::ROWS,
+            networks::mobilenet_v2::ROWS,
+            networks::resnet::ROWS,
+            networks::alexnet::ROWS,
+        ];
+        families.concat()
+    });
+    &ALL
+}
+
+/// The network of this name.
+///
+/// # Errors
+/// When there is no such network (with the nearest name), or the options do not fit it.
+pub fn build(name: &str, options: &Options) -> Result<Graph, ZooError> {
+    let entry = list().iter().find(|entry| entry.name == name);
+    let entry = entry.ok_or_else(|| ZooError::Name {
+        name: name.into(),
+        nearest: nearest(name),
+    })?;
+    let refuse = |reason: String| {
+        let network = entry.name;
+        Err(ZooError::Option { network, reason })
+    };
+    if entry.task == Task::Text && options.image.is_some() {
+        return refuse("takes text, an image size means nothing: give a length".into());
+    }
+    if entry.task == Task::Image && options.length.is_some() {
+        return refuse("takes images, a length means nothing: give an image size".into());
+    }
+    if let Some(width) = options.width {
+        if entry.name != "mobilenet_v2" {
+            return refuse("has no width factor, only mobilenet_v2 has: leave it out".into());
+        }
+        if !(0.05..=4.0).contains(&width) {
+            return refuse(format!("width {width} is outside of 0.05 to 4"));
+        }
+    }
+    Ok((entry.make)(options)?)
+}
+
+/// The name most like `name`.
+fn nearest(name: &str) -> &'static str {
+    let distance = |entry: &&Entry| edits(&name.to_lowercase(), entry.name);
+    let best = list().iter().min_by_key(distance);
+    best.expect("the list is not empty").name
+}
+
+/// Letters to insert, delete or replace to turn `a` into `b` (Levenshtein, 1966).
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Parameters of the network without its text head.
+    fn counted_params(entry: &Entry, graph: &Graph) -> u64 {
+        let in_head = |name: &str| entry.head.contains(&name);
+        let counted = graph.nodes().iter().filter(|node| !in_head(&node.name));
+        counted.map(|node| graph.cost_of(node).params).sum()
+    }
+
+    /// Multiply-adds of an image network, or of a text network's layers without what follows them.
+    pub(crate) fn encoder_macs(graph: &Graph) -> u64 {
+        let end = graph
+            .find("first_token")
+            .map_or(graph.nodes().len(), |id| id.0);
+        let counted = graph.nodes()[..end].iter();
+        counted.map(|node| graph.cost_of(node).macs).sum()
+    }
+
+    /// torchvision 0.29.2's `num_params`; transformers 5.23's models counted.
+    #[test]
+    fn parameters_are_the_published_ones() {
+        for entry in list() {
+            let graph = build(entry.name, &Options::default()).expect("defaults fit");
+            assert_eq!(
+                counted_params(entry, &graph),
+                entry.params,
+                "{}",
+                entry.name
+            );
+        }
+    }
+
+    /// torchvision 0.29.2's `_ops`, three digits; text at 128 tokens.
+    #[test]
+    fn multiply_adds_are_the_published_ones() {
+        for entry in list() {
+            let Some(gmacs) = entry.gmacs else { continue };
+            let graph = build(entry.name, &Options::default()).expect("defaults fit");
+            let found = encoder_macs(&graph) as f64 / 1e9;
+            assert_eq!(
+                format!("{found:.3}"),
+                format!("{gmacs:.3}"),
+                "{}",
+                entry.name
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = list().iter().map(|entry| entry.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), list().len());
+    }
+
+    #[track_caller]
+    fn check(name: &str, options: Options, message: &str) {
+        let error = build(name, &options).expect_err("refused");
+        assert_eq!(error.to_string(), message);
+    }
+
+    #[test]
+    fn unknown_is_an_error_with_the_nearest_name() {
+        check(
+            "squeeze-bert",
+            Options::default(),
+            "no network `squeeze-bert`: did you mean `squeezebert`? (`squeeze list models` shows all)",
+        );
+        check(
+            "resnet50",
+            Options {
+                width: Some(0.5),
+                ..Options::default()
+            },
+            "resnet50: has no width factor, only mobilenet_v2 has: leave it out",
+        );
+        check(
+            "bert-base",
+            Options {
+                image: Some(224),
+                ..Options::default()
+            },
+            "bert-base: takes text, an image size means nothing: give a length",
+        );
+        check(
+            "bert-base",
+            Options {
+                length: Some(513),
+                ..Options::default()
+            },
+            "bert.embeddings.position_ids: 0..513 is not inside an axis of 512",
+        );
+    }
+}
