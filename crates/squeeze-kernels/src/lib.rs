@@ -3,8 +3,21 @@
 //! One folder a family: `mod.rs` holds the geometry, the entry functions and the `KERNELS` table, `scalar.rs` the definition,
 //! `avx2.rs` and `avx512.rs` the fast twins. Which row runs is decided by the [`Tier`] that the caller detected.
 
+pub mod activation;
+pub mod attention;
+mod cpu;
+pub mod depthwise;
+pub mod elementwise;
+pub mod embedding;
+pub mod norm;
+pub mod optimizer;
+pub mod pool;
+pub mod resize;
+pub mod softmax;
 mod threads;
 mod tier;
+mod vector;
 
+pub use cpu::Cpu;
 pub use threads::{SharedMut, Threads, even};
 pub use tier::Tier;

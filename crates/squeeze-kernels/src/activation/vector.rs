@@ -1,0 +1,184 @@
+//! Activations and slopes on vectors of any tier.
+
+use super::Activation;
+use crate::vector::{Vector, gelu_parts, sigmoid, tanh};
+
+const SQRT_8_OVER_PI: f32 = 1.595_769;
+const CUBE: f32 = 0.044_715;
+
+/// `f(x)` in registers.
+#[inline(always)]
+pub(crate) fn apply<V: Vector>(activation: Activation, x: V) -> V {
+    let zero = V::splat(0.0);
+    let six = V::splat(6.0);
+    match activation {
+        Activation::Identity => x,
+        // `min` and `max` give the right operand for NaN: so NaN stays.
+        Activation::Relu => zero.max(x),
+        Activation::Relu6 => six.min(zero.max(x)),
+        Activation::Gelu => {
+            let (tail, _) = gelu_parts(x);
+            // x for positive x less |x| tail(|x|): no cancellation, so the far negative side is right as well.
+            V::splat(14.5).min(x.abs()).neg_mul_add(tail, zero.max(x))
+        }
+        Activation::GeluTanh => x * sigmoid(gelu_tanh_argument(x)),
+        Activation::Silu => x * sigmoid(x),
+        Activation::HardSwish => x * apply(Activation::HardSigmoid, x),
+        Activation::HardSigmoid => six.min(zero.max(x + V::splat(3.0))) * V::splat(1.0 / 6.0),
+        Activation::Sigmoid => sigmoid(x),
+        Activation::Tanh => tanh(x),
+    }
+}
+
+/// `f'(x)` in registers.
+#[inline(always)]
+pub(crate) fn slope<V: Vector>(activation: Activation, x: V) -> V {
+    let zero = V::splat(0.0);
+    let one = V::splat(1.0);
+    match activation {
+        Activation::Identity => one,
+        Activation::Relu | Activation::Relu6 => slope_from_output(activation, x),
+        Activation::Gelu => {
+            let (tail, bell) = gelu_parts(x);
+            let distribution = x.if_less(zero, tail, one - tail);
+            let near = V::splat(14.5).min(V::splat(-14.5).max(x));
+            (near * V::splat(0.398_942_3)).mul_add(bell, distribution)
+        }
+        Activation::GeluTanh => {
+            let s = sigmoid(gelu_tanh_argument(x));
+            let inner = (x * x).mul_add(
+                V::splat(3.0 * CUBE * SQRT_8_OVER_PI),
+                V::splat(SQRT_8_OVER_PI),
+            );
+            (x * s * (one - s)).mul_add(inner, s)
+        }
+        Activation::Silu => {
+            let s = sigmoid(x);
+            (x * s).mul_add(one - s, s)
+        }
+        Activation::HardSwish => {
+            let middle = x.mul_add(V::splat(1.0 / 3.0), V::splat(0.5));
+            let high = V::splat(3.0)
+                .max(x)
+                .if_less(V::splat(3.000_000_2), one, one);
+            let upper = x.if_less(V::splat(3.0), middle, high);
+            V::splat(-3.0).if_less(x, upper, zero)
+        }
+        Activation::HardSigmoid => {
+            let inside = x.if_less(V::splat(3.0), V::splat(1.0 / 6.0), zero);
+            V::splat(-3.0).if_less(x, inside, zero)
+        }
+        Activation::Sigmoid | Activation::Tanh => {
+            slope_from_output(activation, apply(activation, x))
+        }
+    }
+}
+
+/// `f'(x)` from `y = f(x)` in registers.
+#[inline(always)]
+pub(crate) fn slope_from_output<V: Vector>(activation: Activation, y: V) -> V {
+    let zero = V::splat(0.0);
+    let one = V::splat(1.0);
+    match activation {
+        Activation::Identity => one,
+        Activation::Relu => zero.if_less(y, one, zero),
+        Activation::Relu6 => zero.if_less(y, y.if_less(V::splat(6.0), one, zero), zero),
+        Activation::HardSigmoid => zero.if_less(y, y.if_less(one, V::splat(1.0 / 6.0), zero), zero),
+        Activation::Sigmoid => y.neg_mul_add(y, y),
+        Activation::Tanh => y.neg_mul_add(y, one),
+        Activation::Gelu | Activation::GeluTanh | Activation::Silu | Activation::HardSwish => {
+            panic!("the slope of {activation:?} needs its input")
+        }
+    }
+}
+
+#[inline(always)]
+fn gelu_tanh_argument<V: Vector>(x: V) -> V {
+    x * (x * x).mul_add(V::splat(CUBE * SQRT_8_OVER_PI), V::splat(SQRT_8_OVER_PI))
+}
+
+/// Runs `$loop` with the activation as a constant, so that the choice is made once and not in every vector.
+macro_rules! with_constant {
+    ($activation:expr, $constant:ident => $loop:expr) => {
+        match $activation {
+            Activation::Identity => with_constant!(@ Identity, $constant, $loop),
+            Activation::Relu => with_constant!(@ Relu, $constant, $loop),
+            Activation::Relu6 => with_constant!(@ Relu6, $constant, $loop),
+            Activation::Gelu => with_constant!(@ Gelu, $constant, $loop),
+            Activation::GeluTanh => with_constant!(@ GeluTanh, $constant, $loop),
+            Activation::Silu => with_constant!(@ Silu, $constant, $loop),
+            Activation::HardSwish => with_constant!(@ HardSwish, $constant, $loop),
+            Activation::HardSigmoid => with_constant!(@ HardSigmoid, $constant, $loop),
+            Activation::Sigmoid => with_constant!(@ Sigmoid, $constant, $loop),
+            Activation::Tanh => with_constant!(@ Tanh, $constant, $loop),
+        }
+    };
+    (@ $variant:ident, $constant:ident, $loop:expr) => {{
+        const $constant: Activation = Activation::$variant;
+        $loop
+    }};
+}
+
+/// `y = f(x)`.
+#[inline(always)]
+pub(super) fn forward<V: Vector>(activation: Activation, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    with_constant!(activation, F => map::<V>(x, y, |x| apply(F, x)));
+}
+
+/// `x = f(x)`.
+#[inline(always)]
+pub(super) fn forward_in_place<V: Vector>(activation: Activation, x: &mut [f32]) {
+    with_constant!(activation, F => map_in_place::<V>(x, |x| apply(F, x)));
+}
+
+/// `dx = dy f'(x)`.
+#[inline(always)]
+pub(super) fn backward<V: Vector>(activation: Activation, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    assert_eq!(x.len(), dx.len());
+    assert_eq!(dy.len(), dx.len());
+    with_constant!(activation, F => {
+        for ((x, dy), dx) in x.chunks(V::LANES).zip(dy.chunks(V::LANES)).zip(dx.chunks_mut(V::LANES)) {
+            (V::load_part(dy) * slope(F, V::load_part(x))).store_part(dx);
+        }
+    });
+}
+
+/// `d = d f'(x)`.
+#[inline(always)]
+pub(super) fn backward_in_place<V: Vector>(activation: Activation, x: &[f32], d: &mut [f32]) {
+    assert_eq!(x.len(), d.len());
+    with_constant!(activation, F => map_onto::<V>(x, d, |x| slope(F, x)));
+}
+
+/// `d = d f'(x)` from `y = f(x)`.
+#[inline(always)]
+pub(super) fn backward_from_output<V: Vector>(activation: Activation, y: &[f32], d: &mut [f32]) {
+    assert_eq!(y.len(), d.len());
+    assert!(
+        activation.output_suffices(),
+        "the slope of {activation:?} needs its input"
+    );
+    map_onto::<V>(y, d, |y| slope_from_output(activation, y));
+}
+
+#[inline(always)]
+fn map<V: Vector>(x: &[f32], y: &mut [f32], f: impl Fn(V) -> V) {
+    for (x, y) in x.chunks(V::LANES).zip(y.chunks_mut(V::LANES)) {
+        f(V::load_part(x)).store_part(y);
+    }
+}
+
+#[inline(always)]
+fn map_in_place<V: Vector>(x: &mut [f32], f: impl Fn(V) -> V) {
+    for x in x.chunks_mut(V::LANES) {
+        f(V::load_part(x)).store_part(x);
+    }
+}
+
+#[inline(always)]
+fn map_onto<V: Vector>(x: &[f32], d: &mut [f32], f: impl Fn(V) -> V) {
+    for (x, d) in x.chunks(V::LANES).zip(d.chunks_mut(V::LANES)) {
+        (V::load_part(d) * f(V::load_part(x))).store_part(d);
+    }
+}

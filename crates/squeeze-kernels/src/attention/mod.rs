@@ -1,0 +1,212 @@
+//! Scaled dot-product attention with masks: streamed for inference, with kept probabilities for training.
+
+pub mod scalar;
+
+use crate::elementwise::Dropout;
+use crate::{Cpu, Tier};
+
+/// Self-attention over `n` sequences of `tokens` rows with `heads` heads of `dim` channels each.
+///
+/// A key at or beyond its sequence's length gets probability 0; a sequence of length 0 gives zeros.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention<'a> {
+    /// How many sequences.
+    pub n: usize,
+    /// How many rows a sequence has.
+    pub tokens: usize,
+    /// How many heads.
+    pub heads: usize,
+    /// How many channels a head has.
+    pub dim: usize,
+    /// What scores are multiplied by, commonly `1 / sqrt(dim)`.
+    pub scale: f32,
+    /// How many keys of each sequence count: `[n]`.
+    pub lengths: Option<&'a [usize]>,
+    /// Added to the scores of each key after scaling: `[n, tokens]`.
+    pub additive: Option<&'a [f32]>,
+}
+
+impl Attention<'_> {
+    /// How many channels all heads have together.
+    pub fn channels(&self) -> usize {
+        self.heads * self.dim
+    }
+
+    /// How many keys of a sequence count.
+    pub fn length(&self, sequence: usize) -> usize {
+        self.lengths
+            .map_or(self.tokens, |lengths| lengths[sequence].min(self.tokens))
+    }
+
+    /// How many numbers the probabilities of training are: `[n, heads, tokens, tokens]`.
+    pub fn probabilities(&self) -> usize {
+        self.n * self.heads * self.tokens * self.tokens
+    }
+
+    /// How many numbers of scratch [`forward`] and [`forward_train`] need with so many threads.
+    pub fn forward_scratch(&self, threads: usize) -> usize {
+        threads.min(self.n * self.heads).max(1) * part_scratch(self)
+    }
+
+    /// How many numbers of scratch [`backward`] needs with so many threads.
+    pub fn backward_scratch(&self, threads: usize) -> usize {
+        threads.min(self.n * self.heads).max(1) * part_scratch(self)
+    }
+}
+
+/// How many numbers of scratch one thread needs: a head's keys and values, padded and transposed, twice over for gradients.
+fn part_scratch(attention: &Attention) -> usize {
+    const WIDTH: usize = 16;
+    let (tokens, dim) = (
+        attention.tokens.next_multiple_of(WIDTH),
+        attention.dim.next_multiple_of(WIDTH),
+    );
+    6 * tokens * dim + 16 * tokens
+}
+
+/// Rows of `heads * dim` numbers, `stride` numbers apart; sequences follow each other without a gap.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// The numbers, from the first one of the first row.
+    pub data: &'a [f32],
+    /// From one row to the next.
+    pub stride: usize,
+}
+
+/// Queries, keys and values: `[n, tokens, heads * dim]` each.
+#[derive(Clone, Copy, Debug)]
+pub struct Qkv<'a> {
+    /// The queries.
+    pub q: Rows<'a>,
+    /// The keys.
+    pub k: Rows<'a>,
+    /// The values.
+    pub v: Rows<'a>,
+}
+
+impl<'a> Qkv<'a> {
+    /// Three buffers of `[n, tokens, heads * dim]`.
+    pub fn separate(attention: &Attention, q: &'a [f32], k: &'a [f32], v: &'a [f32]) -> Self {
+        let rows = |data| Rows {
+            data,
+            stride: attention.channels(),
+        };
+        Self {
+            q: rows(q),
+            k: rows(k),
+            v: rows(v),
+        }
+    }
+
+    /// One buffer of `[n, tokens, 3 * heads * dim]`: the queries, keys and values of a row beside each other.
+    pub fn packed(attention: &Attention, qkv: &'a [f32]) -> Self {
+        let channels = attention.channels();
+        let rows = |part: usize| Rows {
+            data: qkv.get(part * channels..).unwrap_or_default(),
+            stride: 3 * channels,
+        };
+        Self {
+            q: rows(0),
+            k: rows(1),
+            v: rows(2),
+        }
+    }
+}
+
+/// Where the gradients of queries, keys and values go; overwritten.
+#[derive(Debug)]
+pub enum QkvGrads<'a> {
+    /// Three buffers of `[n, tokens, heads * dim]`: queries, keys, values.
+    Separate([&'a mut [f32]; 3]),
+    /// One buffer of `[n, tokens, 3 * heads * dim]`.
+    Packed(&'a mut [f32]),
+}
+
+/// What the forward pass of training leaves.
+#[derive(Debug)]
+pub struct AttentionOut<'a> {
+    /// `[n, tokens, heads * dim]`.
+    pub y: &'a mut [f32],
+    /// The probabilities before dropout: `[n, heads, tokens, tokens]`.
+    pub probabilities: &'a mut [f32],
+    /// At least [`Attention::forward_scratch`] numbers.
+    pub scratch: &'a mut [f32],
+}
+
+/// What the backward pass reads.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionSaved<'a> {
+    /// Queries, keys and values of the forward pass.
+    pub qkv: Qkv<'a>,
+    /// The probabilities before dropout: `[n, heads, tokens, tokens]`.
+    pub probabilities: &'a [f32],
+    /// The same dropout as in the forward pass.
+    pub dropout: Dropout,
+}
+
+/// The rows of this family: name and tier.
+pub const KERNELS: &[(&str, Tier)] = &[
+    ("f32_attention_scalar", Tier::Scalar),
+    ("f32_attention_avx2", Tier::Avx2),
+    ("f32_attention_avx512", Tier::Avx512),
+];
+
+/// `y = softmax(scale q k^T + additive) v` for each head; `scratch` holds at least [`Attention::forward_scratch`] numbers.
+pub fn forward(cpu: Cpu, attention: &Attention, qkv: Qkv, y: &mut [f32], scratch: &mut [f32]) {
+    check(attention, qkv, y);
+    assert!(scratch.len() >= attention.forward_scratch(cpu.threads.count()));
+    scalar::forward(attention, qkv, y);
+}
+
+/// [`forward`] with dropout on the probabilities, that keeps what [`backward`] reads.
+pub fn forward_train(
+    cpu: Cpu,
+    attention: &Attention,
+    qkv: Qkv,
+    dropout: Dropout,
+    out: AttentionOut,
+) {
+    check(attention, qkv, out.y);
+    assert_eq!(out.probabilities.len(), attention.probabilities());
+    assert!(out.scratch.len() >= attention.forward_scratch(cpu.threads.count()));
+    scalar::forward_train(attention, qkv, dropout, out);
+}
+
+/// The gradients of [`forward_train`]; `scratch` holds at least [`Attention::backward_scratch`] numbers.
+pub fn backward(
+    cpu: Cpu,
+    attention: &Attention,
+    saved: AttentionSaved,
+    dy: &[f32],
+    grads: QkvGrads,
+    scratch: &mut [f32],
+) {
+    check(attention, saved.qkv, dy);
+    assert_eq!(saved.probabilities.len(), attention.probabilities());
+    assert!(scratch.len() >= attention.backward_scratch(cpu.threads.count()));
+    let rows = attention.n * attention.tokens * attention.channels();
+    match &grads {
+        QkvGrads::Separate(three) => assert!(three.iter().all(|d| d.len() == rows)),
+        QkvGrads::Packed(one) => assert_eq!(one.len(), 3 * rows),
+    }
+    scalar::backward(attention, saved, dy, grads);
+}
+
+fn check(attention: &Attention, qkv: Qkv, y: &[f32]) {
+    let rows = attention.n * attention.tokens;
+    assert_eq!(y.len(), rows * attention.channels());
+    for part in [qkv.q, qkv.k, qkv.v] {
+        assert!(part.stride >= attention.channels());
+        assert!(rows == 0 || part.data.len() >= (rows - 1) * part.stride + attention.channels());
+    }
+    assert!(
+        attention
+            .lengths
+            .is_none_or(|lengths| lengths.len() == attention.n)
+    );
+    assert!(
+        attention
+            .additive
+            .is_none_or(|additive| additive.len() == rows)
+    );
+}

@@ -1,0 +1,202 @@
+//! Pools, channels-last: largest, average, adaptive average, global average, mean over the tokens that count.
+
+pub mod scalar;
+
+use crate::{Cpu, Tier};
+
+/// Windows over `[n, h, w, c]`; sizes and divisors as PyTorch has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// How many images.
+    pub n: usize,
+    /// Rows of the input.
+    pub h: usize,
+    /// Columns of the input.
+    pub w: usize,
+    /// Channels.
+    pub c: usize,
+    /// Rows and columns of a window.
+    pub kernel: [usize; 2],
+    /// From one window to the next, down and across.
+    pub stride: [usize; 2],
+    /// Padding: top, left, bottom, right.
+    pub padding: [usize; 4],
+    /// How the number of windows is rounded.
+    pub rounding: Rounding,
+    /// What an average is divided by.
+    pub divisor: Divisor,
+}
+
+/// How the number of windows is rounded when they do not fill the input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rounding {
+    /// Windows that stick out are left away.
+    #[default]
+    Floor,
+    /// A window that sticks out counts if it starts inside the input or its top or left padding (`ceil_mode`).
+    Ceil,
+}
+
+/// What an average is divided by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Divisor {
+    /// The size of the window with padding (`count_include_pad`).
+    #[default]
+    WithPadding,
+    /// The number of inputs in the window.
+    InputsOnly,
+}
+
+impl Pool {
+    /// Rows of the output.
+    pub fn out_h(&self) -> usize {
+        self.extent(self.h, 0)
+    }
+
+    /// Columns of the output.
+    pub fn out_w(&self) -> usize {
+        self.extent(self.w, 1)
+    }
+
+    /// How many numbers the input has.
+    pub fn input(&self) -> usize {
+        self.n * self.h * self.w * self.c
+    }
+
+    /// How many numbers the output has.
+    pub fn output(&self) -> usize {
+        self.n * self.out_h() * self.out_w() * self.c
+    }
+
+    fn extent(&self, size: usize, axis: usize) -> usize {
+        let (before, after) = (self.padding[axis], self.padding[axis + 2]);
+        let stride = self.stride[axis];
+        let Some(free) = (size + before + after).checked_sub(self.kernel[axis]) else {
+            return 0;
+        };
+        match self.rounding {
+            Rounding::Floor => free / stride + 1,
+            Rounding::Ceil => {
+                let windows = free.div_ceil(stride) + 1;
+                if (windows - 1) * stride >= size + before {
+                    windows - 1
+                } else {
+                    windows
+                }
+            }
+        }
+    }
+}
+
+/// Adaptive averages: output `i` of `out` covers inputs `floor(i size / out)` to `ceil((i + 1) size / out)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adaptive {
+    /// How many images.
+    pub n: usize,
+    /// Rows of the input.
+    pub h: usize,
+    /// Columns of the input.
+    pub w: usize,
+    /// Channels.
+    pub c: usize,
+    /// Rows and columns of the output.
+    pub out: [usize; 2],
+}
+
+/// Rows of channels that are averaged: all pixels of an image, or the tokens of a sequence.
+#[derive(Clone, Copy, Debug)]
+pub struct Mean<'a> {
+    /// How many images or sequences.
+    pub n: usize,
+    /// How many rows each has.
+    pub rows: usize,
+    /// Channels.
+    pub c: usize,
+    /// How many rows of each count: `[n]`. The mean of none is 0.
+    pub lengths: Option<&'a [usize]>,
+}
+
+impl Mean<'_> {
+    /// How many rows count.
+    pub fn length(&self, n: usize) -> usize {
+        self.lengths
+            .map_or(self.rows, |lengths| lengths[n].min(self.rows))
+    }
+}
+
+/// The rows of this family: name and tier.
+pub const KERNELS: &[(&str, Tier)] = &[
+    ("f32_pool_scalar", Tier::Scalar),
+    ("f32_pool_avx2", Tier::Avx2),
+    ("f32_pool_avx512", Tier::Avx512),
+];
+
+/// The largest input of each window; NaN when there is one.
+pub fn max_forward(cpu: Cpu, pool: &Pool, x: &[f32], y: &mut [f32]) {
+    let _ = cpu;
+    check(pool, x, y);
+    scalar::max_forward(pool, x, y, None);
+}
+
+/// [`max_forward`] that keeps in `places` which pixel (`row * w + column` of its image) was the first largest one.
+pub fn max_forward_train(cpu: Cpu, pool: &Pool, x: &[f32], y: &mut [f32], places: &mut [u32]) {
+    let _ = cpu;
+    check(pool, x, y);
+    assert_eq!(places.len(), y.len());
+    scalar::max_forward(pool, x, y, Some(places));
+}
+
+/// `dx` of [`max_forward_train`].
+pub fn max_backward(cpu: Cpu, pool: &Pool, places: &[u32], dy: &[f32], dx: &mut [f32]) {
+    let _ = cpu;
+    check(pool, dx, dy);
+    assert_eq!(places.len(), dy.len());
+    scalar::max_backward(pool, places, dy, dx);
+}
+
+/// The average of each window.
+pub fn average_forward(cpu: Cpu, pool: &Pool, x: &[f32], y: &mut [f32]) {
+    let _ = cpu;
+    check(pool, x, y);
+    scalar::average_forward(pool, x, y);
+}
+
+/// `dx` of [`average_forward`].
+pub fn average_backward(cpu: Cpu, pool: &Pool, dy: &[f32], dx: &mut [f32]) {
+    let _ = cpu;
+    check(pool, dx, dy);
+    scalar::average_backward(pool, dy, dx);
+}
+
+/// Adaptive averages: `x` is `[n, h, w, c]`, `y` is `[n, out[0], out[1], c]`.
+pub fn adaptive_forward(cpu: Cpu, adaptive: &Adaptive, x: &[f32], y: &mut [f32]) {
+    let _ = cpu;
+    scalar::adaptive_forward(adaptive, x, y);
+}
+
+/// `dx` of [`adaptive_forward`].
+pub fn adaptive_backward(cpu: Cpu, adaptive: &Adaptive, dy: &[f32], dx: &mut [f32]) {
+    let _ = cpu;
+    scalar::adaptive_backward(adaptive, dy, dx);
+}
+
+/// The mean over the rows that count: `x` is `[n, rows, c]`, `y` is `[n, c]`. Global average pool and masked token mean.
+pub fn mean_forward(cpu: Cpu, mean: &Mean, x: &[f32], y: &mut [f32]) {
+    let _ = cpu;
+    assert_eq!(x.len(), mean.n * mean.rows * mean.c);
+    assert_eq!(y.len(), mean.n * mean.c);
+    scalar::mean_forward(mean, x, y);
+}
+
+/// `dx` of [`mean_forward`]; rows that do not count get 0.
+pub fn mean_backward(cpu: Cpu, mean: &Mean, dy: &[f32], dx: &mut [f32]) {
+    let _ = cpu;
+    assert_eq!(dx.len(), mean.n * mean.rows * mean.c);
+    assert_eq!(dy.len(), mean.n * mean.c);
+    scalar::mean_backward(mean, dy, dx);
+}
+
+fn check(pool: &Pool, x: &[f32], y: &[f32]) {
+    assert_eq!(x.len(), pool.input(), "input of {pool:?}");
+    assert_eq!(y.len(), pool.output(), "output of {pool:?}");
+}

@@ -1,0 +1,92 @@
+//! Resizing of channels-last images: nearest and bilinear, places as PyTorch has them.
+
+pub mod scalar;
+
+use crate::{Cpu, Tier};
+
+/// From `[n, h, w, c]` to `[n, out[0], out[1], c]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resize {
+    /// How many images.
+    pub n: usize,
+    /// Rows of the input.
+    pub h: usize,
+    /// Columns of the input.
+    pub w: usize,
+    /// Channels.
+    pub c: usize,
+    /// Rows and columns of the output.
+    pub out: [usize; 2],
+    /// How a value between pixels is found.
+    pub mode: Mode,
+}
+
+/// How a value between pixels is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The pixel at `floor(i in / out)`.
+    Nearest,
+    /// Between four pixels; pixel centres are at halves (`align_corners=False`).
+    Bilinear,
+    /// Between four pixels; the corners' centres fall together (`align_corners=True`).
+    BilinearCorners,
+}
+
+/// Two neighbours along one axis and the share of the second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Between {
+    pub low: usize,
+    pub high: usize,
+    pub share: f32,
+}
+
+impl Mode {
+    /// Where output `i` of `out` lies among `size` inputs.
+    pub(crate) fn place(self, i: usize, size: usize, out: usize) -> Between {
+        let at = match self {
+            Mode::Nearest => {
+                let low = (i * size / out).min(size - 1);
+                return Between {
+                    low,
+                    high: low,
+                    share: 0.0,
+                };
+            }
+            Mode::Bilinear => ((i as f32 + 0.5) * (size as f32 / out as f32) - 0.5).max(0.0),
+            Mode::BilinearCorners if out > 1 => i as f32 * ((size - 1) as f32 / (out - 1) as f32),
+            Mode::BilinearCorners => 0.0,
+        };
+        let low = (at as usize).min(size - 1);
+        Between {
+            low,
+            high: (low + 1).min(size - 1),
+            share: (at - low as f32).clamp(0.0, 1.0),
+        }
+    }
+}
+
+/// The rows of this family: name and tier.
+pub const KERNELS: &[(&str, Tier)] = &[
+    ("f32_resize_scalar", Tier::Scalar),
+    ("f32_resize_avx2", Tier::Avx2),
+    ("f32_resize_avx512", Tier::Avx512),
+];
+
+/// The resized images.
+pub fn forward(cpu: Cpu, resize: &Resize, x: &[f32], y: &mut [f32]) {
+    let _ = cpu;
+    check(resize, x, y);
+    scalar::forward(resize, x, y);
+}
+
+/// `dx` of [`forward`].
+pub fn backward(cpu: Cpu, resize: &Resize, dy: &[f32], dx: &mut [f32]) {
+    let _ = cpu;
+    check(resize, dx, dy);
+    scalar::backward(resize, dy, dx);
+}
+
+fn check(resize: &Resize, x: &[f32], y: &[f32]) {
+    assert_eq!(x.len(), resize.n * resize.h * resize.w * resize.c);
+    assert_eq!(y.len(), resize.n * resize.out[0] * resize.out[1] * resize.c);
+}

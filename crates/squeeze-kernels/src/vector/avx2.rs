@@ -1,0 +1,170 @@
+//! Eight `f32` in an AVX register.
+
+use std::arch::x86_64::*;
+use std::ops::{Add, Div, Mul, Sub};
+
+use super::Vector;
+
+/// Eight numbers. Made only below a function with AVX2 and FMA (see [`Vector`]).
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct F32x8(pub(crate) __m256);
+
+macro_rules! operator {
+    ($trait:ident, $method:ident, $instruction:ident) => {
+        impl $trait for F32x8 {
+            type Output = Self;
+            #[inline(always)]
+            fn $method(self, right: Self) -> Self {
+                // SAFETY: runs only below a function with AVX2, as `Vector` demands.
+                Self(unsafe { $instruction(self.0, right.0) })
+            }
+        }
+    };
+}
+operator!(Add, add, _mm256_add_ps);
+operator!(Sub, sub, _mm256_sub_ps);
+operator!(Mul, mul, _mm256_mul_ps);
+operator!(Div, div, _mm256_div_ps);
+
+/// The lanes that a slice shorter than a vector fills: all bits set in the first `len` lanes.
+#[inline(always)]
+fn lanes(len: usize) -> __m256i {
+    const MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    // SAFETY: eight numbers from place 0..=8 of sixteen; runs only below a function with AVX2.
+    unsafe { _mm256_loadu_si256(MASKS[8 - len.min(8)..][..8].as_ptr().cast()) }
+}
+
+// SAFETY of every block below: the instructions run only below a function with AVX2 and FMA, as `Vector` demands; loads
+// and stores stay inside the slice that was cut or masked to its length on the same line.
+impl Vector for F32x8 {
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_set1_ps(value) })
+    }
+    #[inline(always)]
+    fn load(from: &[f32]) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_loadu_ps(from[..8].as_ptr()) })
+    }
+    #[inline(always)]
+    fn load_part(from: &[f32]) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_maskload_ps(from.as_ptr(), lanes(from.len())) })
+    }
+    #[inline(always)]
+    fn store(self, to: &mut [f32]) {
+        // SAFETY: see above.
+        unsafe { _mm256_storeu_ps(to[..8].as_mut_ptr(), self.0) }
+    }
+    #[inline(always)]
+    fn store_part(self, to: &mut [f32]) {
+        // SAFETY: see above.
+        unsafe { _mm256_maskstore_ps(to.as_mut_ptr(), lanes(to.len()), self.0) }
+    }
+    #[inline(always)]
+    unsafe fn load_ptr(from: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { _mm256_loadu_ps(from) })
+    }
+    #[inline(always)]
+    unsafe fn store_ptr(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, addend.0) })
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_fnmadd_ps(self.0, factor.0, addend.0) })
+    }
+    #[inline(always)]
+    fn max(self, right: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_max_ps(self.0, right.0) })
+    }
+    #[inline(always)]
+    fn min(self, right: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_min_ps(self.0, right.0) })
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0) })
+    }
+    #[inline(always)]
+    fn copysign(self, sign: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe {
+            _mm256_blendv_ps(
+                self.abs().0,
+                _mm256_or_ps(self.0, _mm256_set1_ps(-0.0)),
+                sign.0,
+            )
+        })
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe {
+            _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0)
+        })
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_sqrt_ps(self.0) })
+    }
+    #[inline(always)]
+    fn scale(self, power: Self) -> Self {
+        // Three factors, each within the exponents of f32, so that overflow and underflow happen in the product only.
+        // SAFETY: see above.
+        unsafe {
+            let third = _mm256_cvtps_epi32((power * Self::splat(1.0 / 3.0)).0);
+            let rest =
+                _mm256_sub_epi32(_mm256_cvtps_epi32(power.0), _mm256_add_epi32(third, third));
+            let factor = |n| {
+                let biased = _mm256_add_epi32(n, _mm256_set1_epi32(127));
+                Self(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased)))
+            };
+            self * factor(rest) * factor(third) * factor(third)
+        }
+    }
+    #[inline(always)]
+    fn if_less(self, limit: Self, yes: Self, no: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm256_blendv_ps(no.0, yes.0, _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, limit.0)) })
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        // SAFETY: see above.
+        unsafe {
+            let four = _mm_add_ps(
+                _mm256_castps256_ps128(self.0),
+                _mm256_extractf128_ps::<1>(self.0),
+            );
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        // SAFETY: see above.
+        unsafe {
+            let four = _mm_max_ps(
+                _mm256_castps256_ps128(self.0),
+                _mm256_extractf128_ps::<1>(self.0),
+            );
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+}

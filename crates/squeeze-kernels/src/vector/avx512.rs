@@ -1,0 +1,146 @@
+//! Sixteen `f32` in an AVX-512 register.
+
+use std::arch::x86_64::*;
+use std::ops::{Add, Div, Mul, Sub};
+
+use super::Vector;
+
+/// Sixteen numbers. Made only below a function with AVX-512 (see [`Vector`]).
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct F32x16(pub(crate) __m512);
+
+macro_rules! operator {
+    ($trait:ident, $method:ident, $instruction:ident) => {
+        impl $trait for F32x16 {
+            type Output = Self;
+            #[inline(always)]
+            fn $method(self, right: Self) -> Self {
+                // SAFETY: runs only below a function with AVX-512, as `Vector` demands.
+                Self(unsafe { $instruction(self.0, right.0) })
+            }
+        }
+    };
+}
+operator!(Add, add, _mm512_add_ps);
+operator!(Sub, sub, _mm512_sub_ps);
+operator!(Mul, mul, _mm512_mul_ps);
+operator!(Div, div, _mm512_div_ps);
+
+/// The lanes that a slice shorter than a vector fills.
+#[inline(always)]
+fn lanes(len: usize) -> __mmask16 {
+    if len >= 16 { 0xffff } else { (1 << len) - 1 }
+}
+
+// SAFETY of every block below: the instructions run only below a function with AVX-512, as `Vector` demands; loads
+// and stores stay inside the slice that was cut or masked to its length on the same line.
+impl Vector for F32x16 {
+    const LANES: usize = 16;
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_set1_ps(value) })
+    }
+    #[inline(always)]
+    fn load(from: &[f32]) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_loadu_ps(from[..16].as_ptr()) })
+    }
+    #[inline(always)]
+    fn load_part(from: &[f32]) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_maskz_loadu_ps(lanes(from.len()), from.as_ptr()) })
+    }
+    #[inline(always)]
+    fn store(self, to: &mut [f32]) {
+        // SAFETY: see above.
+        unsafe { _mm512_storeu_ps(to[..16].as_mut_ptr(), self.0) }
+    }
+    #[inline(always)]
+    fn store_part(self, to: &mut [f32]) {
+        // SAFETY: see above.
+        unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), lanes(to.len()), self.0) }
+    }
+    #[inline(always)]
+    unsafe fn load_ptr(from: *const f32) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { _mm512_loadu_ps(from) })
+    }
+    #[inline(always)]
+    unsafe fn store_ptr(self, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, addend.0) })
+    }
+    #[inline(always)]
+    fn neg_mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_fnmadd_ps(self.0, factor.0, addend.0) })
+    }
+    #[inline(always)]
+    fn max(self, right: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_max_ps(self.0, right.0) })
+    }
+    #[inline(always)]
+    fn min(self, right: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_min_ps(self.0, right.0) })
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_abs_ps(self.0) })
+    }
+    #[inline(always)]
+    fn copysign(self, sign: Self) -> Self {
+        // 0xd8 takes the second operand where the mask (third) is set, else the first.
+        // SAFETY: see above.
+        Self(unsafe {
+            _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xd8>(
+                _mm512_castps_si512(self.0),
+                _mm512_castps_si512(sign.0),
+                _mm512_set1_epi32(i32::MIN),
+            ))
+        })
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_roundscale_ps::<0x08>(self.0) })
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_sqrt_ps(self.0) })
+    }
+    #[inline(always)]
+    fn scale(self, power: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { _mm512_scalef_ps(self.0, power.0) })
+    }
+    #[inline(always)]
+    fn if_less(self, limit: Self, yes: Self, no: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe {
+            let less = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, limit.0);
+            _mm512_mask_blend_ps(less, no.0, yes.0)
+        })
+    }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        // SAFETY: see above.
+        unsafe { _mm512_reduce_add_ps(self.0) }
+    }
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        // SAFETY: see above.
+        unsafe { _mm512_reduce_max_ps(self.0) }
+    }
+}

@@ -1,0 +1,94 @@
+//! Exponential, hyperbolic tangent, logistic function and the normal distribution on vectors.
+//!
+//! Errors against the correctly rounded value are bounded by tests in `activation`.
+
+use super::Vector;
+
+/// `c[0] + c[1] x + c[2] x^2 ..` by Horner's rule.
+#[inline(always)]
+fn polynomial<V: Vector, const N: usize>(x: V, coefficients: [f32; N]) -> V {
+    let mut sum = V::splat(coefficients[N - 1]);
+    for n in (0..N - 1).rev() {
+        sum = sum.mul_add(x, V::splat(coefficients[n]));
+    }
+    sum
+}
+
+/// `e^x`, within 2 ulp; infinity above 88.73, zero below -103.98, NaN stays.
+#[inline(always)]
+pub(crate) fn exp<V: Vector>(x: V) -> V {
+    // e^x = 2^n e^r with |r| <= ln(2) / 2; the polynomial is that of Cephes' expf (Moshier, 1992).
+    let x = V::splat(89.0).min(V::splat(-105.0).max(x));
+    let n = (x * V::splat(std::f32::consts::LOG2_E)).round();
+    let r = n.neg_mul_add(V::splat(0.693_359_4), x);
+    let r = n.neg_mul_add(V::splat(-2.121_944_4e-4), r);
+    let p = polynomial(r, EXP);
+    p.mul_add(r * r, r + V::splat(1.0)).scale(n)
+}
+
+const EXP: [f32; 6] = [
+    5e-1,
+    1.666_666_5e-1,
+    4.166_579_6e-2,
+    8.333_452e-3,
+    1.398_2e-3,
+    1.987_569_1e-4,
+];
+
+/// `1 / (1 + e^-x)`, within 3 ulp.
+#[inline(always)]
+pub(crate) fn sigmoid<V: Vector>(x: V) -> V {
+    let one = V::splat(1.0);
+    one / (one + exp(V::splat(0.0) - x))
+}
+
+/// The hyperbolic tangent, within 3 ulp.
+#[inline(always)]
+pub(crate) fn tanh<V: Vector>(x: V) -> V {
+    // Cephes' tanhf (Moshier, 1992): a polynomial near zero, the exponential elsewhere.
+    let a = x.abs();
+    let square = x * x;
+    let near = (polynomial(square, TANH) * square).mul_add(x, x);
+    let far = V::splat(1.0) - V::splat(2.0) / (exp(a + a) + V::splat(1.0));
+    a.if_less(V::splat(0.625), near, far.copysign(x))
+}
+
+const TANH: [f32; 5] = [
+    -3.333_328e-1,
+    1.333_144_2e-1,
+    -5.373_972e-2,
+    2.063_909e-2,
+    -5.704_988_7e-3,
+];
+
+/// Of the standard normal distribution: the probability beyond `|x|`, and `e^(-x^2 / 2)`.
+///
+/// The probability is within 7 ulp wherever it is a normal number, in the far tail too.
+#[inline(always)]
+pub(crate) fn gelu_parts<V: Vector>(x: V) -> (V, V) {
+    // The tail is e^(-a^2 / 2) h(a), where h is smooth in q = (a - 3) / (a + 3); its polynomial of degree 9 has a
+    // relative error of 1e-8 for a in 0..14.5. The idea is that of Shepherd and Laframboise (1981) for erfc.
+    let a = V::splat(14.5).min(x.abs());
+    let q = (a - V::splat(3.0)) / (a + V::splat(3.0));
+    let h = polynomial(q, TAIL);
+    // e^(-a^2 / 2) needs the rounding error of the square: relative errors in it are absolute ones of the exponent.
+    let half = V::splat(0.5) * a;
+    let square = half * a;
+    let lost = half.neg_mul_add(a, square);
+    let bell = exp(V::splat(0.0) - square);
+    let bell = bell.mul_add(lost, bell);
+    (bell * h, bell)
+}
+
+const TAIL: [f32; 10] = [
+    1.215_139_5e-1,
+    -2.064_026_1e-1,
+    1.232_250_4e-1,
+    -4.621_326e-2,
+    6.131_942_5e-3,
+    2.904_387_3e-3,
+    -9.832_887e-4,
+    -3.390_121e-4,
+    1.150_140_6e-4,
+    5.316_125e-5,
+];

@@ -1,0 +1,113 @@
+//! Vectors of `f32` as one trait, so that a kernel's body is written once and instantiated for every tier.
+//!
+//! The bodies are `#[inline(always)]` and generic over [`Vector`]; [`per_tier`] instantiates them inside
+//! `#[target_feature]` functions, where every operation becomes one instruction.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod math;
+
+use std::ops::{Add, Div, Mul, Sub};
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::F32x8;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::F32x16;
+pub(crate) use math::{gelu_parts, sigmoid, tanh};
+
+/// A vector of `f32` in one register.
+///
+/// The methods are instructions of one tier: they may run only below a `#[target_feature]` function of that tier,
+/// which is what [`per_tier`] makes. `min` and `max` give the right operand when either one is NaN.
+#[allow(
+    dead_code,
+    reason = "a whole set of operations, whichever of them the families need"
+)]
+pub(crate) trait Vector:
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
+{
+    /// How many numbers one vector holds.
+    const LANES: usize;
+
+    /// The same number in every lane.
+    fn splat(value: f32) -> Self;
+    /// The first `LANES` numbers of a slice.
+    fn load(from: &[f32]) -> Self;
+    /// The first `LANES` numbers of a slice, or all of a shorter one followed by zeros.
+    fn load_part(from: &[f32]) -> Self;
+    /// Writes the first `LANES` numbers of a slice.
+    fn store(self, to: &mut [f32]);
+    /// Writes the first `LANES` numbers of a slice, or all of a shorter one.
+    fn store_part(self, to: &mut [f32]);
+    /// `LANES` numbers from a pointer.
+    ///
+    /// # Safety
+    /// The pointer is valid for reading `LANES` numbers.
+    unsafe fn load_ptr(from: *const f32) -> Self;
+    /// Writes `LANES` numbers to a pointer.
+    ///
+    /// # Safety
+    /// The pointer is valid for writing `LANES` numbers.
+    unsafe fn store_ptr(self, to: *mut f32);
+    /// `self * factor + addend`, rounded once.
+    fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// `addend - self * factor`, rounded once.
+    fn neg_mul_add(self, factor: Self, addend: Self) -> Self;
+    /// The larger one; the right one when either is NaN.
+    fn max(self, right: Self) -> Self;
+    /// The smaller one; the right one when either is NaN.
+    fn min(self, right: Self) -> Self;
+    /// Without its sign.
+    fn abs(self) -> Self;
+    /// Its own magnitude with the sign of another.
+    fn copysign(self, sign: Self) -> Self;
+    /// The nearest whole number, ties to even.
+    fn round(self) -> Self;
+    /// The square root.
+    fn sqrt(self) -> Self;
+    /// `self * 2^power` for whole powers in `-300..=300`; overflows to infinity, underflows to zero.
+    fn scale(self, power: Self) -> Self;
+    /// In each lane `yes` where `self < limit`, else `no`.
+    fn if_less(self, limit: Self, yes: Self, no: Self) -> Self;
+    /// The sum of the lanes, in pairs: halves, quarters and so on.
+    fn sum(self) -> f32;
+    /// The largest lane.
+    fn largest(self) -> f32;
+}
+
+/// A function that takes the tier first and runs its body with the vectors of that tier.
+///
+/// `scalar` names the definition; `vector` names an `#[inline(always)]` body generic over [`Vector`].
+macro_rules! per_tier {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)?
+        { scalar: $scalar:path, vector: $body:ident $(,)? }) => {
+        $(#[$meta])*
+        $vis fn $name(tier: $crate::Tier, $($arg: $type),*) $(-> $result)? {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($arg: $type),*) $(-> $result)? {
+                $body::<$crate::vector::F32x8>($($arg),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+            fn avx512($($arg: $type),*) $(-> $result)? {
+                $body::<$crate::vector::F32x16>($($arg),*)
+            }
+            // A tier that the machine lacks falls to the best it has: so the blocks below are sound for every caller.
+            match tier.min($crate::Tier::detect()) {
+                $crate::Tier::Scalar => $scalar($($arg),*),
+                // SAFETY: the machine has this tier, by the line of the match.
+                #[cfg(target_arch = "x86_64")]
+                $crate::Tier::Avx2 => unsafe { avx2($($arg),*) },
+                // SAFETY: the machine has this tier, by the line of the match.
+                #[cfg(target_arch = "x86_64")]
+                $crate::Tier::Avx512 => unsafe { avx512($($arg),*) },
+                #[cfg(not(target_arch = "x86_64"))]
+                $crate::Tier::Avx2 | $crate::Tier::Avx512 => $scalar($($arg),*),
+            }
+        }
+    };
+}
+pub(crate) use per_tier;
