@@ -5,10 +5,12 @@
 
 pub mod activation;
 pub mod attention;
+mod buffer;
 mod cpu;
 pub mod depthwise;
 pub mod elementwise;
 pub mod embedding;
+pub mod gemm_f32;
 pub mod norm;
 pub mod optimizer;
 pub mod pool;

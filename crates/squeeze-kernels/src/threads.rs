@@ -340,6 +340,11 @@ impl<'a, T> SharedMut<'a, T> {
             std::slice::from_raw_parts_mut(self.data.add(range.start), range.end - range.start)
         }
     }
+
+    /// The first element's address, for kernels that write strided blocks.
+    pub(crate) fn pointer(&self) -> *mut T {
+        self.data
+    }
 }
 
 #[cfg(test)]

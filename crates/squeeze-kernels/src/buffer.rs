@@ -1,0 +1,60 @@
+//! A growable buffer of `f32` whose start lies on a cache line, so that no vector load crosses two.
+
+use std::ops::{Deref, DerefMut};
+
+const LANES: usize = 16;
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; LANES]);
+
+/// A buffer that starts on a cache line.
+#[derive(Clone, Default)]
+pub(crate) struct Buffer {
+    lines: Vec<Line>,
+    len: usize,
+}
+
+impl Buffer {
+    /// Makes the buffer `len` long and hands it out. What it held before is left there; growth is zeros. Shrinking keeps the
+    /// memory.
+    pub(crate) fn sized(&mut self, len: usize) -> &mut [f32] {
+        let lines = len.div_ceil(LANES);
+        if lines > self.lines.len() {
+            self.lines.resize(lines, Line([0.0; LANES]));
+        }
+        self.len = len;
+        self
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // SAFETY: a line is sixteen numbers without gaps, and `len` is at most sixteen times the number of lines.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as in `deref`, and the buffer is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_on_a_cache_line_and_keeps_what_it_held() {
+        let mut buffer = Buffer::default();
+        assert!(buffer.is_empty());
+        buffer.sized(5).fill(1.0);
+        assert_eq!(buffer.sized(40)[..6], [1.0, 1.0, 1.0, 1.0, 1.0, 0.0]);
+        assert_eq!(buffer.as_ptr() as usize % 64, 0);
+        assert_eq!(buffer.sized(3).len(), 3);
+    }
+}

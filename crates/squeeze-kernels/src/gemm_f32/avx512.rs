@@ -1,0 +1,69 @@
+//! Tiles of up to 8 rows and 48 columns in AVX-512.
+//!
+//! 8 x 48 tile: 24 accumulators, 3 loads of b, 1 broadcast of a -> 28 of 32 registers.
+
+use std::arch::x86_64::*;
+
+use super::Kernel;
+use super::tile::{Register, tiles};
+use crate::Tier;
+
+/// The row of this tier.
+pub(crate) const KERNEL: Kernel = Kernel {
+    name: "f32_gemm_8x48_avx512",
+    tier: Tier::Avx512,
+    lanes: 16,
+    depth: 192,
+    tiles: tiles!(F32x16, ["avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"], [1 2 3 4 5 6 7 8] x [1 2 3]),
+};
+
+#[derive(Clone, Copy)]
+struct F32x16(__m512);
+
+// SAFETY (of every block below): by the contract of `Register` the CPU has AVX-512 and pointers are valid for what is touched.
+impl Register for F32x16 {
+    const LANES: usize = 16;
+    type Mask = __mmask16;
+
+    #[inline(always)]
+    fn first(count: usize) -> __mmask16 {
+        ((1u32 << count.min(16)) - 1) as __mmask16
+    }
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Self(unsafe { _mm512_set1_ps(value) })
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        Self(unsafe { _mm512_loadu_ps(from) })
+    }
+    #[inline(always)]
+    unsafe fn load_some(from: *const f32, mask: __mmask16) -> Self {
+        Self(unsafe { _mm512_maskz_loadu_ps(mask, from) })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn store_some(self, to: *mut f32, mask: __mmask16) {
+        unsafe { _mm512_mask_storeu_ps(to, mask, self.0) }
+    }
+    #[inline(always)]
+    fn add_product(self, a: Self, b: Self) -> Self {
+        Self(unsafe { _mm512_fmadd_ps(a.0, b.0, self.0) })
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(unsafe { _mm512_add_ps(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn clamp(self, low: Self, high: Self) -> Self {
+        // The second operand is what comes out when either is NaN.
+        Self(unsafe { _mm512_min_ps(high.0, _mm512_max_ps(low.0, self.0)) })
+    }
+    #[inline(always)]
+    fn prefetch(at: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+    }
+}

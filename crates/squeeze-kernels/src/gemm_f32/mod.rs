@@ -1,0 +1,268 @@
+//! The product of every fully connected layer, dense or grouped, and of its gradients.
+//!
+//! All groups are one parallel region of one kernel, so the time of a grouped layer is proportional to its FLOPs. Weights are
+//! packed in panels (`Packed` at compile time, [`Scratch`] in training), activations are read where they lie.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod gradients;
+pub(crate) mod panels;
+pub(crate) mod product;
+pub mod scalar;
+#[cfg(test)]
+mod tests;
+pub(crate) mod tile;
+
+pub use gradients::{Scratch, bias_gradient, forward, input_gradient, weight_gradient};
+
+use crate::activation::Activation;
+use crate::buffer::Buffer;
+use crate::{Threads, Tier};
+use panels::Panels;
+use product::{Output, Product, Strided};
+use tile::Tile;
+
+/// A product `c[m, groups * n] = a[m, groups * k] w^T`: group `j` reads columns `j * k ..` of `a` and writes columns `j * n ..` of
+/// `c`. The weight is `[groups * n, k]`, as PyTorch has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Geometry {
+    /// Rows: batch times tokens or pixels.
+    pub m: usize,
+    /// Columns of the output of one group.
+    pub n: usize,
+    /// Columns of the input of one group.
+    pub k: usize,
+    /// Groups; 1 is a dense layer.
+    pub groups: usize,
+    /// From one row of the input to the next, at least `groups * k`.
+    pub lda: usize,
+    /// From one row of the output (and the residual) to the next, at least `groups * n`.
+    pub ldc: usize,
+}
+
+impl Geometry {
+    /// A dense product of contiguous rows.
+    pub fn dense(m: usize, n: usize, k: usize) -> Geometry {
+        Geometry::grouped(m, n, k, 1)
+    }
+
+    /// A grouped product of contiguous rows; `n` and `k` are those of one group.
+    pub fn grouped(m: usize, n: usize, k: usize, groups: usize) -> Geometry {
+        Geometry {
+            m,
+            n,
+            k,
+            groups,
+            lda: groups * k,
+            ldc: groups * n,
+        }
+    }
+
+    /// Multiply-adds.
+    pub fn macs(&self) -> usize {
+        self.m * self.n * self.k * self.groups
+    }
+
+    /// # Panics
+    /// If a size is zero (other than `m`), rows overlap, or a slice does not hold what the geometry says.
+    fn check(&self, input: usize, output: usize, weight: usize) {
+        assert!(
+            self.n > 0 && self.k > 0 && self.groups > 0,
+            "{self:?} has an empty side"
+        );
+        assert!(
+            self.lda >= self.groups * self.k,
+            "{self:?}: rows of the input overlap"
+        );
+        assert!(
+            self.ldc >= self.groups * self.n,
+            "{self:?}: rows of the output overlap"
+        );
+        let needed =
+            |step: usize, width: usize| self.m.checked_sub(1).map_or(0, |m| m * step + width);
+        assert!(
+            input >= needed(self.lda, self.groups * self.k),
+            "{self:?}: {input} inputs are too few"
+        );
+        assert!(
+            output >= needed(self.ldc, self.groups * self.n),
+            "{self:?}: {output} outputs are too few"
+        );
+        assert_eq!(
+            weight,
+            self.groups * self.n * self.k,
+            "{self:?}: weights are [groups * n, k]"
+        );
+    }
+}
+
+/// Whether a result replaces what is there or is added to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// It replaces it.
+    #[default]
+    Zero,
+    /// It is added.
+    Add,
+}
+
+/// What is added besides the bias: a tensor that lies like the output.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Residual<'a> {
+    /// Nothing.
+    #[default]
+    None,
+    /// `act(a w^T + bias + residual)`.
+    Before(&'a [f32]),
+    /// `act(a w^T + bias) + residual`.
+    After(&'a [f32]),
+}
+
+/// What happens to a tile before it leaves the first cache.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// Whether the output is overwritten or, before bias and activation, added to.
+    pub start: Start,
+    /// One number for each of `groups * n` columns.
+    pub bias: Option<&'a [f32]>,
+    /// The layer's activation.
+    pub activation: Activation,
+    /// What is added before or after the activation.
+    pub residual: Residual<'a>,
+}
+
+/// One row of the table of kernels.
+#[derive(Debug)]
+pub struct Kernel {
+    /// What logs and tables show.
+    pub name: &'static str,
+    /// The instructions it needs.
+    pub tier: Tier,
+    /// Numbers in a register.
+    lanes: usize,
+    /// The longest block of k at its widest tile: b's part then stays in the first cache.
+    depth: usize,
+    tiles: &'static [&'static [TileFn]],
+}
+
+/// Computes one tile.
+///
+/// # Safety
+/// As for [`tile::tile`].
+type TileFn = unsafe fn(&Tile);
+
+/// The kernels of this family, in rising order of tiers.
+#[cfg(target_arch = "x86_64")]
+pub const KERNELS: &[Kernel] = &[scalar::KERNEL, avx2::KERNEL, avx512::KERNEL];
+/// The kernels of this family, in rising order of tiers.
+#[cfg(not(target_arch = "x86_64"))]
+pub const KERNELS: &[Kernel] = &[scalar::KERNEL];
+
+impl Kernel {
+    /// The best kernel of at most this tier that this machine can run.
+    pub fn of(tier: Tier) -> &'static Kernel {
+        let fits = |kernel: &&Kernel| kernel.tier <= tier && kernel.tier.is_present();
+        KERNELS
+            .iter()
+            .rev()
+            .find(fits)
+            .expect("the scalar kernel runs everywhere")
+    }
+
+    /// Rows of the largest tile.
+    pub(crate) fn rows(&self) -> usize {
+        self.tiles.len()
+    }
+
+    /// Registers across the widest tile.
+    pub(crate) fn registers(&self) -> usize {
+        self.tiles[0].len()
+    }
+}
+
+/// The weight of a layer, packed once for the kernel that will run it.
+#[derive(Clone)]
+pub struct Packed {
+    geometry: Geometry,
+    kernel: &'static Kernel,
+    panels: Panels,
+    data: Buffer,
+}
+
+impl Packed {
+    /// Packs `weight`, `[groups * n, k]`.
+    ///
+    /// # Panics
+    /// If the weight's length or the geometry is wrong.
+    pub fn pack(weight: &[f32], geometry: &Geometry, tier: Tier) -> Packed {
+        geometry.check(usize::MAX, usize::MAX, weight.len());
+        let kernel = Kernel::of(tier);
+        let panels = Panels::new(kernel, geometry.k, geometry.n);
+        let mut data = Buffer::default();
+        let threads = Threads::new(1);
+        gradients::pack_weight(geometry, weight, &panels, (&mut data, &threads));
+        Packed {
+            geometry: *geometry,
+            kernel,
+            panels,
+            data,
+        }
+    }
+
+    /// The geometry it was packed for.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The same weight for another number of rows, which packing does not depend on.
+    pub fn set_rows(&mut self, m: usize) {
+        self.geometry.m = m;
+    }
+
+    /// The kernel that runs it.
+    pub fn kernel(&self) -> &'static Kernel {
+        self.kernel
+    }
+
+    /// Bytes of the packed weight.
+    pub fn bytes(&self) -> usize {
+        size_of_val::<[f32]>(&self.data)
+    }
+
+    /// `c = activation(a w^T + bias + residual)`; allocates nothing.
+    ///
+    /// # Panics
+    /// If a slice is shorter than the geometry says.
+    pub fn run(&self, a: &[f32], epilogue: &Epilogue, c: &mut [f32], threads: &Threads) {
+        let g = &self.geometry;
+        g.check(a.len(), c.len(), g.groups * g.n * g.k);
+        let source = Strided {
+            data: a,
+            row: g.lda,
+            group: g.k,
+            k: g.k,
+        };
+        let product = Product {
+            kernel: self.kernel,
+            m: g.m,
+            groups: g.groups,
+            panels: self.panels,
+            source: &source,
+            b: &self.data,
+            output: Output {
+                row: g.ldc,
+                group: g.n,
+            },
+            epilogue: *epilogue,
+        };
+        product.run(c, threads);
+    }
+}
+
+impl std::fmt::Debug for Packed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Packed({:?}, {})", self.geometry, self.kernel.name)
+    }
+}

@@ -1,0 +1,93 @@
+//! How the right side of a product is packed: group by group, in panels of whole registers, each `[k, width]` in the order of use.
+
+use std::ops::Range;
+
+use super::Kernel;
+use crate::even;
+
+/// The panels of one matrix `[k, n]` a group.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Panels {
+    /// Rows: the length of the sums.
+    pub k: usize,
+    /// Columns of one group.
+    pub n: usize,
+    lanes: usize,
+    /// Panels of one group.
+    pub count: usize,
+}
+
+/// Where a matrix `[k, n]` lies in a slice: the steps from one k and from one column to the next.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub data: &'a [f32],
+    pub k_step: usize,
+    pub n_step: usize,
+}
+
+impl Panels {
+    /// As few panels as the kernel's widest tile allows, and these as equal as whole registers can be.
+    pub(crate) fn new(kernel: &Kernel, k: usize, n: usize) -> Panels {
+        let registers = n.div_ceil(kernel.lanes);
+        Panels {
+            k,
+            n,
+            lanes: kernel.lanes,
+            count: registers.div_ceil(kernel.registers()),
+        }
+    }
+
+    /// The registers of panel `index`.
+    pub(crate) fn registers(&self, index: usize) -> Range<usize> {
+        even(self.n.div_ceil(self.lanes), self.count, index)
+    }
+
+    /// The columns of panel `index` that exist.
+    pub(crate) fn columns(&self, index: usize) -> Range<usize> {
+        let registers = self.registers(index);
+        registers.start * self.lanes..(registers.end * self.lanes).min(self.n)
+    }
+
+    /// How wide panel `index` is with its padding.
+    pub(crate) fn width(&self, index: usize) -> usize {
+        self.registers(index).len() * self.lanes
+    }
+
+    /// Where panel `index` of a group starts within the group.
+    pub(crate) fn start(&self, index: usize) -> usize {
+        self.registers(index).start * self.lanes * self.k
+    }
+
+    /// How many numbers one group takes.
+    pub(crate) fn group_len(&self) -> usize {
+        self.n.div_ceil(self.lanes) * self.lanes * self.k
+    }
+
+    /// Packs rows `rows` of panel `index` into its place within the group's slice; columns that do not exist become zeros. The
+    /// view begins at the first of these rows and at column 0.
+    pub(crate) fn pack(&self, panel: &mut [f32], index: usize, rows: Range<usize>, view: View) {
+        let (columns, width) = (self.columns(index), self.width(index));
+        let panel = &mut panel[rows.start * width..rows.end * width];
+        let from = columns.start * view.n_step;
+        if view.n_step == 1 {
+            for (k, to) in panel.chunks_exact_mut(width).enumerate() {
+                let (used, padding) = to.split_at_mut(columns.len());
+                used.copy_from_slice(&view.data[k * view.k_step + from..][..columns.len()]);
+                padding.fill(0.0);
+            }
+            return;
+        }
+        // Sixteen rows at a time: the lines of the panel stay near while each column's are read.
+        for (block, panel) in panel.chunks_mut(16 * width).enumerate() {
+            if columns.len() < width {
+                panel.fill(0.0);
+            }
+            for column in 0..columns.len() {
+                let from = &view.data[from + column * view.n_step + block * 16 * view.k_step..];
+                for (k, to) in panel.chunks_exact_mut(width).enumerate() {
+                    to[column] = from[k * view.k_step];
+                }
+            }
+        }
+    }
+}

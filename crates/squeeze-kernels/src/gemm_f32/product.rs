@@ -1,0 +1,326 @@
+//! The loops around the tiles: row blocks, panels, blocks of k, tiles; and how they are split over threads.
+
+use std::ops::Range;
+
+use super::panels::Panels;
+use super::tile::{ROWS, Tile};
+use super::{Epilogue, Kernel, Residual, Start};
+use crate::activation::{self, Activation};
+use crate::{SharedMut, Threads, even};
+
+/// The most segments of k that one tile call walks.
+pub(crate) const SEGMENTS: usize = 16;
+/// Rows of a are walked in blocks of about this many bytes, which stay in a core's second cache for all panels.
+const ROW_BLOCK_BYTES: usize = 1 << 20;
+
+/// Where the rows of the left side come from.
+pub(crate) trait Source: Sync {
+    /// Length of the stretch of k that lies evenly for every row; the whole k is a multiple of it.
+    fn stretch(&self) -> usize;
+    /// From one k to the next within a stretch.
+    fn step(&self) -> usize;
+    /// Fills `feed` for `rows` of `group`, over `k`: a range inside one stretch, or whole stretches.
+    fn feed(&self, group: usize, rows: Range<usize>, k: Range<usize>, feed: &mut Feed);
+}
+
+/// The pointers of one tile's rows, and room to gather rows that do not lie evenly.
+pub(crate) struct Feed {
+    pub pointers: [[*const f32; ROWS]; SEGMENTS],
+    pub segments: usize,
+    pub length: usize,
+    pub patch: [f32; ROWS * PATCH],
+}
+
+/// The longest range of k that is gathered at once.
+pub(crate) const PATCH: usize = 256;
+
+/// A product of every group: `c[m, groups * n] = a[m, groups * k] b`, `b` in panels, with its epilogue.
+pub(crate) struct Product<'a> {
+    pub kernel: &'a Kernel,
+    pub m: usize,
+    pub groups: usize,
+    pub panels: Panels,
+    pub source: &'a dyn Source,
+    /// The packed right side, group after group.
+    pub b: &'a [f32],
+    pub output: Output,
+    pub epilogue: Epilogue<'a>,
+}
+
+/// How the results lie.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// From one row to the next.
+    pub row: usize,
+    /// From one group to the next: its columns when groups lie side by side.
+    pub group: usize,
+}
+
+impl Product<'_> {
+    /// Computes the product into `c`, on as many threads as gain.
+    pub(crate) fn run(&self, c: &mut [f32], threads: &Threads) {
+        if self.m == 0 {
+            return;
+        }
+        self.check(c.len());
+        let (units, tiles) = (
+            self.groups * self.panels.count,
+            self.m.div_ceil(self.kernel.rows()),
+        );
+        let work = self.m * self.groups * self.panels.n * self.panels.k;
+        let parts = threads.parts(work, units.max(tiles));
+        let c = SharedMut::new(c);
+        // Each thread should read the smaller side whole and only its share of the larger one, if that is even enough.
+        let evenness = |pieces: usize| pieces as f64 / (pieces.div_ceil(parts) * parts) as f64;
+        let prefer_rows = self.m > self.panels.n;
+        let by_rows = match prefer_rows {
+            true => evenness(tiles) >= 0.9 * evenness(units),
+            false => evenness(tiles) * 0.9 > evenness(units),
+        };
+        threads.run(parts, &|part| {
+            if by_rows {
+                let tiles = even(tiles, parts, part);
+                let rows =
+                    tiles.start * self.kernel.rows()..(tiles.end * self.kernel.rows()).min(self.m);
+                self.part(rows, 0..units, &c);
+            } else {
+                self.part(0..self.m, even(units, parts, part), &c);
+            }
+        });
+    }
+
+    fn check(&self, c: usize) {
+        let width = self.groups * self.panels.n;
+        assert!(
+            self.panels.k > 0 && self.panels.n > 0 && self.groups > 0,
+            "an empty product"
+        );
+        let Output { row, group } = self.output;
+        let side_by_side =
+            group >= self.panels.n && row >= (self.groups - 1) * group + self.panels.n;
+        let one_after_other = row >= self.panels.n && group >= (self.m - 1) * row + self.panels.n;
+        assert!(
+            side_by_side || one_after_other,
+            "parts of the output overlap: {:?}",
+            self.output
+        );
+        let needed = (self.groups - 1) * group + (self.m - 1) * row + self.panels.n;
+        assert!(c >= needed, "the output is shorter than its rows");
+        assert!(
+            self.b.len() >= self.groups * self.panels.group_len(),
+            "the packed side is too short"
+        );
+        assert!(
+            self.epilogue.bias.is_none_or(|bias| bias.len() >= width),
+            "the bias is too short"
+        );
+        match self.epilogue.residual {
+            Residual::None => {}
+            Residual::Before(r) | Residual::After(r) => {
+                assert!(r.len() >= needed, "the residual is shorter than the output");
+            }
+        }
+    }
+
+    /// Some rows of some panels (counted over all groups).
+    fn part(&self, rows: Range<usize>, panels: Range<usize>, c: &SharedMut<f32>) {
+        let k = self.panels.k;
+        let mr = self.kernel.rows();
+        let block = (ROW_BLOCK_BYTES / (4 * k * self.groups))
+            .max(4 * mr)
+            .next_multiple_of(mr);
+        let mut feed = Feed {
+            pointers: [[std::ptr::null(); ROWS]; SEGMENTS],
+            segments: 0,
+            length: 0,
+            patch: [0.0; ROWS * PATCH],
+        };
+        let mut row = rows.start;
+        while row < rows.end {
+            let end = (row + block).min(rows.end);
+            for panel in panels.clone() {
+                let mut k0 = 0;
+                while k0 < k {
+                    let k1 = self.next_k(k0, panel % self.panels.count);
+                    self.block(row..end, panel, k0..k1, (c, &mut feed));
+                    k0 = k1;
+                }
+            }
+            row = end;
+        }
+    }
+
+    /// Where the block of k that starts at `k0` ends: even parts of a stretch that is too long for the first cache, or as many whole
+    /// stretches as fit.
+    fn next_k(&self, k0: usize, panel: usize) -> usize {
+        let widest = self.kernel.lanes * self.kernel.registers();
+        let depth = (self.kernel.depth * widest / self.panels.width(panel)).min(PATCH);
+        let stretch = self.source.stretch();
+        if stretch <= depth {
+            let together = (depth / stretch).min(SEGMENTS);
+            let blocks = (self.panels.k / stretch).div_ceil(together);
+            let at = k0 / stretch;
+            let stretches = self.panels.k / stretch;
+            let index = (0..blocks).find(|&i| even(stretches, blocks, i).start == at);
+            return even(stretches, blocks, index.expect("k0 starts a block")).end * stretch;
+        }
+        let (start, blocks) = (k0 / stretch * stretch, stretch.div_ceil(depth));
+        let ends = (0..blocks).map(|i| start + even(stretch, blocks, i).end);
+        ends.into_iter()
+            .find(|&end| end > k0)
+            .expect("k0 is inside its stretch")
+    }
+
+    /// One block: some rows of one panel over a range of k.
+    fn block(
+        &self,
+        rows: Range<usize>,
+        panel: usize,
+        k: Range<usize>,
+        on: (&SharedMut<f32>, &mut Feed),
+    ) {
+        let (c, feed) = on;
+        let (group, index) = (panel / self.panels.count, panel % self.panels.count);
+        let (columns, width) = (self.panels.columns(index), self.panels.width(index));
+        let base = group * self.panels.group_len() + self.panels.start(index);
+        let b = &self.b[base + k.start * width..base + k.end * width];
+        let (first, last) = (k.start == 0, k.end == self.panels.k);
+        let left = group * self.output.group + columns.start;
+        let mr = self.kernel.rows();
+        let tiles = rows.len().div_ceil(mr);
+        let advance = width.div_ceil(tiles);
+        let e = &self.epilogue;
+        let limits = if last { limits(e.activation) } else { None };
+        let bias = e.bias.filter(|_| last).map_or(std::ptr::null(), |bias| {
+            bias[group * self.panels.n + columns.start..].as_ptr()
+        });
+        for (tile, start) in rows.clone().step_by(mr).enumerate() {
+            let rows = start..(start + mr).min(rows.end);
+            self.source.feed(group, rows.clone(), k.clone(), feed);
+            let at = start * self.output.row + left;
+            let residual = match e.residual {
+                Residual::Before(residual) if last => residual[at..].as_ptr(),
+                Residual::Before(_) | Residual::After(_) | Residual::None => std::ptr::null(),
+            };
+            let ahead = b.len() + tile * advance * k.len();
+            let tile = Tile {
+                a: feed.pointers.as_ptr(),
+                segments: feed.segments,
+                length: feed.length,
+                step: self.source.step(),
+                b: b.as_ptr(),
+                prefetch: (b.as_ptr().wrapping_add(ahead), advance),
+                c: (c.pointer().wrapping_add(at), self.output.row),
+                columns: columns.len(),
+                add: !first || e.start == Start::Add,
+                bias,
+                residual,
+                limits: limits.unwrap_or((f32::NEG_INFINITY, f32::INFINITY)),
+            };
+            let run = self.kernel.tiles[rows.len() - 1][width / self.kernel.lanes - 1];
+            // SAFETY: the machine has the kernel's tier (`Kernel::of`); the source gives `rows.len()` rows of `k.len()` numbers; `b`
+            // was cut to the block; `check` saw that output, bias and residual hold all rows and columns; no other part has
+            // these rows of this panel.
+            unsafe { run(&tile) };
+            if last && (limits.is_none() || matches!(e.residual, Residual::After(_))) {
+                for row in rows {
+                    let at = row * self.output.row + left;
+                    // SAFETY: as above.
+                    let y = unsafe { c.slice(at..at + columns.len()) };
+                    self.after(y, at, limits.is_none());
+                }
+            }
+        }
+    }
+
+    /// What the tile does not do in registers, on a row of it while that is in the first cache.
+    fn after(&self, y: &mut [f32], at: usize, activate: bool) {
+        if activate {
+            activation::slice_forward_in_place(self.kernel.tier, self.epilogue.activation, y);
+        }
+        if let Residual::After(residual) = self.epilogue.residual {
+            for (y, r) in y.iter_mut().zip(&residual[at..]) {
+                *y += r;
+            }
+        }
+    }
+}
+
+/// The limits that are all there is to an activation, if that is so.
+fn limits(activation: Activation) -> Option<(f32, f32)> {
+    match activation {
+        Activation::Identity => Some((f32::NEG_INFINITY, f32::INFINITY)),
+        Activation::Relu => Some((0.0, f32::INFINITY)),
+        Activation::Relu6 => Some((0.0, 6.0)),
+        Activation::Gelu
+        | Activation::GeluTanh
+        | Activation::Silu
+        | Activation::HardSwish
+        | Activation::HardSigmoid
+        | Activation::Sigmoid
+        | Activation::Tanh => None,
+    }
+}
+
+/// Rows that lie a fixed distance apart.
+pub(crate) struct Strided<'a> {
+    pub data: &'a [f32],
+    /// From one row to the next.
+    pub row: usize,
+    /// From one group to the next.
+    pub group: usize,
+    pub k: usize,
+}
+
+impl Source for Strided<'_> {
+    fn stretch(&self) -> usize {
+        self.k
+    }
+
+    fn step(&self) -> usize {
+        1
+    }
+
+    fn feed(&self, group: usize, rows: Range<usize>, k: Range<usize>, feed: &mut Feed) {
+        let first = rows.start * self.row + group * self.group + k.start;
+        let count = rows.len();
+        assert!(
+            first + (count - 1) * self.row + k.len() <= self.data.len(),
+            "the left side is too short"
+        );
+        for (row, pointer) in feed.pointers[0].iter_mut().enumerate() {
+            // Rows beyond the tile repeat its last one and are not read.
+            *pointer = self.data[first + row.min(count - 1) * self.row..].as_ptr();
+        }
+        (feed.segments, feed.length) = (1, k.len());
+    }
+}
+
+/// Tiles of `rows` rows each, packed so that the rows of a tile are neighbours: `[group][tile][k][rows]`.
+pub(crate) struct Interleaved<'a> {
+    pub data: &'a [f32],
+    pub rows: usize,
+    /// From one group to the next.
+    pub group: usize,
+    pub k: usize,
+}
+
+impl Source for Interleaved<'_> {
+    fn stretch(&self) -> usize {
+        self.k
+    }
+
+    fn step(&self) -> usize {
+        self.rows
+    }
+
+    fn feed(&self, group: usize, rows: Range<usize>, k: Range<usize>, feed: &mut Feed) {
+        let first =
+            group * self.group + rows.start / self.rows * self.rows * self.k + k.start * self.rows;
+        let tile = &self.data[first..][..k.len() * self.rows];
+        for (row, pointer) in feed.pointers[0].iter_mut().enumerate() {
+            *pointer = tile[row.min(self.rows - 1)..].as_ptr();
+        }
+        (feed.segments, feed.length) = (1, k.len());
+    }
+}

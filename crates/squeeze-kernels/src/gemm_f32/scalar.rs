@@ -1,0 +1,151 @@
+//! The definition of the grouped product and its gradients, and the tiles of a machine without vectors.
+
+use super::tile::{Register, tiles};
+use super::{Epilogue, Geometry, Kernel, Residual, Start};
+use crate::Tier;
+use crate::activation;
+
+/// The row of this tier.
+pub(crate) const KERNEL: Kernel = Kernel {
+    name: "f32_gemm_4x8_scalar",
+    tier: Tier::Scalar,
+    lanes: 8,
+    depth: 256,
+    tiles: tiles!(Eight, [], [1 2 3 4] x [1]),
+};
+
+/// `c = activation(a w^T + bias + residual)`, group by group, each sum in the order of k.
+pub fn product(g: &Geometry, a: &[f32], weight: &[f32], epilogue: &Epilogue, c: &mut [f32]) {
+    for row in 0..g.m {
+        for column in 0..g.groups * g.n {
+            let group = column / g.n;
+            let mut sum = 0.0;
+            for k in 0..g.k {
+                sum += a[row * g.lda + group * g.k + k] * weight[column * g.k + k];
+            }
+            let at = row * g.ldc + column;
+            if epilogue.start == Start::Add {
+                sum += c[at];
+            }
+            if let Some(bias) = epilogue.bias {
+                sum += bias[column];
+            }
+            if let Residual::Before(residual) = epilogue.residual {
+                sum += residual[at];
+            }
+            let mut y = [sum];
+            activation::scalar::forward_in_place(epilogue.activation, &mut y);
+            if let Residual::After(residual) = epilogue.residual {
+                y[0] += residual[at];
+            }
+            c[at] = y[0];
+        }
+    }
+}
+
+/// `dx = dy w` or `dx += dy w`.
+pub fn input_gradient(g: &Geometry, weight: &[f32], dy: &[f32], dx: &mut [f32], start: Start) {
+    for row in 0..g.m {
+        for column in 0..g.groups * g.k {
+            let (group, k) = (column / g.k, column % g.k);
+            let mut sum = 0.0;
+            for n in group * g.n..(group + 1) * g.n {
+                sum += dy[row * g.ldc + n] * weight[n * g.k + k];
+            }
+            let to = &mut dx[row * g.lda + column];
+            *to = if start == Start::Add { *to + sum } else { sum };
+        }
+    }
+}
+
+/// `dw += dy^T x`.
+pub fn weight_gradient(g: &Geometry, dy: &[f32], x: &[f32], dw: &mut [f32]) {
+    for column in 0..g.groups * g.n {
+        let group = column / g.n;
+        for k in 0..g.k {
+            let of_row = |row: usize| {
+                f64::from(dy[row * g.ldc + column]) * f64::from(x[row * g.lda + group * g.k + k])
+            };
+            // A plain f32 sum over many rows would be the least exact of all.
+            dw[column * g.k + k] += (0..g.m).map(of_row).sum::<f64>() as f32;
+        }
+    }
+}
+
+/// `db +=` the sum of the rows of `dy`.
+pub fn bias_gradient(g: &Geometry, dy: &[f32], db: &mut [f32]) {
+    for (column, db) in db.iter_mut().enumerate() {
+        *db += (0..g.m)
+            .map(|row| f64::from(dy[row * g.ldc + column]))
+            .sum::<f64>() as f32;
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Eight([f32; 8]);
+
+// SAFETY (of every block below): by the contract of `Register` pointers are valid for what is touched.
+impl Register for Eight {
+    const LANES: usize = 8;
+    type Mask = usize;
+
+    #[inline(always)]
+    fn first(count: usize) -> usize {
+        count.min(8)
+    }
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Self([value; 8])
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        Self(unsafe { from.cast::<[f32; 8]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn load_some(from: *const f32, count: usize) -> Self {
+        Self(std::array::from_fn(|lane| {
+            if lane < count {
+                unsafe { *from.add(lane) }
+            } else {
+                0.0
+            }
+        }))
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { to.cast::<[f32; 8]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn store_some(self, to: *mut f32, count: usize) {
+        for lane in 0..count {
+            unsafe { *to.add(lane) = self.0[lane] }
+        }
+    }
+    #[inline(always)]
+    fn add_product(self, a: Self, b: Self) -> Self {
+        Self(std::array::from_fn(|lane| {
+            self.0[lane] + a.0[lane] * b.0[lane]
+        }))
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
+    }
+    #[inline(always)]
+    fn clamp(self, low: Self, high: Self) -> Self {
+        let limit = |x: f32, low: f32, high: f32| {
+            if x < low {
+                low
+            } else if x > high {
+                high
+            } else {
+                x
+            }
+        };
+        Self(std::array::from_fn(|lane| {
+            limit(self.0[lane], low.0[lane], high.0[lane])
+        }))
+    }
+    #[inline(always)]
+    fn prefetch(_: *const f32) {}
+}

@@ -1,0 +1,281 @@
+//! Every kernel at every tier of this machine against the definition, with sizes around the tiles.
+
+use super::*;
+use crate::Cpu;
+
+/// Small numbers of both signs from a fixed sequence.
+pub(crate) fn numbers(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Panics when a number is further from what it should be than `terms` roundings of a sum of terms below 1 explain.
+#[track_caller]
+pub(crate) fn close(got: &[f32], want: &[f32], terms: usize) {
+    assert_eq!(got.len(), want.len());
+    let bound = (terms + 4) as f32 * f32::EPSILON * (terms as f32).sqrt().max(4.0);
+    for (at, (got, want)) in got.iter().zip(want).enumerate() {
+        let same = got == want || (got.is_nan() && want.is_nan());
+        assert!(
+            same || (got - want).abs() <= bound,
+            "at {at}: {got} for {want}, bound {bound}"
+        );
+    }
+}
+
+#[track_caller]
+fn check(g: Geometry) {
+    check_epilogue(g, Activation::Identity, Start::Zero, |_| Residual::None);
+}
+
+#[track_caller]
+fn check_epilogue(
+    g: Geometry,
+    activation: Activation,
+    start: Start,
+    residual: impl Fn(&[f32]) -> Residual,
+) {
+    let (a, w) = (numbers(g.m * g.lda, 1), numbers(g.groups * g.n * g.k, 2));
+    let (bias, other) = (numbers(g.groups * g.n, 3), numbers(g.m * g.ldc, 4));
+    let before = numbers(g.m * g.ldc, 5);
+    let epilogue = Epilogue {
+        start,
+        bias: Some(&bias),
+        activation,
+        residual: residual(&other),
+    };
+    let mut want = before.clone();
+    scalar::product(&g, &a, &w, &epilogue, &mut want);
+    for tier in Tier::here() {
+        for count in [1, 3] {
+            let threads = Threads::new(count);
+            let mut got = before.clone();
+            let packed = Packed::pack(&w, &g, tier);
+            packed.run(&a, &epilogue, &mut got, &threads);
+            close(&got, &want, g.k + 4);
+            let (mut again, cpu) = (
+                before.clone(),
+                Cpu {
+                    tier,
+                    threads: &threads,
+                },
+            );
+            forward(
+                &g,
+                (&a, &w),
+                &epilogue,
+                &mut again,
+                &mut Scratch::default(),
+                cpu,
+            );
+            assert_eq!(got, again, "training and plans compute the same bits");
+        }
+    }
+}
+
+#[track_caller]
+fn check_gradients(g: Geometry) {
+    let (x, w) = (numbers(g.m * g.lda, 1), numbers(g.groups * g.n * g.k, 2));
+    let dy = numbers(g.m * g.ldc, 3);
+    let (dx0, dw0) = (numbers(x.len(), 4), numbers(w.len(), 5));
+    let db0 = numbers(g.groups * g.n, 6);
+    let mut scratch = Scratch::default();
+    for tier in Tier::here() {
+        let mut first: Option<Vec<f32>> = None;
+        for count in [1, 2] {
+            let threads = Threads::new(count);
+            let cpu = Cpu {
+                tier,
+                threads: &threads,
+            };
+            for start in [Start::Zero, Start::Add] {
+                let (mut got, mut want) = (dx0.clone(), dx0.clone());
+                input_gradient(&g, (&w, &dy), &mut got, start, &mut scratch, cpu);
+                scalar::input_gradient(&g, &w, &dy, &mut want, start);
+                close(&got, &want, g.n + 1);
+            }
+            let (mut got, mut want) = (dw0.clone(), dw0.clone());
+            weight_gradient(&g, (&dy, &x), &mut got, &mut scratch, cpu);
+            scalar::weight_gradient(&g, &dy, &x, &mut want);
+            // Sums of at most 192 products, joined one after the other.
+            close(&got, &want, g.m.min(192) + g.m / 64 + 2);
+            assert_eq!(
+                &got,
+                first.get_or_insert(got.clone()),
+                "threads change no bit"
+            );
+            let (mut got, mut want) = (db0.clone(), db0.clone());
+            bias_gradient(&g, &dy, &mut got, cpu);
+            scalar::bias_gradient(&g, &dy, &mut want);
+            close(&got, &want, g.m.min(128) + g.m / 64 + 2);
+        }
+    }
+}
+
+#[test]
+fn sizes_around_the_tiles() {
+    for m in [1, 2, 5, 7, 8, 9, 13, 16, 17] {
+        for n in [1, 7, 8, 15, 16, 17, 24, 40, 47, 48, 49, 77, 96] {
+            check(Geometry::dense(m, n, 19));
+        }
+    }
+}
+
+#[test]
+fn sums_longer_than_a_block() {
+    for k in [1, 2, 191, 192, 193, 384, 385, 500, 1000] {
+        check(Geometry::dense(9, 50, k));
+    }
+}
+
+#[test]
+fn groups_side_by_side() {
+    for (n, k) in [(1, 1), (4, 4), (8, 3), (16, 16), (48, 20), (50, 200)] {
+        check(Geometry::grouped(11, n, k, 4));
+    }
+}
+
+#[test]
+fn rows_with_gaps_are_left_alone() {
+    let g = Geometry {
+        lda: 70,
+        ldc: 90,
+        ..Geometry::grouped(10, 20, 15, 4)
+    };
+    check(g);
+    check_gradients(g);
+}
+
+#[test]
+fn enough_work_for_threads() {
+    check(Geometry::dense(200, 100, 90));
+    check(Geometry::dense(3, 500, 600));
+    check(Geometry::grouped(64, 40, 96, 4));
+    check(Geometry::dense(2000, 8, 40));
+}
+
+#[test]
+fn every_epilogue() {
+    for activation in Activation::ALL {
+        for start in [Start::Zero, Start::Add] {
+            let g = Geometry::grouped(10, 50, 7, 2);
+            check_epilogue(g, activation, start, |_| Residual::None);
+            check_epilogue(g, activation, start, |r| Residual::Before(r));
+            check_epilogue(g, activation, start, |r| Residual::After(r));
+        }
+    }
+}
+
+#[test]
+fn gradients() {
+    check_gradients(Geometry::dense(1, 1, 1));
+    check_gradients(Geometry::dense(9, 17, 49));
+    check_gradients(Geometry::dense(200, 60, 100));
+    check_gradients(Geometry::grouped(33, 5, 3, 4));
+    check_gradients(Geometry::grouped(500, 48, 40, 4));
+    check_gradients(Geometry::dense(4000, 20, 30));
+}
+
+/// A plain running sum of 100,000 rows would be off by about 1e-2 of the gradient.
+#[test]
+fn long_sums_stay_exact() {
+    let g = Geometry::dense(100_000, 8, 16);
+    let (x, dy) = (vec![0.1; g.m * g.k], vec![0.3; g.m * g.n]);
+    let want = 100_000.0 * f64::from(0.1f32) * f64::from(0.3f32);
+    let threads = Threads::new(2);
+    for tier in Tier::here() {
+        let (mut dw, mut db) = (vec![0.0; g.n * g.k], vec![0.0; g.n]);
+        let cpu = Cpu {
+            tier,
+            threads: &threads,
+        };
+        weight_gradient(&g, (&dy, &x), &mut dw, &mut Scratch::default(), cpu);
+        bias_gradient(&g, &dy, &mut db, cpu);
+        // 192 + 521 (or, at tiers with smaller blocks, 391) roundings one after the other, here all to the same side at worst.
+        let bound = 713.0 * f64::from(f32::EPSILON) / 2.0;
+        assert!(
+            dw.iter()
+                .all(|&dw| (f64::from(dw) / want - 1.0).abs() < bound),
+            "{tier}: {}",
+            dw[0]
+        );
+        assert!(
+            db.iter().all(
+                |&db| (f64::from(db) / 100_000.0 / f64::from(0.3f32) - 1.0).abs() < bound * 1.3
+            )
+        );
+    }
+}
+
+#[test]
+fn nan_and_infinity_reach_the_output() {
+    let g = Geometry::grouped(9, 20, 5, 2);
+    let w = vec![1.0; 200];
+    for tier in Tier::here() {
+        for activation in [
+            Activation::Identity,
+            Activation::Relu,
+            Activation::Relu6,
+            Activation::Gelu,
+        ] {
+            let mut a = vec![1.0; g.m * g.lda];
+            a[0] = f32::NAN;
+            a[g.lda] = f32::INFINITY;
+            let mut c = vec![0.0; g.m * g.ldc];
+            let epilogue = Epilogue {
+                activation,
+                ..Epilogue::default()
+            };
+            Packed::pack(&w, &g, tier).run(&a, &epilogue, &mut c, &Threads::new(1));
+            assert!(c[..20].iter().all(|c| c.is_nan()), "{tier} {activation:?}");
+            let top = if activation == Activation::Relu6 {
+                6.0
+            } else {
+                f32::INFINITY
+            };
+            assert!(c[40..60].iter().all(|&c| c == top), "{tier} {activation:?}");
+            assert!(
+                c[20..40].iter().chain(&c[60..]).all(|c| c.is_finite()),
+                "{tier} {activation:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_table_rises_and_names_its_tiles() {
+    for kernel in KERNELS {
+        let widest = kernel.lanes * kernel.registers();
+        assert_eq!(
+            kernel.name,
+            format!("f32_gemm_{}x{widest}_{}", kernel.rows(), kernel.tier)
+        );
+        assert!(kernel.depth <= product::PATCH * 2);
+        if kernel.tier.is_present() {
+            assert_eq!(Kernel::of(kernel.tier).name, kernel.name);
+        }
+    }
+    assert!(KERNELS.is_sorted_by_key(|kernel| kernel.tier));
+}
+
+#[test]
+fn no_rows_is_no_work() {
+    let packed = Packed::pack(&[1.0], &Geometry::dense(0, 1, 1), Tier::Scalar);
+    packed.run(&[], &Epilogue::default(), &mut [], &Threads::new(1));
+}
+
+#[test]
+#[should_panic(expected = "outputs are too few")]
+fn a_short_output_is_refused() {
+    let packed = Packed::pack(&[1.0], &Geometry::dense(2, 1, 1), Tier::Scalar);
+    packed.run(
+        &[1.0, 1.0],
+        &Epilogue::default(),
+        &mut [0.0],
+        &Threads::new(1),
+    );
+}

@@ -1,0 +1,184 @@
+//! The inner loop, written once for every tier: a tile of `M` rows and `V` registers of columns, all of it in registers.
+
+/// One register of `f32`s. Its methods are single instructions of a tier and may run only below a `#[target_feature]` function
+/// of that tier.
+pub(crate) trait Register: Copy {
+    /// How many numbers it holds.
+    const LANES: usize;
+    /// Which of the lanes a partial load or store touches.
+    type Mask: Copy;
+
+    /// The mask of the first `count` lanes; all of them when `count` is larger.
+    fn first(count: usize) -> Self::Mask;
+    /// The same number in every lane.
+    fn splat(value: f32) -> Self;
+    /// All lanes from `from`.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `LANES` numbers.
+    unsafe fn load(from: *const f32) -> Self;
+    /// The lanes of `mask` from `from`, zeros elsewhere.
+    ///
+    /// # Safety
+    /// `from` is valid for reading the lanes of `mask`.
+    unsafe fn load_some(from: *const f32, mask: Self::Mask) -> Self;
+    /// Writes all lanes.
+    ///
+    /// # Safety
+    /// `to` is valid for writing `LANES` numbers.
+    unsafe fn store(self, to: *mut f32);
+    /// Writes the lanes of `mask`.
+    ///
+    /// # Safety
+    /// `to` is valid for writing the lanes of `mask`.
+    unsafe fn store_some(self, to: *mut f32, mask: Self::Mask);
+    /// `self + a * b`.
+    fn add_product(self, a: Self, b: Self) -> Self;
+    /// `self + other`.
+    fn add(self, other: Self) -> Self;
+    /// `self` limited to `low..=high`; NaN stays NaN.
+    fn clamp(self, low: Self, high: Self) -> Self;
+    /// Asks for the cache line at `at` to be brought near. Any address will do.
+    fn prefetch(at: *const f32);
+}
+
+/// The most rows of a tile.
+pub(crate) const ROWS: usize = 8;
+
+/// What one tile computes: `c = clamp(a b (+ c) + bias + residual)`.
+pub(crate) struct Tile {
+    /// For every segment of k the first element of each row.
+    pub a: *const [*const f32; ROWS],
+    /// How many segments there are.
+    pub segments: usize,
+    /// Length of each segment.
+    pub length: usize,
+    /// From one k to the next in `a`.
+    pub step: usize,
+    /// `[segments * length, V * LANES]`.
+    pub b: *const f32,
+    /// What will be needed next, and how far to advance in it for each k.
+    pub prefetch: (*const f32, usize),
+    /// First element of the tile in the output, and from one row to the next.
+    pub c: (*mut f32, usize),
+    /// How many columns of the tile exist; the others are neither read nor written outside of `b`.
+    pub columns: usize,
+    /// Whether to add to what is in `c`.
+    pub add: bool,
+    /// One number a column, or null.
+    pub bias: *const f32,
+    /// As `c`, or null.
+    pub residual: *const f32,
+    /// Lower and upper limit of the result.
+    pub limits: (f32, f32),
+}
+
+/// Computes a tile.
+///
+/// # Safety
+/// The CPU has the tier of `R`; every row of every segment is valid for `length` numbers `step` apart, `b` for all of its numbers,
+/// and `c`, `bias` and `residual` for `M` rows (one for `bias`) of `columns`, which lie in `(V - 1) * LANES + 1 ..= V * LANES`.
+#[inline(always)]
+pub(crate) unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile) {
+    let mut sum = [[R::splat(0.0); V]; M];
+    let (mut b, mut next) = (t.b, t.prefetch.0);
+    for segment in 0..t.segments {
+        // SAFETY: `a` has a row of pointers for each segment.
+        let a = unsafe { &*t.a.add(segment) };
+        let mut at = 0;
+        for _ in 0..t.length {
+            let mut column = [R::splat(0.0); V];
+            for v in 0..V {
+                // SAFETY: `b` holds V registers for each k.
+                column[v] = unsafe { R::load(b.add(v * R::LANES)) };
+            }
+            for row in 0..M {
+                // SAFETY: each row is valid for `length` numbers `step` apart.
+                let x = R::splat(unsafe { *a[row].add(at) });
+                for v in 0..V {
+                    sum[row][v] = sum[row][v].add_product(x, column[v]);
+                }
+            }
+            R::prefetch(next);
+            next = next.wrapping_add(t.prefetch.1);
+            b = b.wrapping_add(V * R::LANES);
+            at += t.step;
+        }
+    }
+    if t.columns == V * R::LANES {
+        // SAFETY: the caller's promise.
+        unsafe { finish::<R, M, V, true>(t, &sum) }
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { finish::<R, M, V, false>(t, &sum) }
+    }
+}
+
+/// Writes the sums out: added to `c` where asked, with bias and residual, limited.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn finish<R: Register, const M: usize, const V: usize, const FULL: bool>(
+    t: &Tile,
+    sum: &[[R; V]; M],
+) {
+    let (low, high) = (R::splat(t.limits.0), R::splat(t.limits.1));
+    for v in 0..V {
+        let (all, mask) = (FULL || v + 1 < V, R::first(t.columns - v * R::LANES));
+        // SAFETY: the mask ends where the columns do.
+        let load = |from: *const f32| unsafe {
+            let from = from.add(v * R::LANES);
+            if all {
+                R::load(from)
+            } else {
+                R::load_some(from, mask)
+            }
+        };
+        let bias = if t.bias.is_null() {
+            R::splat(0.0)
+        } else {
+            load(t.bias)
+        };
+        for row in 0..M {
+            let mut x = sum[row][v];
+            let c = t.c.0.wrapping_add(row * t.c.1);
+            if t.add {
+                x = x.add(load(c));
+            }
+            x = x.add(bias);
+            if !t.residual.is_null() {
+                x = x.add(load(t.residual.wrapping_add(row * t.c.1)));
+            }
+            x = x.clamp(low, high);
+            // SAFETY: as for the loads.
+            unsafe {
+                let c = c.add(v * R::LANES);
+                if all {
+                    x.store(c)
+                } else {
+                    x.store_some(c, mask)
+                }
+            }
+        }
+    }
+}
+
+/// The table of one tier's tiles, `[rows - 1][registers - 1]`, each under the tier's features.
+macro_rules! tiles {
+    ($register:ty, $features:tt, [$($rows:literal)*] x $columns:tt) => {
+        &[$($crate::gemm_f32::tile::tiles!(@row $register, $features, $rows, $columns)),*]
+    };
+    (@row $register:ty, $features:tt, $rows:literal, [$($columns:literal)*]) => {
+        &[$($crate::gemm_f32::tile::tiles!(@one $register, $features, $rows, $columns)),*]
+    };
+    (@one $register:ty, [$($features:literal)?], $rows:literal, $columns:literal) => {{
+        $(#[target_feature(enable = $features)])?
+        unsafe fn one(t: &$crate::gemm_f32::tile::Tile) {
+            // SAFETY: the caller's promise, passed on.
+            unsafe { $crate::gemm_f32::tile::tile::<$register, $rows, $columns>(t) }
+        }
+        one as unsafe fn(&$crate::gemm_f32::tile::Tile)
+    }};
+}
+pub(crate) use tiles;
