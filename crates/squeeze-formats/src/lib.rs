@@ -1,1 +1,11 @@
-//! Files: safetensors, ONNX and the Squeeze model file, every length checked before use.
+//! Files: safetensors, ONNX, PyTorch and the Squeeze model file, every length checked before use.
+
+mod checksum;
+mod error;
+pub mod model;
+pub mod safetensors;
+mod write;
+
+pub use error::FileError;
+pub use model::{Meta, ModelFile};
+pub use write::write;

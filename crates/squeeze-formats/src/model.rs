@@ -1,0 +1,309 @@
+//! The Squeeze model file: safetensors that hold a network's weights, and in their metadata
+//! everything else that is needed to use it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+use squeeze_graph::Graph;
+use squeeze_tensor::{Dtype, Weights};
+
+use crate::FileError;
+use crate::checksum::Crc64;
+use crate::error::{Broken, read};
+use crate::safetensors::{Parsed, parse, serialize};
+
+/// A network that can be used with nothing else at hand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelFile {
+    /// What it is.
+    pub graph: Graph,
+    /// Its numbers: exactly the weights that the graph asks for.
+    pub weights: Weights,
+    /// What it is for.
+    pub meta: Meta,
+}
+
+/// Everything beside the network itself. This crate carries the values and looks into none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Meta {
+    /// What it does, in the words of the data crate.
+    pub task: Value,
+    /// Names of the classes, in the order of the outputs.
+    pub labels: Vec<String>,
+    /// How its input is made: the tokenizer, or how images are prepared.
+    pub input: Value,
+    /// Facts for the reader: data, device, limits, figures, dates.
+    pub card: Value,
+}
+
+/// Version of the layout below.
+const VERSION: &str = "1";
+
+const FORMAT: &str = "squeeze model";
+
+/// Writes a model file, whole or not at all.
+///
+/// # Errors
+/// When the weights are not those of the graph, or the file cannot be written.
+pub fn save(path: &Path, model: &ModelFile) -> Result<(), FileError> {
+    let bytes = to_bytes(model).map_err(|broken| broken.of(&path.display().to_string()))?;
+    crate::write(path, &bytes)
+}
+
+/// Reads a model file and checks all of it: lengths, offsets, checksums, and that the weights are
+/// those of the graph.
+///
+/// # Errors
+/// When the file cannot be read, is damaged or is no Squeeze model.
+pub fn load(path: &Path) -> Result<ModelFile, FileError> {
+    let bytes = read(path)?;
+    from_bytes(&bytes).map_err(|broken| broken.of(&path.display().to_string()))
+}
+
+fn to_bytes(model: &ModelFile) -> Result<Vec<u8>, Broken> {
+    fits(&model.graph, &model.weights)?;
+    let Meta {
+        task,
+        labels,
+        input,
+        card,
+    } = &model.meta;
+    let json = |value: Result<String, serde_json::Error>| {
+        value.map_err(|error| Broken::new(format!("cannot be written as JSON: {error}")))
+    };
+    let mut metadata = BTreeMap::from([
+        ("format".to_owned(), FORMAT.to_owned()),
+        ("version".into(), VERSION.into()),
+        ("graph".into(), json(serde_json::to_string(&model.graph))?),
+        ("task".into(), json(serde_json::to_string(task))?),
+        ("labels".into(), json(serde_json::to_string(labels))?),
+        ("input".into(), json(serde_json::to_string(input))?),
+        ("card".into(), json(serde_json::to_string(card))?),
+    ]);
+    let sum = checksum(&metadata, &model.weights);
+    metadata.insert("checksum".into(), sum);
+    Ok(serialize(&model.weights, &metadata))
+}
+
+fn from_bytes(bytes: &[u8]) -> Result<ModelFile, Broken> {
+    let Parsed {
+        mut metadata,
+        weights,
+    } = parse(bytes)?;
+    if metadata.get("format").map(|text| &**text) != Some(FORMAT) {
+        return Err(Broken::new(
+            "safetensors without a network: no Squeeze model (`squeeze import` makes one)",
+        ));
+    }
+    let damaged = || Broken::new("damaged: its checksum differs; copy or download it again");
+    let sum = metadata.remove("checksum").ok_or_else(damaged)?;
+    if sum != checksum(&metadata, &weights) {
+        return Err(damaged());
+    }
+    let mut take = |key: &str| {
+        let missing = || {
+            Broken::new(format!(
+                "no `{key}` in its metadata: no whole Squeeze model"
+            ))
+        };
+        metadata.remove(key).ok_or_else(missing)
+    };
+    let version = take("version")?;
+    if version != VERSION {
+        return Err(Broken::new(format!(
+            "layout version {version}, this program reads {VERSION}: update it"
+        )));
+    }
+    fn json<T: serde::de::DeserializeOwned>(key: &str, text: &str) -> Result<T, Broken> {
+        serde_json::from_str(text)
+            .map_err(|error| Broken::new(format!("`{key}` in its metadata: {error}")))
+    }
+    let graph: Graph = json("graph", &take("graph")?)?;
+    fits(&graph, &weights)?;
+    let meta = Meta {
+        task: json("task", &take("task")?)?,
+        labels: json("labels", &take("labels")?)?,
+        input: json("input", &take("input")?)?,
+        card: json("card", &take("card")?)?,
+    };
+    Ok(ModelFile {
+        graph,
+        weights,
+        meta,
+    })
+}
+
+/// Over names, values, element types, shapes and elements, each with its length.
+fn checksum(metadata: &BTreeMap<String, String>, weights: &Weights) -> String {
+    let mut crc = Crc64::new();
+    let mut add = |bytes: &[u8]| {
+        crc.add(&(bytes.len() as u64).to_le_bytes());
+        crc.add(bytes);
+    };
+    for (key, value) in metadata {
+        add(key.as_bytes());
+        add(value.as_bytes());
+    }
+    for (name, tensor) in weights.iter() {
+        add(name.as_bytes());
+        add(tensor.dtype().name().as_bytes());
+        add(format!("{:?}", tensor.shape()).as_bytes());
+        add(tensor.bytes());
+    }
+    crc.text()
+}
+
+/// Refuses weights that are not exactly those of the graph, as numbers.
+fn fits(graph: &Graph, weights: &Weights) -> Result<(), Broken> {
+    let params = graph.params();
+    for (name, param) in &params {
+        let Some(tensor) = weights.get(name) else {
+            return Err(Broken::new(format!("weight `{name}` is missing")));
+        };
+        if tensor.shape() != param.shape {
+            let (found, wanted) = (tensor.shape(), &param.shape);
+            return Err(Broken::new(format!(
+                "weight `{name}` is {found:?}, the network asks for {wanted:?}"
+            )));
+        }
+        match tensor.dtype() {
+            Dtype::F32 | Dtype::F16 | Dtype::Bf16 => {}
+            Dtype::I8 | Dtype::U8 | Dtype::I32 | Dtype::I64 => {
+                let found = tensor.dtype().name();
+                return Err(Broken::new(format!(
+                    "weight `{name}` holds {found}, the network asks for numbers"
+                )));
+            }
+        }
+    }
+    if params.len() != weights.len() {
+        let used = |name: &str| params.iter().any(|(wanted, _)| wanted == name);
+        let extra = weights.iter().find(|(name, _)| !used(name));
+        let name = extra.map_or("?", |(name, _)| name);
+        return Err(Broken::new(format!(
+            "weight `{name}` belongs to no node of the network"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use squeeze_graph::ops::{Activation, Linear};
+    use squeeze_graph::{Builder, Element};
+    use squeeze_tensor::Tensor;
+
+    fn model() -> ModelFile {
+        let mut b = Builder::new("tiny");
+        let x = b.input("x", &[1, 4], Element::Number).expect("fits");
+        let x = b.add("hidden", Linear::grouped(4, 2), &[x]).expect("fits");
+        let x = b.add("act", Activation::Gelu, &[x]).expect("fits");
+        let x = b.add("head", Linear::dense(2), &[x]).expect("fits");
+        let graph = b.finish(&[x]).expect("one output");
+        let filled = |shape: &[usize]| {
+            let values: Vec<f32> = (0..shape.iter().product())
+                .map(|i| i as f32 / 3.0)
+                .collect();
+            Tensor::from_f32(shape, &values)
+        };
+        let params = graph.params().into_iter();
+        let weights = params.map(|(name, param)| (name, filled(&param.shape)));
+        let meta = Meta {
+            task: json!({"kind": "classify_text"}),
+            labels: vec!["ham".into(), "spam \"quoted\" äß".into()],
+            input: json!({"tokenizer": "{}", "length": 64}),
+            card: json!({"p90_ms": 0.5}),
+        };
+        ModelFile {
+            weights: weights.collect(),
+            graph,
+            meta,
+        }
+    }
+
+    #[test]
+    fn round_trips_with_the_same_bytes() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("model.squeeze");
+        save(&path, &model()).expect("writable");
+        let loaded = load(&path).expect("own file");
+        assert_eq!(loaded, model());
+        assert_eq!(
+            to_bytes(&loaded).expect("fits"),
+            std::fs::read(&path).expect("written")
+        );
+    }
+
+    #[test]
+    fn any_flipped_bit_is_found() {
+        let (model, bytes) = (model(), to_bytes(&model()).expect("fits"));
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 1 << bit;
+                if let Ok(other) = from_bytes(&bytes) {
+                    assert_eq!(other, model, "byte {at}, bit {bit}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_truncation_is_found() {
+        let bytes = to_bytes(&model()).expect("fits");
+        for length in 0..bytes.len() {
+            assert!(from_bytes(&bytes[..length]).is_err(), "{length} bytes");
+        }
+        let longer = [&*bytes, &[0; 8]].concat();
+        assert!(from_bytes(&longer).is_err());
+    }
+
+    #[track_caller]
+    fn refused(model: &ModelFile, message: &str) {
+        let Err(Broken(reason)) = to_bytes(model) else {
+            panic!("these weights do not fit");
+        };
+        assert_eq!(reason, message);
+    }
+
+    #[test]
+    fn weights_must_be_those_of_the_graph() {
+        let mut less = model();
+        less.weights.remove("head.bias");
+        refused(&less, "weight `head.bias` is missing");
+        let mut more = model();
+        more.weights.insert("tail.bias", Tensor::zeros(&[2]));
+        refused(
+            &more,
+            "weight `tail.bias` belongs to no node of the network",
+        );
+        let mut other = model();
+        other.weights.insert("head.bias", Tensor::zeros(&[3]));
+        refused(
+            &other,
+            "weight `head.bias` is [3], the network asks for [2]",
+        );
+    }
+
+    #[test]
+    fn plain_safetensors_are_no_model() {
+        let bytes = serialize(&model().weights, &BTreeMap::new());
+        let Err(Broken(reason)) = from_bytes(&bytes) else {
+            panic!("there is no network in it");
+        };
+        assert!(reason.starts_with("safetensors without a network"));
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = load(Path::new("/nowhere/model.squeeze")).expect_err("no file");
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot read /nowhere/model.squeeze: ")
+        );
+    }
+}

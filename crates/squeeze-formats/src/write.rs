@@ -1,0 +1,59 @@
+//! Writing a file so that there is always a whole one: the old or the new.
+
+use std::io::Write;
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+use crate::FileError;
+
+/// Writes `bytes` to `path`: into a temporary file in the same folder, onto the disk, and only
+/// then under its name. A crash at any moment leaves the old file or the new one.
+///
+/// # Errors
+/// When the folder is missing, full or read-only; nothing is left behind then.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let error = |source| FileError::Write {
+        path: path.into(),
+        source,
+    };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut file = NamedTempFile::new_in(folder).map_err(error)?;
+    file.write_all(bytes).map_err(error)?;
+    file.as_file().sync_all().map_err(error)?;
+    file.persist(path).map_err(|failed| error(failed.error))?;
+    // The new name is on the disk only when its folder is; not every system can say so.
+    if let Ok(folder) = std::fs::File::open(folder) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_and_leaves_nothing_else() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("x");
+        write(&path, b"one").expect("writable");
+        write(&path, b"two").expect("writable");
+        assert_eq!(std::fs::read(&path).expect("written"), b"two");
+        let entries = std::fs::read_dir(folder.path()).expect("a folder");
+        assert_eq!(entries.count(), 1);
+    }
+
+    #[test]
+    fn a_missing_folder_is_an_error() {
+        let error = write(Path::new("/nowhere/at/all"), b"").expect_err("no folder");
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot write /nowhere/at/all: ")
+        );
+    }
+}
