@@ -1,0 +1,76 @@
+//! What a network is asked to do with one example.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What a network is asked to do with one example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    /// One class for an image.
+    ClassifyImage,
+    /// One class for a text, or for a pair of texts.
+    ClassifyText {
+        /// Whether an example is two texts.
+        pair: bool,
+    },
+    /// One number for a text, or for a pair of texts.
+    RegressText {
+        /// Whether an example is two texts.
+        pair: bool,
+    },
+}
+
+impl Task {
+    /// Whether an example is an image.
+    pub fn is_image(self) -> bool {
+        match self {
+            Self::ClassifyImage => true,
+            Self::ClassifyText { .. } | Self::RegressText { .. } => false,
+        }
+    }
+
+    /// Whether an example is two texts.
+    pub fn is_pair(self) -> bool {
+        match self {
+            Self::ClassifyImage => false,
+            Self::ClassifyText { pair } | Self::RegressText { pair } => pair,
+        }
+    }
+
+    /// Whether the answer is a class; otherwise it is a number.
+    pub fn is_classification(self) -> bool {
+        match self {
+            Self::ClassifyImage | Self::ClassifyText { .. } => true,
+            Self::RegressText { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClassifyImage => "classify an image",
+            Self::ClassifyText { pair: false } => "classify a text",
+            Self::ClassifyText { pair: true } => "classify a pair of texts",
+            Self::RegressText { pair: false } => "rate a text",
+            Self::RegressText { pair: true } => "rate a pair of texts",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn has_a_stable_form_in_files() {
+        let json = serde_json::to_string(&Task::ClassifyText { pair: true }).unwrap();
+        assert_eq!(json, r#"{"kind":"classify_text","pair":true}"#);
+        assert_eq!(
+            serde_json::from_str::<Task>(&json).unwrap(),
+            Task::ClassifyText { pair: true }
+        );
+    }
+}
