@@ -1,0 +1,125 @@
+//! From a program to a plan: kernels picked, weights packed, buffers and scratch placed in one arena.
+
+use squeeze_graph::{Element, Interval, place};
+
+use crate::kernel::Kernel;
+use crate::plan::{Place, Plan, Step};
+use crate::program::{Program, Source, Value, ValueId};
+use crate::target::Target;
+
+/// Bytes of a number.
+const NUMBER: usize = 4;
+
+/// The plan of a program whose values have their homes.
+pub(crate) fn bind(program: Program, target: Target) -> Plan {
+    let kernels: Vec<Kernel> = program
+        .steps
+        .iter()
+        .map(|step| Kernel::pick(&program, step, target))
+        .collect();
+    let scratch: Vec<usize> = kernels
+        .iter()
+        .map(|kernel| kernel.scratch(target.threads))
+        .collect();
+    let mut intervals = lives(&program);
+    let steps = scratch.iter().enumerate();
+    intervals.extend(steps.map(|(at, &numbers)| Interval {
+        bytes: numbers * NUMBER,
+        first: at,
+        last: at,
+    }));
+    let placement = place(&intervals);
+    let start = |interval: usize| placement.offsets[interval] / NUMBER;
+    let of = |id: ValueId| place_of(&program.values[id], start);
+    let buffers = program.buffers.len();
+    let steps = program.steps.iter().zip(kernels).enumerate();
+    let steps = steps.map(|(at, (draft, kernel))| {
+        let write = of(draft.output).arena();
+        let mut reads: Vec<Place> = draft.inputs.iter().map(|&input| of(input)).collect();
+        let in_place = reads.first().is_some_and(|read| overlaps(read, &write));
+        if in_place {
+            reads.remove(0);
+        }
+        Step {
+            name: draft.name.clone(),
+            kind: draft.kind,
+            kernel,
+            macs: draft.macs,
+            inputs: draft
+                .inputs
+                .iter()
+                .map(|&input| program.values[input].shape.clone())
+                .collect(),
+            output: program.values[draft.output].shape.clone(),
+            reads,
+            in_place,
+            write,
+            scratch: start(buffers + at)..start(buffers + at) + scratch[at],
+        }
+    });
+    let steps = steps.collect();
+    let outputs = program.outputs.iter();
+    let outputs = outputs
+        .map(|&id| (program.values[id].shape.clone(), of(id).arena()))
+        .collect();
+    let lengths = program.inputs.iter();
+    let lengths = lengths
+        .map(|input| input.element == Element::Index && input.shape.len() == 1)
+        .collect();
+    Plan {
+        inputs: program.inputs,
+        lengths,
+        steps,
+        outputs,
+        arena: placement.bytes / NUMBER,
+        target,
+    }
+}
+
+/// From which step to which each buffer holds something.
+fn lives(program: &Program) -> Vec<Interval> {
+    let mut lives: Vec<Interval> = program
+        .buffers
+        .iter()
+        .map(|_| Interval {
+            bytes: 0,
+            first: usize::MAX,
+            last: 0,
+        })
+        .collect();
+    let mut touch = |id: ValueId, at: usize| {
+        if let Source::Buffer(buffer) = program.values[id].home.source {
+            let life = &mut lives[buffer];
+            life.bytes = program.buffers[buffer] * NUMBER;
+            life.first = life.first.min(at);
+            life.last = life.last.max(at);
+        }
+    };
+    for (at, step) in program.steps.iter().enumerate() {
+        step.inputs.iter().for_each(|&input| touch(input, at));
+        touch(step.output, at);
+    }
+    for &output in &program.outputs {
+        touch(output, program.steps.len());
+    }
+    // A buffer that nothing touches takes no room.
+    for life in &mut lives {
+        life.first = life.first.min(life.last);
+    }
+    lives
+}
+
+fn place_of(value: &Value, start: impl Fn(usize) -> usize) -> Place {
+    let home = value.home;
+    match home.source {
+        Source::Input(at) => Place::Input(at, home.offset..home.offset + value.span()),
+        Source::Buffer(buffer) => {
+            let first = start(buffer) + home.offset;
+            Place::Arena(first..first + value.span())
+        }
+    }
+}
+
+fn overlaps(read: &Place, write: &std::ops::Range<usize>) -> bool {
+    matches!(read, Place::Arena(read) if read.start < write.end && write.start < read.end)
+}

@@ -1,0 +1,232 @@
+//! The kernel of a step: picked once with its weights packed, then run over slices of the arena.
+
+mod layer;
+mod run;
+
+use squeeze_graph::ops::{PoolKind, ResizeMode};
+use squeeze_kernels::Cpu;
+use squeeze_kernels::activation::Activation;
+use squeeze_kernels::elementwise::{Block, Gate, Shuffle};
+use squeeze_kernels::embedding::Sum;
+use squeeze_kernels::norm::{self, BatchNorm};
+use squeeze_kernels::pool::{self, Divisor, Rounding};
+use squeeze_kernels::resize::{self, Mode};
+
+use crate::arena::Cut;
+use crate::input::Input;
+use crate::plan::Place;
+use crate::program::{BlockCopy, Draft, Embed, LayerNorm, Program, Scale, Work};
+use crate::target::Target;
+use layer::Layer;
+
+/// A kernel with its geometry and weights.
+#[derive(Clone, Debug)]
+pub(crate) enum Kernel {
+    Layer(Layer),
+    LayerNorm(norm::LayerNorm, LayerNorm),
+    Scale(BatchNorm, Scale),
+    Activation(Activation),
+    Pool(PoolKind, pool::Pool),
+    Mean {
+        n: usize,
+        rows: usize,
+        c: usize,
+    },
+    Add(Activation),
+    AddGate(Gate),
+    Mul,
+    MulGate(Gate),
+    Block(BlockCopy),
+    Permute {
+        shape: [usize; 4],
+        order: [usize; 4],
+    },
+    Shuffle(Shuffle),
+    Gather {
+        c: usize,
+        table: Vec<f32>,
+    },
+    Repeat {
+        rows: Vec<f32>,
+    },
+    Embed(Sum, Embed),
+    Attention(Heads),
+    Softmax {
+        columns: usize,
+    },
+    Resize(resize::Resize),
+}
+
+/// Attention's geometry and the row strides of query, key and value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heads {
+    n: usize,
+    tokens: usize,
+    heads: usize,
+    dim: usize,
+    strides: [usize; 3],
+}
+
+/// What a kernel may see while it runs.
+pub(crate) struct Context<'a> {
+    pub cpu: Cpu<'a>,
+    pub inputs: &'a [Input<'a>],
+    pub lengths: &'a [Vec<usize>],
+    pub reads: &'a [Place],
+    pub in_place: bool,
+}
+
+impl<'a> Context<'a> {
+    fn read(&self, cut: &Cut<'a>, index: usize) -> &'a [f32] {
+        match &self.reads[index] {
+            Place::Arena(range) => cut.read(range),
+            Place::Input(input, range) => match self.inputs[*input] {
+                Input::Numbers(values) => &values[range.clone()],
+                Input::Indices(_) => unreachable!("the graph keeps numbers and indices apart"),
+            },
+        }
+    }
+
+    fn indices(&self, index: usize) -> &'a [i32] {
+        match &self.reads[index] {
+            Place::Input(input, _) => match self.inputs[*input] {
+                Input::Indices(values) => values,
+                Input::Numbers(_) => unreachable!("the graph keeps numbers and indices apart"),
+            },
+            Place::Arena(_) => unreachable!("indices are inputs of the network"),
+        }
+    }
+
+    fn lengths(&self, index: usize) -> Option<&'a [usize]> {
+        match self.reads.get(index)? {
+            Place::Input(input, _) => Some(&self.lengths[*input]),
+            Place::Arena(_) => unreachable!("lengths are inputs of the network"),
+        }
+    }
+}
+
+impl Kernel {
+    /// The kernel of a step.
+    pub fn pick(program: &Program, step: &Draft, target: Target) -> Self {
+        let output = &program.values[step.output];
+        let input = |at: usize| &program.values[step.inputs[at]];
+        // [n, h, w, c] of an image, [n, 1, s, c] of text, [1, 1, n, c] of vectors.
+        let image = |at: usize| match *input(at).memory_shape() {
+            [n, h, w, c] => [n, h, w, c],
+            [n, s, c] => [n, 1, s, c],
+            _ => [1, 1, input(at).rows(), input(at).columns()],
+        };
+        let gate = || Gate {
+            rows: output.rows() / output.shape[0],
+            c: output.columns(),
+        };
+        match &step.work {
+            Work::Layer(layer) => Self::Layer(Layer::pick(layer, input(0), output, target)),
+            Work::LayerNorm(row) => {
+                let norm = norm::LayerNorm {
+                    channels: output.columns(),
+                    eps: row.epsilon,
+                };
+                Self::LayerNorm(norm, row.clone())
+            }
+            Work::Scale(row) => {
+                let norm = BatchNorm {
+                    channels: output.columns(),
+                    eps: 0.0,
+                    momentum: 0.0,
+                    activation: row.activation,
+                };
+                Self::Scale(norm, row.clone())
+            }
+            Work::Activation(activation) => Self::Activation(*activation),
+            Work::Pool(row) => {
+                let [n, h, w, c] = image(0);
+                let pool = pool::Pool {
+                    n,
+                    h,
+                    w,
+                    c,
+                    kernel: row.kernel,
+                    stride: row.stride,
+                    padding: row.padding,
+                    rounding: match row.ceil {
+                        true => Rounding::Ceil,
+                        false => Rounding::Floor,
+                    },
+                    divisor: match row.kind {
+                        PoolKind::AverageInside => Divisor::InputsOnly,
+                        PoolKind::Average | PoolKind::Max => Divisor::WithPadding,
+                    },
+                };
+                Self::Pool(row.kind, pool)
+            }
+            Work::GlobalAverage | Work::TokenMean => {
+                let [n, h, w, c] = image(0);
+                Self::Mean { n, rows: h * w, c }
+            }
+            Work::Add(activation) => Self::Add(*activation),
+            Work::AddGate => Self::AddGate(gate()),
+            Work::Mul => Self::Mul,
+            Work::MulGate => Self::MulGate(gate()),
+            Work::Move => {
+                let block = Block {
+                    rows: output.rows(),
+                    columns: output.columns(),
+                    from_stride: input(0).home.stride,
+                    to_stride: output.home.stride,
+                };
+                Self::Block(BlockCopy {
+                    block,
+                    from: 0,
+                    to: 0,
+                })
+            }
+            Work::Block(copy) => Self::Block(*copy),
+            Work::Permute { shape, order } => Self::Permute {
+                shape: *shape,
+                order: *order,
+            },
+            Work::Shuffle { groups } => Self::Shuffle(Shuffle {
+                c: output.columns(),
+                groups: *groups,
+            }),
+            Work::Gather { table } => Self::Gather {
+                c: output.columns(),
+                table: table.clone(),
+            },
+            Work::Repeat { rows } => Self::Repeat { rows: rows.clone() },
+            Work::Embed(tables) => {
+                let sum = Sum {
+                    tokens: output.shape[1],
+                    c: output.columns(),
+                };
+                Self::Embed(sum, tables.clone())
+            }
+            Work::Attention { heads } => Self::Attention(Heads {
+                n: output.shape[0],
+                tokens: output.shape[1],
+                heads: *heads,
+                dim: output.columns() / heads,
+                strides: [0, 1, 2].map(|at| input(at).home.stride),
+            }),
+            Work::Softmax => Self::Softmax {
+                columns: output.columns(),
+            },
+            Work::Resize(mode) => {
+                let [n, h, w, c] = image(0);
+                Self::Resize(resize::Resize {
+                    n,
+                    h,
+                    w,
+                    c,
+                    out: [output.shape[2], output.shape[3]],
+                    mode: match mode {
+                        ResizeMode::Nearest => Mode::Nearest,
+                        ResizeMode::Bilinear => Mode::Bilinear,
+                        ResizeMode::BilinearCorners => Mode::BilinearCorners,
+                    },
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Runs a kernel over slices of the arena.
+
+use squeeze_graph::ops::PoolKind;
+use squeeze_kernels::attention::{self, Attention, Qkv, Rows};
+use squeeze_kernels::elementwise;
+use squeeze_kernels::embedding::{self, Tables};
+use squeeze_kernels::norm::{Affine, batch, layer};
+use squeeze_kernels::pool::{self, Mean};
+use squeeze_kernels::softmax::{self, Softmax};
+use squeeze_kernels::{Tier, activation, resize};
+
+use super::{Context, Heads, Kernel};
+use crate::arena::Cut;
+
+impl Kernel {
+    /// Computes the step.
+    pub fn run(&self, context: &Context, cut: Cut) {
+        let cpu = context.cpu;
+        let read = |index: usize| context.read(&cut, index);
+        match self {
+            Self::Layer(layer) => layer.run(context, cut),
+            Self::LayerNorm(norm, row) => {
+                let affine = Affine {
+                    gamma: &row.gamma,
+                    beta: &row.beta,
+                };
+                match context.reads.len() {
+                    1 => layer::forward(cpu, norm, read(0), affine, cut.write),
+                    _ => {
+                        layer::forward_residual(cpu, norm, read(0), read(1), affine, cut.write);
+                    }
+                }
+            }
+            Self::Scale(norm, row) => {
+                let affine = Affine {
+                    gamma: &row.factor,
+                    beta: &row.addend,
+                };
+                let running = (&row.mean[..], &row.variance[..]);
+                batch::forward_eval(cpu, norm, read(0), affine, running, cut.write);
+            }
+            Self::Activation(kind) if context.in_place => {
+                activation::forward_in_place(cpu, *kind, cut.write);
+            }
+            Self::Activation(kind) => activation::forward(cpu, *kind, read(0), cut.write),
+            Self::Pool(PoolKind::Max, pool) => pool::max_forward(cpu, pool, read(0), cut.write),
+            Self::Pool(PoolKind::Average | PoolKind::AverageInside, pool) => {
+                pool::average_forward(cpu, pool, read(0), cut.write);
+            }
+            &Self::Mean { n, rows, c } => {
+                let lengths = context.lengths(1);
+                let mean = Mean {
+                    n,
+                    rows,
+                    c,
+                    lengths,
+                };
+                pool::mean_forward(cpu, &mean, read(0), cut.write);
+            }
+            Self::Add(kind) if context.in_place => {
+                elementwise::add_in_place(cpu, read(0), *kind, cut.write);
+            }
+            Self::Add(kind) => elementwise::add(cpu, read(0), read(1), *kind, cut.write),
+            Self::AddGate(shape) => {
+                let (first, gate) = match context.in_place {
+                    true => (None, read(0)),
+                    false => (Some(read(0)), read(1)),
+                };
+                if let Some(first) = first {
+                    cut.write.copy_from_slice(first);
+                }
+                let rows = cut.write.chunks_exact_mut(shape.rows * shape.c);
+                for (rows, gate) in rows.zip(gate.chunks_exact(shape.c)) {
+                    let kind = activation::Activation::Identity;
+                    elementwise::add_bias(cpu, gate, kind, rows);
+                }
+            }
+            Self::Mul => elementwise::mul(cpu, read(0), read(1), cut.write),
+            Self::MulGate(shape) => elementwise::gate(cpu, *shape, read(0), read(1), cut.write),
+            Self::Block(copy) => {
+                let (from, to) = (&read(0)[copy.from..], &mut cut.write[copy.to..]);
+                elementwise::copy_block(cpu, &copy.block, from, to);
+            }
+            Self::Permute { shape, order } => {
+                elementwise::permute(cpu, *shape, *order, read(0), cut.write);
+            }
+            Self::Shuffle(shuffle) => {
+                elementwise::shuffle(cpu, *shuffle, read(0), cut.write);
+            }
+            Self::Gather { c, table } => {
+                embedding::gather(cpu, *c, table, context.indices(0), cut.write);
+            }
+            Self::Repeat { rows } => {
+                for example in cut.write.chunks_exact_mut(rows.len()) {
+                    example.copy_from_slice(rows);
+                }
+            }
+            Self::Embed(shape, row) => {
+                let tables = Tables {
+                    word: &row.word,
+                    position: &row.position,
+                    segment: &row.segment,
+                };
+                let types = match context.reads.len() {
+                    1 => &[],
+                    _ => context.indices(1),
+                };
+                let ids = [context.indices(0), types];
+                embedding::sum(cpu, *shape, tables, ids, cut.write);
+            }
+            Self::Attention(heads) => {
+                let lengths = context.lengths(3);
+                let rows = |index: usize| Rows {
+                    data: read(index),
+                    stride: heads.strides[index],
+                };
+                let qkv = Qkv {
+                    q: rows(0),
+                    k: rows(1),
+                    v: rows(2),
+                };
+                attention::forward(cpu, &heads.row(lengths), qkv, cut.write, cut.scratch);
+            }
+            Self::Softmax { columns } => {
+                softmax::forward(cpu, &Softmax::whole(*columns), read(0), cut.write);
+            }
+            Self::Resize(row) => resize::forward(cpu, row, read(0), cut.write),
+        }
+    }
+
+    /// How many numbers it works in beside inputs and output.
+    pub fn scratch(&self, threads: usize) -> usize {
+        match self {
+            Self::Attention(heads) => heads.row(None).forward_scratch(threads),
+            _ => 0,
+        }
+    }
+
+    /// Bytes of its weights.
+    pub fn bytes(&self) -> usize {
+        let numbers = match self {
+            Self::Layer(layer) => return layer.bytes(),
+            Self::LayerNorm(_, row) => row.gamma.len() + row.beta.len(),
+            Self::Scale(_, row) => row.factor.len() + row.addend.len(),
+            Self::Gather { table, .. } => table.len(),
+            Self::Repeat { rows } => rows.len(),
+            Self::Embed(_, row) => row.word.len() + row.position.len() + row.segment.len(),
+            _ => 0,
+        };
+        numbers * size_of::<f32>()
+    }
+
+    /// The name that tables show.
+    pub fn name(&self, tier: Tier) -> &'static str {
+        let of = |kernels: &[(&'static str, Tier)]| {
+            let mut fitting = kernels.iter().rev().filter(|(_, needs)| *needs <= tier);
+            fitting.next().map_or("scalar", |(name, _)| name)
+        };
+        match self {
+            Self::Layer(layer) => layer.name(tier),
+            Self::LayerNorm(..) | Self::Scale(..) => of(squeeze_kernels::norm::KERNELS),
+            Self::Activation(_) => of(activation::KERNELS),
+            Self::Pool(..) | Self::Mean { .. } => of(pool::KERNELS),
+            Self::Add(_)
+            | Self::AddGate(_)
+            | Self::Mul
+            | Self::MulGate(_)
+            | Self::Block(_)
+            | Self::Permute { .. }
+            | Self::Shuffle(_) => of(elementwise::KERNELS),
+            Self::Gather { .. } | Self::Repeat { .. } | Self::Embed(..) => of(embedding::KERNELS),
+            Self::Attention(_) => of(attention::KERNELS),
+            Self::Softmax { .. } => of(softmax::KERNELS),
+            Self::Resize(_) => of(resize::KERNELS),
+        }
+    }
+}
+
+impl Heads {
+    fn row<'a>(&self, lengths: Option<&'a [usize]>) -> Attention<'a> {
+        Attention {
+            n: self.n,
+            tokens: self.tokens,
+            heads: self.heads,
+            dim: self.dim,
+            scale: 1.0 / (self.dim as f32).sqrt(),
+            lengths,
+            additive: None,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Operators with weights.
+
+use squeeze_graph::Node;
+use squeeze_graph::ops::{BatchNorm, Conv1d, Conv2d, Embedding, LayerNorm as Norm, Linear};
+use squeeze_kernels::activation::Activation;
+
+use super::{Lowering, Place, refuse};
+use crate::error::CompileError;
+use crate::program::{Layer, LayerNorm, Scale, ValueId, Window, Work};
+
+impl Lowering<'_> {
+    pub(super) fn conv2d(&self, node: &Node, row: &Conv2d, x: ValueId) -> Work {
+        let x = &self.program.values[x].shape;
+        let window = Window {
+            size: [x[0], x[2], x[3]],
+            out: [node.shape[2], node.shape[3]],
+            kernel: row.kernel,
+            stride: row.stride,
+            dilation: row.dilation,
+            padding: row.padding,
+        };
+        self.layer(node, [row.out, row.groups], row.bias, window)
+    }
+
+    pub(super) fn conv1d(&self, node: &Node, row: &Conv1d, x: ValueId) -> Work {
+        let x = &self.program.values[x].shape;
+        let window = Window {
+            size: [x[0], 1, x[1]],
+            out: [1, x[1]],
+            kernel: [1, row.kernel],
+            stride: [1; 2],
+            dilation: [1, row.dilation],
+            padding: [0, row.padding(), 0, row.padding()],
+        };
+        self.layer(node, [row.out, row.groups], row.bias, window)
+    }
+
+    pub(super) fn linear(&self, node: &Node, row: &Linear, x: ValueId) -> Work {
+        let window = Window::rows(self.program.values[x].rows());
+        self.layer(node, [row.out, row.groups], row.bias, window)
+    }
+
+    fn layer(&self, node: &Node, [out, groups]: [usize; 2], bias: bool, window: Window) -> Work {
+        Work::Layer(Layer {
+            weight: self.weight(node, "weight"),
+            bias: bias.then(|| self.weight(node, "bias")),
+            out,
+            groups,
+            window,
+            activation: Activation::Identity,
+        })
+    }
+
+    pub(super) fn batch_norm(&self, node: &Node, row: &BatchNorm) -> Work {
+        let (scale, shift) = (self.weight(node, "weight"), self.weight(node, "bias"));
+        let mean = self.weight(node, "running_mean");
+        let variance = self.weight(node, "running_var");
+        let of = |c: usize| f64::from(scale[c]) / (f64::from(variance[c]) + row.epsilon).sqrt();
+        let addend = |c: usize| (f64::from(shift[c]) - of(c) * f64::from(mean[c])) as f32;
+        Work::Scale(Scale {
+            factor: (0..scale.len()).map(|c| of(c) as f32).collect(),
+            addend: (0..scale.len()).map(addend).collect(),
+            mean: vec![0.0; scale.len()],
+            variance: vec![1.0; scale.len()],
+            activation: Activation::Identity,
+        })
+    }
+
+    pub(super) fn layer_norm(&self, node: &Node, row: &Norm) -> Work {
+        Work::LayerNorm(LayerNorm {
+            gamma: self.weight(node, "weight"),
+            beta: self.weight(node, "bias"),
+            epsilon: row.epsilon as f32,
+        })
+    }
+
+    pub(super) fn embedding(
+        &mut self,
+        node: &Node,
+        row: &Embedding,
+    ) -> Result<Place, CompileError> {
+        let table = self.weight(node, "weight");
+        let (work, inputs) = match self.places[node.inputs[0].0] {
+            Place::Value(ids) => {
+                self.limit(ids, 0, row.rows - 1);
+                (Work::Gather { table }, vec![ids])
+            }
+            Place::Positions { first } => {
+                let tokens = node.shape[1];
+                let rows = table.get(first * row.width..(first + tokens) * row.width);
+                let rows = rows.ok_or_else(|| {
+                    let end = first + tokens;
+                    let reason = format!("positions {first}..{end} of {} rows", row.rows);
+                    refuse(node, &reason)
+                })?;
+                (
+                    Work::Repeat {
+                        rows: rows.to_vec(),
+                    },
+                    vec![],
+                )
+            }
+        };
+        Ok(Place::Value(self.step(node, work, &inputs)))
+    }
+}

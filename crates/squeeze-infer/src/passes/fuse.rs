@@ -1,0 +1,105 @@
+//! Steps that continue the one before them become its epilogue: activations, residual sums, and
+//! sums before a layer norm.
+
+use squeeze_kernels::activation::Activation;
+
+use crate::program::{Program, ValueId, Work};
+
+/// Fuses what the kernels can do in one pass over memory.
+pub(crate) fn fuse(program: &mut Program) {
+    // A sum goes to the norm that follows it; only then may a layer take the sums that are left.
+    each_pair(program, add_and_norm);
+    each_pair(program, then_activation);
+    each_pair(program, layer_and_add);
+    each_pair(program, then_activation);
+}
+
+/// Offers each step `(first, second)` where the second alone reads the first's result, until no
+/// offer is taken. A fused pair stays at the second's place: by then all inputs are there.
+fn each_pair(program: &mut Program, fuse: fn(&mut Program, usize, usize) -> bool) {
+    let mut second = 0;
+    while second < program.steps.len() {
+        let mut fused = false;
+        for input in 0..program.steps[second].inputs.len() {
+            let value = program.steps[second].inputs[input];
+            let Some(first) = sole_writer(program, value, second) else {
+                continue;
+            };
+            if fuse(program, first, second) {
+                program.steps.remove(first);
+                fused = true;
+                break;
+            }
+        }
+        // After a fusion the same step lies one place earlier and is offered again.
+        second = if fused { second - 1 } else { second + 1 };
+    }
+}
+
+/// The step that writes a value which `reader` alone reads.
+fn sole_writer(program: &Program, value: ValueId, reader: usize) -> Option<usize> {
+    if program.is_shared(value) || program.uses()[value] != 1 {
+        return None;
+    }
+    program.steps[..reader]
+        .iter()
+        .position(|step| step.output == value)
+}
+
+fn add_and_norm(program: &mut Program, first: usize, second: usize) -> bool {
+    let same_rows = |&id: &ValueId| program.values[id].is_dense();
+    let inputs = program.steps[first].inputs.clone();
+    let fits = matches!(program.steps[first].work, Work::Add(Activation::Identity))
+        && matches!(program.steps[second].work, Work::LayerNorm(_))
+        && program.steps[second].inputs.len() == 1
+        && inputs.iter().all(same_rows);
+    if fits {
+        program.steps[second].inputs = inputs;
+        program.steps[second].kind = "add + layer_norm";
+    }
+    fits
+}
+
+fn then_activation(program: &mut Program, first: usize, second: usize) -> bool {
+    let Work::Activation(after) = program.steps[second].work else {
+        return false;
+    };
+    let mut fused = program.steps[first].clone();
+    let slot = match &mut fused.work {
+        Work::Layer(layer) => &mut layer.activation,
+        Work::Scale(scale) => &mut scale.activation,
+        Work::Add(activation) => activation,
+        _ => return false,
+    };
+    if *slot != Activation::Identity {
+        return false;
+    }
+    *slot = after;
+    fused.output = program.steps[second].output;
+    program.steps[second] = fused;
+    true
+}
+
+fn layer_and_add(program: &mut Program, first: usize, second: usize) -> bool {
+    let Work::Add(after) = program.steps[second].work else {
+        return false;
+    };
+    let mut fused = program.steps[first].clone();
+    let Work::Layer(layer) = &mut fused.work else {
+        return false;
+    };
+    if layer.activation != Activation::Identity || fused.inputs.len() != 1 {
+        return false;
+    }
+    let sum = &program.steps[second];
+    let other = if sum.inputs[0] == fused.output {
+        sum.inputs[1]
+    } else {
+        sum.inputs[0]
+    };
+    layer.activation = after;
+    fused.inputs.push(other);
+    fused.output = sum.output;
+    program.steps[second] = fused;
+    true
+}

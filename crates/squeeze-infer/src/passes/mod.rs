@@ -1,0 +1,17 @@
+//! The passes of the compiler, one file a pass, in the order of `compile.rs`.
+
+mod embed;
+mod fuse;
+mod in_place;
+mod join;
+mod merge;
+mod needed_rows;
+mod settle;
+
+pub(crate) use embed::embed;
+pub(crate) use fuse::fuse;
+pub(crate) use in_place::in_place;
+pub(crate) use join::join;
+pub(crate) use merge::merge;
+pub(crate) use needed_rows::needed_rows;
+pub(crate) use settle::settle;

@@ -1,0 +1,121 @@
+//! Computes only the tokens that are read: what selects one token moves before the layers that
+//! treat each token alone.
+
+use std::collections::HashMap;
+
+use squeeze_graph::ops::Select;
+use squeeze_graph::{Builder, Graph, Node, NodeId, Op};
+
+/// The same network with every selection of a token as early as it can be.
+pub(crate) fn needed_rows(graph: &Graph) -> Graph {
+    let only = only_rows(graph);
+    let mut b = Builder::new(graph.name());
+    let mut place: Vec<NodeId> = vec![];
+    let mut picked: HashMap<(NodeId, usize), NodeId> = HashMap::new();
+    for (id, node) in graph.ids().zip(graph.nodes()) {
+        if let Op::Select(_) = node.op
+            && only.contains_key(&node.inputs[0])
+        {
+            place.push(place[node.inputs[0].0]);
+            continue;
+        }
+        let mut inputs = vec![];
+        for &input in &node.inputs {
+            let whole = place[input.0];
+            inputs.push(match only.get(&id) {
+                Some(&index)
+                    if graph.node(input).shape.len() == 3 && !only.contains_key(&input) =>
+                {
+                    *picked.entry((input, index)).or_insert_with(|| {
+                        let name = format!("{}.token{index}", graph.node(input).name);
+                        b.add(name, Select { axis: 1, index }, &[whole])
+                            .expect("the token is there")
+                    })
+                }
+                _ => whole,
+            });
+        }
+        place.push(
+            b.add(node.name.clone(), node.op.clone(), &inputs)
+                .expect("rows are treated alike"),
+        );
+    }
+    let outputs: Vec<_> = graph.outputs().iter().map(|id| place[id.0]).collect();
+    b.finish(&outputs).expect("as many outputs as before")
+}
+
+/// The nodes of which one token is read, with the token.
+fn only_rows(graph: &Graph) -> HashMap<NodeId, usize> {
+    let uses = graph.uses();
+    let mut only = HashMap::new();
+    for (at, user) in graph.nodes().iter().enumerate().rev() {
+        let index = match &user.op {
+            Op::Select(select) if select.axis == 1 => Some(select.index),
+            _ => only.get(&NodeId(at)).copied(),
+        };
+        let Some(index) = index else { continue };
+        for &input in &user.inputs {
+            let node = graph.node(input);
+            if uses[input.0] == 1 && node.shape.len() == 3 && treats_rows_alike(node) {
+                only.insert(input, index);
+            }
+        }
+    }
+    only
+}
+
+/// Whether each token's result follows from that token alone.
+fn treats_rows_alike(node: &Node) -> bool {
+    matches!(
+        node.op,
+        Op::Linear(_)
+            | Op::LayerNorm(_)
+            | Op::BatchNorm(_)
+            | Op::Activation(_)
+            | Op::Add(_)
+            | Op::Mul(_)
+            | Op::Softmax(_)
+            | Op::ChannelShuffle(_)
+            | Op::Dropout(_)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use squeeze_graph::Element;
+    use squeeze_graph::ops::{Activation, Add, LayerNorm, Linear};
+
+    use super::*;
+
+    #[test]
+    fn a_selection_moves_before_layers() {
+        let mut b = Builder::new("tiny");
+        let x = b.input("x", &[2, 5, 4], Element::Number).expect("fits");
+        let up = b.add("up", Linear::dense(8), &[x]).expect("fits");
+        let act = b.add("act", Activation::Gelu, &[up]).expect("fits");
+        let down = b.add("down", Linear::dense(4), &[act]).expect("fits");
+        let sum = b.add("sum", Add {}, &[down, x]).expect("fits");
+        let norm = b.add("norm", LayerNorm::default(), &[sum]).expect("fits");
+        let first = b
+            .add("first", Select { axis: 1, index: 0 }, &[norm])
+            .expect("fits");
+        let head = b.add("head", Linear::dense(3), &[first]).expect("fits");
+        let graph = needed_rows(&b.finish(&[head]).expect("one output"));
+        let names: Vec<_> = graph.nodes().iter().map(|node| &node.name[..]).collect();
+        let wanted = ["x", "x.token0", "up", "act", "down", "sum", "norm", "head"];
+        assert_eq!(names, wanted);
+        assert_eq!(graph.cost().macs, 2 * (4 * 8 * 2 + 4 * 3));
+    }
+
+    #[test]
+    fn what_others_read_stays_whole() {
+        let mut b = Builder::new("tiny");
+        let x = b.input("x", &[1, 5, 4], Element::Number).expect("fits");
+        let up = b.add("up", Linear::dense(8), &[x]).expect("fits");
+        let first = b
+            .add("first", Select { axis: 1, index: 0 }, &[up])
+            .expect("fits");
+        let graph = b.finish(&[first, up]).expect("two outputs");
+        assert_eq!(needed_rows(&graph), graph);
+    }
+}

@@ -1,0 +1,284 @@
+//! The network between graph and plan: steps in single assignment over values that have a home.
+
+use squeeze_graph::ops::{Pool, ResizeMode};
+use squeeze_graph::{Shape, channel_axis, elements};
+use squeeze_kernels::activation::Activation;
+use squeeze_kernels::elementwise::Block;
+
+use crate::input::InputSpec;
+
+/// Number of a value.
+pub(crate) type ValueId = usize;
+
+/// A network as steps in running order.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    pub inputs: Vec<InputSpec>,
+    pub values: Vec<Value>,
+    pub steps: Vec<Draft>,
+    pub outputs: Vec<ValueId>,
+    /// Size of each buffer in numbers.
+    pub buffers: Vec<usize>,
+}
+
+/// What a step reads or writes: rows of channels at some distance from each other.
+#[derive(Clone, Debug)]
+pub(crate) struct Value {
+    /// The shape in the network: an image is `[n, c, h, w]`.
+    pub shape: Shape,
+    pub home: Home,
+}
+
+/// Where a value lies: rows `stride` numbers apart from `offset` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Home {
+    pub source: Source,
+    pub offset: usize,
+    pub stride: usize,
+}
+
+/// What holds a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// An input of the network.
+    Input(usize),
+    /// A buffer in the arena.
+    Buffer(usize),
+}
+
+/// A step before its kernel is picked.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    /// Names of the nodes it computes, the one that gives the result first.
+    pub name: String,
+    /// The operators, as reports show them.
+    pub kind: &'static str,
+    pub work: Work,
+    pub inputs: Vec<ValueId>,
+    pub output: ValueId,
+    pub macs: u64,
+}
+
+/// What a step computes.
+#[derive(Clone, Debug)]
+pub(crate) enum Work {
+    /// A product with weights; the second input, if any, is added before the activation.
+    Layer(Layer),
+    /// Layer norm of the input, or of the sum of two.
+    LayerNorm(LayerNorm),
+    /// A factor and an addend for each channel: a batch norm that could not be folded.
+    Scale(Scale),
+    /// An activation alone.
+    Activation(Activation),
+    /// Windows of an image.
+    Pool(Pool),
+    /// Mean over the pixels of an image.
+    GlobalAverage,
+    /// Mean over the tokens inside the length, which is the second input.
+    TokenMean,
+    /// Sum of two inputs of one shape, then an activation.
+    Add(Activation),
+    /// Sum with a gate `[n, c]`.
+    AddGate,
+    /// Product of two inputs of one shape.
+    Mul,
+    /// Product with a gate `[n, c]`.
+    MulGate,
+    /// The value itself, to another home.
+    Move,
+    /// Blocks of numbers, both sides dense.
+    Block(BlockCopy),
+    /// Axes in another order, both sides dense, in the order of memory.
+    Permute {
+        shape: [usize; 4],
+        order: [usize; 4],
+    },
+    /// Channels dealt out over groups.
+    Shuffle { groups: usize },
+    /// Rows of a table.
+    Gather { table: Vec<f32> },
+    /// The same rows for each example: the embedding of positions.
+    Repeat { rows: Vec<f32> },
+    /// Sum of word, position and segment rows.
+    Embed(Embed),
+    /// Attention of query, key, value and, if there is a fourth input, lengths.
+    Attention { heads: usize },
+    /// Softmax over the channels.
+    Softmax,
+    /// An image at another size.
+    Resize(ResizeMode),
+}
+
+/// A convolution or linear layer with what follows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Layer {
+    /// `[out, in / groups, kh, kw]`.
+    pub weight: Vec<f32>,
+    pub bias: Option<Vec<f32>>,
+    pub out: usize,
+    pub groups: usize,
+    pub window: Window,
+    pub activation: Activation,
+}
+
+/// How a convolution's window moves over `[n, h, w]`. A linear layer has one tap over one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// Examples, rows and columns of what is read.
+    pub size: [usize; 3],
+    /// Rows and columns of what is written.
+    pub out: [usize; 2],
+    pub kernel: [usize; 2],
+    pub stride: [usize; 2],
+    pub dilation: [usize; 2],
+    /// Top, left, bottom, right.
+    pub padding: [usize; 4],
+}
+
+impl Window {
+    /// One tap on each of so many rows.
+    pub fn rows(rows: usize) -> Self {
+        Self {
+            size: [1, 1, rows],
+            out: [1, rows],
+            kernel: [1; 2],
+            stride: [1; 2],
+            dilation: [1; 2],
+            padding: [0; 4],
+        }
+    }
+
+    /// Whether each position is computed from itself alone.
+    pub fn is_point(&self) -> bool {
+        self.kernel == [1; 2] && self.stride == [1; 2] && self.padding == [0; 4]
+    }
+}
+
+/// Layer norm's numbers.
+#[derive(Clone, Debug)]
+pub(crate) struct LayerNorm {
+    pub gamma: Vec<f32>,
+    pub beta: Vec<f32>,
+    pub epsilon: f32,
+}
+
+/// What each channel is multiplied by, and what is added.
+#[derive(Clone, Debug)]
+pub(crate) struct Scale {
+    pub factor: Vec<f32>,
+    pub addend: Vec<f32>,
+    /// Zeros and ones: the statistics are in factor and addend.
+    pub mean: Vec<f32>,
+    pub variance: Vec<f32>,
+    pub activation: Activation,
+}
+
+/// A copy of blocks between two dense buffers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockCopy {
+    pub block: Block,
+    pub from: usize,
+    pub to: usize,
+}
+
+/// The tables of a text network's first step.
+#[derive(Clone, Debug)]
+pub(crate) struct Embed {
+    pub word: Vec<f32>,
+    pub position: Vec<f32>,
+    pub segment: Vec<f32>,
+}
+
+impl Value {
+    /// Length of a row in memory: the channels.
+    pub fn columns(&self) -> usize {
+        self.shape[channel_axis(&self.shape)]
+    }
+
+    /// Number of rows in memory.
+    pub fn rows(&self) -> usize {
+        elements(&self.shape) / self.columns()
+    }
+
+    /// Whether rows follow each other without a gap.
+    pub fn is_dense(&self) -> bool {
+        self.home.stride == self.columns() || self.rows() == 1
+    }
+
+    /// Numbers from the first to the last.
+    pub fn span(&self) -> usize {
+        (self.rows() - 1) * self.home.stride + self.columns()
+    }
+
+    /// The shape in the order of memory: images channels-last.
+    pub fn memory_shape(&self) -> Shape {
+        memory_shape(&self.shape)
+    }
+}
+
+/// A shape in the order of memory: images channels-last.
+pub(crate) fn memory_shape(shape: &[usize]) -> Shape {
+    match *shape {
+        [n, c, h, w] => vec![n, h, w, c],
+        _ => shape.to_vec(),
+    }
+}
+
+impl Program {
+    /// A value in a buffer of its own.
+    pub fn fresh(&mut self, shape: &[usize]) -> ValueId {
+        self.buffers.push(elements(shape));
+        let home = Home {
+            source: Source::Buffer(self.buffers.len() - 1),
+            offset: 0,
+            stride: shape[channel_axis(shape)],
+        };
+        self.value(shape, home)
+    }
+
+    /// A value at a home that exists.
+    pub fn value(&mut self, shape: &[usize], home: Home) -> ValueId {
+        self.values.push(Value {
+            shape: shape.to_vec(),
+            home,
+        });
+        self.values.len() - 1
+    }
+
+    /// How many steps read each value; an output counts as a reader.
+    pub fn uses(&self) -> Vec<usize> {
+        let mut uses = vec![0; self.values.len()];
+        let reads = self.steps.iter().flat_map(|step| &step.inputs);
+        reads.chain(&self.outputs).for_each(|&id| uses[id] += 1);
+        uses
+    }
+
+    /// Whether another value shares this one's buffer, or it is an input or output of the network.
+    pub fn is_shared(&self, id: ValueId) -> bool {
+        let source = self.values[id].home.source;
+        let others = self.values.iter().enumerate();
+        matches!(source, Source::Input(_))
+            || self.outputs.contains(&id)
+            || others
+                .filter(|&(other, value)| other != id && value.home.source == source)
+                .count()
+                > 0
+    }
+}
+
+impl Work {
+    /// Whether rows of this input may have gaps between them.
+    pub fn reads_strided(&self, input: usize) -> bool {
+        match self {
+            Self::Move => true,
+            Self::Attention { .. } => input < 3,
+            Self::Layer(layer) => input == 0 && layer.window.is_point(),
+            _ => false,
+        }
+    }
+
+    /// Whether rows of the result may have gaps between them.
+    pub fn writes_strided(&self) -> bool {
+        matches!(self, Self::Move | Self::Layer(_))
+    }
+}

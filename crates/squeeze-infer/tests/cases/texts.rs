@@ -1,0 +1,140 @@
+//! Networks over text.
+
+use squeeze_graph::ops::*;
+use squeeze_graph::{Builder, Element, GraphError, NodeId};
+
+use super::Make;
+
+type Built = Result<NodeId, GraphError>;
+
+fn text(b: &mut Builder) -> Built {
+    b.input("x", &[2, 5, 8], Element::Number)
+}
+
+/// Word, position and segment embeddings, normalised.
+fn embeddings(b: &mut Builder, types: bool) -> Result<[NodeId; 2], GraphError> {
+    let ids = b.input("ids", &[2, 6], Element::Index)?;
+    let mut parts = vec![b.add("word", Embedding { rows: 7, width: 8 }, &[ids])?];
+    if types {
+        let types = b.input("types", &[2, 6], Element::Index)?;
+        parts.push(b.add("type", Embedding { rows: 2, width: 8 }, &[types])?);
+    }
+    let lengths = b.input("lengths", &[2], Element::Index)?;
+    let positions = Position {
+        first: 2,
+        places: 9,
+    };
+    let positions = b.add("positions", positions, &[ids])?;
+    parts.push(b.add("position", Embedding { rows: 9, width: 8 }, &[positions])?);
+    let x = b.add("sum", Add {}, &parts)?;
+    let x = b.add("norm", LayerNorm::default(), &[x])?;
+    Ok([x, lengths])
+}
+
+/// An encoder layer of width 8.
+fn layer(b: &mut Builder, name: &str, [x, lengths]: [NodeId; 2], groups: usize) -> Built {
+    let linear = |b: &mut Builder, part: &str, out, groups, x| {
+        b.add(format!("{name}.{part}"), Linear::grouped(out, groups), &[x])
+    };
+    let q = linear(b, "query", 8, groups, x)?;
+    let k = linear(b, "key", 8, groups, x)?;
+    let v = linear(b, "value", 8, groups, x)?;
+    let y = b.add(
+        format!("{name}.attention"),
+        Attention { heads: 2 },
+        &[q, k, v, lengths],
+    )?;
+    let y = linear(b, "after", 8, 1, y)?;
+    let y = b.add(format!("{name}.drop"), Dropout { rate: 0.1 }, &[y])?;
+    let y = b.add(format!("{name}.sum1"), Add {}, &[y, x])?;
+    let x = b.add(format!("{name}.norm1"), LayerNorm::default(), &[y])?;
+    let y = linear(b, "up", 20, groups, x)?;
+    let y = b.add(format!("{name}.gelu"), Activation::Gelu, &[y])?;
+    let y = linear(b, "down", 8, groups, y)?;
+    let y = b.add(format!("{name}.sum2"), Add {}, &[x, y])?;
+    b.add(format!("{name}.norm2"), LayerNorm::default(), &[y])
+}
+
+pub const CASES: &[(&str, Make)] = &[
+    ("encoder", |b| {
+        let [x, lengths] = embeddings(b, true)?;
+        let x = layer(b, "0", [x, lengths], 1)?;
+        let x = layer(b, "1", [x, lengths], 1)?;
+        let x = b.add("first", Select { axis: 1, index: 0 }, &[x])?;
+        let x = b.add("pooler", Linear::dense(8), &[x])?;
+        let x = b.add("tanh", Activation::Tanh, &[x])?;
+        Ok(vec![b.add("head", Linear::dense(3), &[x])?])
+    }),
+    ("grouped_encoder", |b| {
+        let [x, lengths] = embeddings(b, false)?;
+        let x = layer(b, "0", [x, lengths], 4)?;
+        let x = layer(b, "1", [x, lengths], 2)?;
+        let x = b.add("mean", TokenMean {}, &[x, lengths])?;
+        Ok(vec![b.add("head", Linear::dense(3), &[x])?])
+    }),
+    ("lone_embeddings", |b| {
+        let ids = b.input("ids", &[3, 4], Element::Index)?;
+        let positions = Position {
+            first: 0,
+            places: 4,
+        };
+        let positions = b.add("positions", positions, &[ids])?;
+        let word = b.add("word", Embedding { rows: 7, width: 5 }, &[ids])?;
+        let place = b.add("place", Embedding { rows: 4, width: 5 }, &[positions])?;
+        let sum = b.add("sum", Mul {}, &[word, place])?;
+        let again = b.add("again", Add {}, &[word, word])?;
+        Ok(vec![sum, again, word])
+    }),
+    ("attention_without_lengths", |b| {
+        let x = text(b)?;
+        let y = b.add("self", Attention { heads: 4 }, &[x, x, x])?;
+        let q = b.add("q", Linear::dense(8), &[y])?;
+        let k = b.add("k", Linear::dense(8), &[y])?;
+        let z = b.add("mixed", Attention { heads: 1 }, &[q, k, y])?;
+        Ok(vec![z, k])
+    }),
+    ("token_layers", |b| {
+        let x = text(b)?;
+        let conv = |out, kernel, dilation, groups| Conv1d {
+            out,
+            kernel,
+            dilation,
+            groups,
+            bias: true,
+        };
+        let y = b.add("dense", conv(6, 3, 1, 1), &[x])?;
+        let y = b.add("relu", Activation::Relu, &[y])?;
+        let y = b.add("grouped", conv(8, 3, 2, 2), &[y])?;
+        let y = b.add("deep", conv(8, 5, 1, 8), &[y])?;
+        let y = b.add("shuffle", ChannelShuffle { groups: 2 }, &[y])?;
+        let y = b.add("norm", BatchNorm::default(), &[y])?;
+        let y = b.add("softmax", Softmax {}, &[y])?;
+        let gate = b.add("gate", Select { axis: 1, index: 3 }, &[y])?;
+        Ok(vec![b.add("gated", Mul {}, &[y, gate])?])
+    }),
+    ("token_slices", |b| {
+        let x = text(b)?;
+        let slice = |axis, start, end| Slice { axis, start, end };
+        let some = b.add("some", slice(1, 1, 4), &[x])?;
+        let one = b.add("one", slice(1, 2, 3), &[x])?;
+        let one = b.add("head", Linear::dense(5), &[one])?;
+        let half = b.add("half", slice(2, 4, 8), &[x])?;
+        let half = b.add("half_head", Linear::grouped(6, 2), &[half])?;
+        let half = b.add("long", Concat { axis: 1 }, &[half, half])?;
+        let row = b.add("row", Select { axis: 1, index: 4 }, &[x])?;
+        let column = b.add("column", Select { axis: 2, index: 4 }, &[x])?;
+        let order = vec![0, 2, 1];
+        let turned = b.add("turned", Transpose { order }, &[x])?;
+        Ok(vec![some, one, half, row, column, turned])
+    }),
+    ("picked_row", |b| {
+        let x = text(b)?;
+        let y = b.add("up", Linear::dense(9), &[x])?;
+        let y = b.add("act", Activation::Silu, &[y])?;
+        let y = b.add("down", Linear::dense(8), &[y])?;
+        let y = b.add("sum", Add {}, &[x, y])?;
+        let y = b.add("norm", LayerNorm::default(), &[y])?;
+        let y = b.add("pick", Select { axis: 1, index: 2 }, &[y])?;
+        Ok(vec![b.add("head", Linear::dense(2), &[y])?])
+    }),
+];

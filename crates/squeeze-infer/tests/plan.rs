@@ -1,0 +1,120 @@
+//! Every operator and fusion: the plan against the reference, on every tier and with one and two
+//! threads, from a poisoned arena.
+
+mod cases;
+mod reference;
+
+use squeeze_graph::{Element, Graph, Op, elements};
+use squeeze_infer::{Input, Target, channels_last, compile};
+use squeeze_kernels::Tier;
+use squeeze_rewrite::fresh;
+use squeeze_tensor::{Random, Seed, Tensor, Weights};
+
+use reference::Array;
+
+#[test]
+fn plans_compute_what_graphs_say() {
+    for (name, graph) in cases::cases() {
+        let weights = lively(&graph);
+        let inputs = inputs(&graph);
+        let wanted = reference::forward(&graph, &weights, &inputs);
+        for tier in Tier::here() {
+            for threads in [1, 2] {
+                let target = Target { tier, threads };
+                check(name, &graph, &weights, (&inputs, &wanted), &target);
+            }
+        }
+    }
+}
+
+fn check(
+    name: &str,
+    graph: &Graph,
+    weights: &Weights,
+    (inputs, wanted): (&[Array], &[Array]),
+    target: &Target,
+) {
+    let plan = compile(graph, weights, target).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut scratch = plan.scratch();
+    assert_eq!(scratch.arena_mut().len() * 4, plan.peak_bytes());
+    scratch.arena_mut().fill(f32::NAN);
+    let numbers: Vec<Vec<f32>> = inputs.iter().map(in_memory).collect();
+    let indices: Vec<Vec<i32>> = inputs
+        .iter()
+        .map(|x| x.data.iter().map(|&x| x as i32).collect())
+        .collect();
+    let taken: Vec<Input> = (0..inputs.len())
+        .map(|at| match plan.inputs()[at].element {
+            Element::Number => Input::Numbers(&numbers[at]),
+            Element::Index => Input::Indices(&indices[at]),
+        })
+        .collect();
+    plan.check(&taken)
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    let outputs = plan.run(&taken, &mut scratch);
+    let shapes: Vec<Vec<usize>> = plan.outputs().map(<[usize]>::to_vec).collect();
+    for ((found, wanted), shape) in outputs.iter().zip(wanted).zip(&shapes) {
+        assert_eq!(shape, &wanted.shape, "{name}");
+        let wanted_values = in_memory(wanted);
+        let largest = wanted_values.iter().fold(1f32, |a, b| a.max(b.abs()));
+        // Sums of at most 600 products, in at most six layers one after the other, of rounding
+        // errors that grow with the root of their number; activations add two units.
+        let bound = largest * f32::EPSILON * 6.0 * (600f32.sqrt() + 2.0);
+        for (at, (found, wanted)) in found.iter().zip(&wanted_values).enumerate() {
+            assert!(
+                (found - wanted).abs() <= bound,
+                "{name} at {target:?}, element {at}: {found} where {wanted} is right"
+            );
+        }
+    }
+}
+
+/// Numbers in the order of memory.
+fn in_memory(x: &Array) -> Vec<f32> {
+    let data: Vec<f32> = x.data.iter().map(|&x| x as f32).collect();
+    match *x.shape {
+        [n, c, h, w] => channels_last([n, c, h, w], &data),
+        _ => data,
+    }
+}
+
+/// Fresh weights with offsets and statistics that are neither zero nor one.
+fn lively(graph: &Graph) -> Weights {
+    let mut random = Seed(3).random();
+    let weights = fresh(graph, Seed(2));
+    weights
+        .iter()
+        .map(|(name, tensor)| {
+            let mut values = tensor.floats();
+            if tensor.shape().len() == 1 {
+                for value in &mut values {
+                    *value += 0.5 * random.uniform();
+                }
+            }
+            (name.to_string(), Tensor::from_f32(tensor.shape(), &values))
+        })
+        .collect()
+}
+
+/// Numbers around zero; tokens below 7, types below 2, lengths from one token to all.
+fn inputs(graph: &Graph) -> Vec<Array> {
+    let mut random: Random = Seed(4).random();
+    let mut tokens = 1;
+    let mut arrays = vec![];
+    for id in graph.inputs() {
+        let node = graph.node(id);
+        let Op::Input(input) = &node.op else {
+            unreachable!("inputs are inputs")
+        };
+        tokens = tokens.max(*input.shape.get(1).unwrap_or(&1));
+        let mut draw = |at: usize| match (input.element, &node.name[..]) {
+            (Element::Number, _) => f64::from(2.0 * random.normal()),
+            (Element::Index, "types") => random.below(2) as f64,
+            (Element::Index, "lengths") => (tokens - at % tokens) as f64,
+            (Element::Index, _) => random.below(7) as f64,
+        };
+        let data = (0..elements(&input.shape)).map(&mut draw).collect();
+        arrays.push(Array::new(&input.shape, data));
+    }
+    arrays
+}
