@@ -203,7 +203,7 @@ mod tests {
         };
         let cut = image.resized([2, 2], Resize::CentreCrop);
         assert_eq!(cut.pixels, [100; 4]);
-        // Triangle weights over four columns: 1/8, 3/8, 3/8, 1/8.
-        assert_eq!(image.resized([1, 1], Resize::Stretch).pixels, [75]);
+        // A triangle of radius 4 weighs the columns 5, 7, 7, 5 of 24.
+        assert_eq!(image.resized([1, 1], Resize::Stretch).pixels, [58]);
     }
 }
