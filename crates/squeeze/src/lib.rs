@@ -1,1 +1,19 @@
 //! The library facade and the command line: one file a command.
+
+pub mod error;
+pub mod folder;
+pub mod record;
+pub mod ui;
+pub mod units;
+
+pub use squeeze_data as data;
+pub use squeeze_formats as formats;
+pub use squeeze_graph as graph;
+pub use squeeze_infer as infer;
+pub use squeeze_kernels as kernels;
+pub use squeeze_measure as measure;
+pub use squeeze_rewrite as rewrite;
+pub use squeeze_search as search;
+pub use squeeze_tensor as tensor;
+pub use squeeze_train as train;
+pub use squeeze_zoo as zoo;

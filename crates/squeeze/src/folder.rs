@@ -1,0 +1,132 @@
+//! The folder of a run: made, checked and locked, so that two runs never write to one.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+/// A folder that this process alone writes to, until it is dropped.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    // Held for its lock; the system frees it when the process ends, however it ends.
+    _lock: File,
+}
+
+impl RunFolder {
+    /// Makes the folder when it is missing and locks it.
+    ///
+    /// # Errors
+    /// When it is a file, cannot be written to, or another run holds it.
+    pub fn open(path: impl Into<PathBuf>) -> anyhow::Result<Self> {
+        let path = path.into();
+        let shown = path.display();
+        if path.is_file() {
+            bail!("{shown} is a file: choose a folder with -o");
+        }
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("cannot make the folder {shown}: choose another with -o"))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join("lock"))
+            .with_context(|| format!("cannot write to {shown}: choose another folder with -o"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                bail!("another run is writing to {shown}: wait for it, or choose another with -o")
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {shown}"));
+            }
+        }
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file in it.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+}
+
+/// Writes a file so that it is there whole or not at all: beside its place, flushed, then renamed.
+///
+/// # Errors
+/// When the folder cannot be written to or the disk is full; the old file stays as it was.
+pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let shown = path.display();
+    let mut file =
+        tempfile::NamedTempFile::new_in(folder).with_context(|| format!("cannot write {shown}"))?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .with_context(|| format!("cannot write {shown} ({} bytes)", bytes.len()))?;
+    file.persist(path)
+        .with_context(|| format!("cannot write {shown}"))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_runs_do_not_share() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let first = RunFolder::open(folder.path()).expect("free");
+        let error = RunFolder::open(folder.path())
+            .expect_err("held")
+            .to_string();
+        assert!(error.contains("another run is writing to"), "{error}");
+        drop(first);
+        RunFolder::open(folder.path()).expect("free again");
+    }
+
+    #[test]
+    fn a_file_is_no_folder() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let error = RunFolder::open(file.path())
+            .expect_err("a file")
+            .to_string();
+        assert!(error.contains("is a file"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_below_a_file_cannot_be_made() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let error = RunFolder::open(file.path().join("run")).expect_err("below a file");
+        assert!(
+            error.to_string().contains("cannot make the folder"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn failed_writes_name_the_file() {
+        let error = write(Path::new("/dev/null/x"), b"1").expect_err("no such folder");
+        assert!(
+            error.to_string().contains("cannot write /dev/null/x"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn files_are_replaced_whole() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a");
+        write(&path, b"long old content").expect("writable");
+        write(&path, b"new").expect("writable");
+        assert_eq!(std::fs::read(&path).expect("just written"), b"new");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 1);
+    }
+}
