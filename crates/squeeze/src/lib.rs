@@ -3,6 +3,7 @@
 pub mod error;
 pub mod folder;
 pub mod record;
+pub mod report;
 pub mod ui;
 pub mod units;
 
