@@ -7,7 +7,7 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 pub mod scalar;
-mod vector;
+pub(crate) mod vector;
 
 use vector::{
     backward as vector_backward, backward_from_output as vector_backward_from_output,

@@ -119,6 +119,8 @@ macro_rules! with_constant {
     }};
 }
 
+pub(crate) use with_constant;
+
 /// `y = f(x)`.
 #[inline(always)]
 pub(super) fn forward<V: Vector>(activation: Activation, x: &[f32], y: &mut [f32]) {

@@ -1,6 +1,8 @@
 //! Copies that move numbers without changing them: blocks, channel shuffles, transposes.
 
-use crate::Cpu;
+use super::{PASS, slice_add_in_place};
+use crate::activation::Activation;
+use crate::{Cpu, SharedMut};
 
 /// Rows of `columns` numbers, at different distances in two buffers. A slice of a buffer from the first number on sets
 /// where the block begins: so concat, split and slice along the last axis are copies of blocks.
@@ -21,8 +23,7 @@ pub struct Block {
 /// # Panics
 /// When the block is larger than a buffer.
 pub fn copy_block(cpu: Cpu, block: &Block, from: &[f32], to: &mut [f32]) {
-    let _ = cpu;
-    each_row(block, from, to, |from, to| to.copy_from_slice(from));
+    each_row(cpu, block, from, to, |from, to| to.copy_from_slice(from));
 }
 
 /// `to += from`.
@@ -30,19 +31,31 @@ pub fn copy_block(cpu: Cpu, block: &Block, from: &[f32], to: &mut [f32]) {
 /// # Panics
 /// When the block is larger than a buffer.
 pub fn add_block(cpu: Cpu, block: &Block, from: &[f32], to: &mut [f32]) {
-    let _ = cpu;
-    each_row(block, from, to, |from, to| {
-        for (to, from) in to.iter_mut().zip(from) {
-            *to += from;
-        }
+    each_row(cpu, block, from, to, |from, to| {
+        slice_add_in_place(cpu.tier, from, Activation::Identity, to);
     });
 }
 
-fn each_row(block: &Block, from: &[f32], to: &mut [f32], work: impl Fn(&[f32], &mut [f32])) {
-    for row in 0..block.rows {
-        let from = &from[row * block.from_stride..][..block.columns];
-        work(from, &mut to[row * block.to_stride..][..block.columns]);
-    }
+fn each_row(
+    cpu: Cpu,
+    block: &Block,
+    from: &[f32],
+    to: &mut [f32],
+    work: impl Fn(&[f32], &mut [f32]) + Sync,
+) {
+    assert!(
+        block.columns <= block.to_stride || block.rows <= 1,
+        "rows of {block:?} overlap"
+    );
+    let to = SharedMut::new(to);
+    cpu.split(block.rows, block.rows * block.columns * PASS, |range| {
+        for row in range {
+            let at = row * block.to_stride;
+            // SAFETY: rows do not overlap, as asserted, and each belongs to one range.
+            let to = unsafe { to.slice(at..at + block.columns) };
+            work(&from[row * block.from_stride..][..block.columns], to);
+        }
+    });
 }
 
 /// A channel shuffle (Zhang et al., 2017): channels `[groups, c / groups]` become `[c / groups, groups]`.
@@ -93,25 +106,30 @@ pub struct Transpose {
 /// # Panics
 /// When the lengths do not fit.
 pub fn transpose(cpu: Cpu, shape: Transpose, x: &[f32], y: &mut [f32]) {
-    let _ = cpu;
     let Transpose { n, rows, columns } = shape;
     assert_eq!(x.len(), n * rows * columns);
     assert_eq!(y.len(), x.len());
-    // Tiles of 16 x 16 numbers: a cache line each way.
+    // Tiles of 16 x 16 numbers: a cache line each way. Strips of 16 columns of a matrix are rows of the result.
     const TILE: usize = 16;
-    for matrix in 0..n {
-        let x = &x[matrix * rows * columns..][..rows * columns];
-        let y = &mut y[matrix * rows * columns..][..rows * columns];
-        for row in (0..rows).step_by(TILE) {
-            for column in (0..columns).step_by(TILE) {
-                for c in column..(column + TILE).min(columns) {
+    let strips = columns.div_ceil(TILE);
+    let y = SharedMut::new(y);
+    cpu.split(n * strips, x.len() * PASS, |range| {
+        for strip in range {
+            let (matrix, column) = (strip / strips, strip % strips * TILE);
+            let width = TILE.min(columns - column);
+            let at = matrix * rows * columns + column * rows;
+            // SAFETY: each strip has its own rows of the result.
+            let y = unsafe { y.slice(at..at + width * rows) };
+            let x = &x[matrix * rows * columns..][..rows * columns];
+            for row in (0..rows).step_by(TILE) {
+                for c in 0..width {
                     for r in row..(row + TILE).min(rows) {
-                        y[c * rows + r] = x[r * columns + c];
+                        y[c * rows + r] = x[r * columns + column + c];
                     }
                 }
             }
         }
-    }
+    });
 }
 
 /// `y[i] = x[j]` where axis `a` of `y` is axis `order[a]` of `x`; `shape` is that of `x`.

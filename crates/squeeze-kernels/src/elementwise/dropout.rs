@@ -1,6 +1,8 @@
 //! Dropout whose mask follows from a seed and a place, so that forward and backward passes make the same one.
 
+use super::each_rows;
 use crate::Cpu;
+use crate::vector::per_tier;
 
 /// Which numbers are kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,9 +60,36 @@ pub(crate) fn bits(seed: [u32; 2], place: u32) -> u32 {
 /// # Panics
 /// When the lengths differ.
 pub fn dropout(cpu: Cpu, dropout: Dropout, x: &[f32], y: &mut [f32]) {
-    let _ = cpu;
     assert_eq!(x.len(), y.len());
-    for i in 0..x.len() {
-        y[i] = x[i] * dropout.factor(i as u64);
+    each_rows(cpu, 1, y, |range, y| {
+        masked(cpu.tier, dropout, range.start as u64, &x[range], y)
+    });
+}
+
+per_tier! {
+    /// [`dropout`] of the numbers from a place on, on one thread.
+    pub(crate) fn masked(dropout: Dropout, start: u64, x: &[f32], y: &mut [f32])
+    { compiled: masked_loop }
+}
+
+#[inline(always)]
+fn masked_loop(dropout: Dropout, start: u64, x: &[f32], y: &mut [f32]) {
+    if dropout.keep >= 1.0 {
+        return y.copy_from_slice(x);
+    }
+    let (threshold, factor) = (dropout.threshold(), 1.0 / dropout.keep);
+    let mut done = 0;
+    while done < y.len() {
+        // Up to the next place where the high bits change.
+        let place = start + done as u64;
+        let left = (1 << 32) - (place & 0xffff_ffff);
+        let count = left.min((y.len() - done) as u64) as usize;
+        let (seed, low) = (dropout.row_seed((place >> 32) as u32), place as u32);
+        let (x, y) = (&x[done..][..count], &mut y[done..][..count]);
+        for (i, (x, y)) in x.iter().zip(y).enumerate() {
+            let kept = bits(seed, low.wrapping_add(i as u32)) < threshold;
+            *y = if kept { x * factor } else { 0.0 };
+        }
+        done += count;
     }
 }

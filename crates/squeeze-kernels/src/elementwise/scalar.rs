@@ -21,6 +21,7 @@ pub fn add_in_place(a: &[f32], activation: Activation, y: &mut [f32]) {
 }
 
 /// `y += factor * a`.
+#[inline(always)]
 pub fn add_scaled(factor: f32, a: &[f32], y: &mut [f32]) {
     same(a, y);
     for i in 0..y.len() {
@@ -29,6 +30,7 @@ pub fn add_scaled(factor: f32, a: &[f32], y: &mut [f32]) {
 }
 
 /// `y = a * b`.
+#[inline(always)]
 pub fn mul(a: &[f32], b: &[f32], y: &mut [f32]) {
     same(a, y);
     same(b, y);
@@ -38,6 +40,7 @@ pub fn mul(a: &[f32], b: &[f32], y: &mut [f32]) {
 }
 
 /// `y += a * b`.
+#[inline(always)]
 pub fn add_product(a: &[f32], b: &[f32], y: &mut [f32]) {
     same(a, y);
     same(b, y);
@@ -47,29 +50,15 @@ pub fn add_product(a: &[f32], b: &[f32], y: &mut [f32]) {
 }
 
 /// `y *= factor`.
+#[inline(always)]
 pub fn scale(factor: f32, y: &mut [f32]) {
     for y in y {
         *y *= factor;
     }
 }
 
-/// `y = activation(y + bias)`.
-pub fn add_bias(bias: &[f32], activation: Activation, y: &mut [f32]) {
-    for y in y.chunks_exact_mut(bias.len()) {
-        add_in_place(bias, activation, y);
-    }
-}
-
-/// `y = x * gate`.
-pub fn gate(shape: Gate, x: &[f32], gate: &[f32], y: &mut [f32]) {
-    same(x, y);
-    for (row, y) in y.chunks_exact_mut(shape.c).enumerate() {
-        let gate = &gate[row / shape.rows * shape.c..][..shape.c];
-        mul(&x[row * shape.c..][..shape.c], gate, y);
-    }
-}
-
 /// `dgate = sum(x * dy)`.
+#[inline(always)]
 pub fn gate_backward(shape: Gate, x: &[f32], dy: &[f32], dgate: &mut [f32]) {
     same(x, dy);
     dgate.fill(0.0);
@@ -79,16 +68,16 @@ pub fn gate_backward(shape: Gate, x: &[f32], dy: &[f32], dgate: &mut [f32]) {
     }
 }
 
-/// `sums += x[0] + x[1] ..`, in f64.
-pub fn column_sums(x: &[f32], sums: &mut [f32]) {
+/// `sums = x[0] + x[1] ..`, in f64.
+pub fn block_sums(x: &[f32], sums: &mut [f32]) {
     let c = sums.len();
     for (i, sum) in sums.iter_mut().enumerate() {
         let column = x[i.min(x.len())..].iter().step_by(c);
-        *sum += column.map(|&x| f64::from(x)).sum::<f64>() as f32;
+        *sum = column.map(|&x| f64::from(x)).sum::<f64>() as f32;
     }
 }
 
-#[track_caller]
+#[inline(always)]
 fn same(a: &[f32], b: &[f32]) {
     assert_eq!(a.len(), b.len());
 }

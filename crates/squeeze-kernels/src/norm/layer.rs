@@ -1,7 +1,11 @@
 //! Layer norm: each row is normalised over its channels.
 
-use super::{Affine, scalar};
-use crate::Cpu;
+use super::vector::{layer_backward as vector_backward, layer_forward as vector_forward};
+use super::{Affine, BLOCK_ROWS, scalar};
+use crate::activation::Activation;
+use crate::elementwise::slice_add_in_place;
+use crate::vector::per_tier;
+use crate::{Cpu, SharedMut};
 
 /// Rows of channels, each row normalised by its own mean and variance.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,12 +57,28 @@ pub struct LayerNormGrads<'a> {
 }
 
 /// `y = gamma (x - mean) / sqrt(variance + eps) + beta` in each row.
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn forward(cpu: Cpu, norm: &LayerNorm, x: &[f32], affine: Affine, y: &mut [f32]) {
-    let _ = cpu;
-    scalar::layer_forward(norm, x, None, affine, y);
+    run(
+        cpu,
+        norm,
+        x,
+        None,
+        affine,
+        LayerNormOut {
+            y,
+            sum: &mut [],
+            stats: &mut [],
+        },
+    );
 }
 
 /// [`forward`] of `x + residual`.
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn forward_residual(
     cpu: Cpu,
     norm: &LayerNorm,
@@ -67,11 +87,24 @@ pub fn forward_residual(
     affine: Affine,
     y: &mut [f32],
 ) {
-    let _ = cpu;
-    scalar::layer_forward(norm, x, Some(residual), affine, y);
+    run(
+        cpu,
+        norm,
+        x,
+        Some(residual),
+        affine,
+        LayerNormOut {
+            y,
+            sum: &mut [],
+            stats: &mut [],
+        },
+    );
 }
 
 /// [`forward`] of `x`, or of `x + residual`, that keeps what [`backward`] reads.
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn forward_train(
     cpu: Cpu,
     norm: &LayerNorm,
@@ -80,13 +113,65 @@ pub fn forward_train(
     affine: Affine,
     out: LayerNormOut,
 ) {
-    let _ = cpu;
-    scalar::layer_forward_train(norm, x, residual, affine, out);
+    assert_eq!(out.stats.len() * norm.channels, 2 * x.len());
+    assert!(residual.is_none() || out.sum.len() == x.len());
+    run(cpu, norm, x, residual, affine, out);
+}
+
+fn run(
+    cpu: Cpu,
+    norm: &LayerNorm,
+    x: &[f32],
+    residual: Option<&[f32]>,
+    affine: Affine,
+    out: LayerNormOut,
+) {
+    let c = norm.channels;
+    assert!(
+        x.len().is_multiple_of(c),
+        "{} numbers are not rows of {c}",
+        x.len()
+    );
+    assert_eq!(out.y.len(), x.len());
+    assert!(residual.is_none_or(|residual| residual.len() == x.len()));
+    assert!(affine.gamma.len() == c && affine.beta.len() == c);
+    let rows = x.len() / c;
+    let (keep_sum, keep_stats) = (
+        residual.is_some() && !out.sum.is_empty(),
+        !out.stats.is_empty(),
+    );
+    let (y, sum, stats) = (
+        SharedMut::new(out.y),
+        SharedMut::new(out.sum),
+        SharedMut::new(out.stats),
+    );
+    cpu.split(rows, x.len() * 8, |range| {
+        let cut = range.start * c..range.end * c;
+        let residual = residual.map(|residual| &residual[cut.clone()]);
+        let kept = |keep: bool, range: std::ops::Range<usize>| if keep { range } else { 0..0 };
+        // SAFETY: ranges of one split are disjoint.
+        let y = unsafe { y.slice(cut.clone()) };
+        // SAFETY: as above.
+        let sum = unsafe { sum.slice(kept(keep_sum, cut.clone())) };
+        // SAFETY: as above.
+        let stats = unsafe { stats.slice(kept(keep_stats, 2 * range.start..2 * range.end)) };
+        slice_forward(
+            cpu.tier,
+            norm,
+            &x[cut],
+            residual,
+            affine,
+            LayerNormOut { y, sum, stats },
+        );
+    });
 }
 
 /// The gradients of what was normalised, of gamma and of beta.
 ///
 /// `scratch` holds at least [`LayerNorm::backward_scratch`] numbers.
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn backward(
     cpu: Cpu,
     norm: &LayerNorm,
@@ -95,6 +180,61 @@ pub fn backward(
     grads: LayerNormGrads,
     scratch: &mut [f32],
 ) {
-    let _ = cpu;
-    scalar::layer_backward(norm, saved, dy, grads, scratch);
+    let c = norm.channels;
+    assert!(
+        dy.len().is_multiple_of(c),
+        "{} numbers are not rows of {c}",
+        dy.len()
+    );
+    assert!(saved.x.len() == dy.len() && grads.dx.len() == dy.len());
+    assert_eq!(saved.stats.len() * c, 2 * dy.len());
+    assert!(saved.gamma.len() == c && grads.dgamma.len() == c && grads.dbeta.len() == c);
+    let rows = dy.len() / c;
+    let scratch = &mut scratch[..norm.backward_scratch(rows)];
+    let (dx, sums) = (SharedMut::new(grads.dx), SharedMut::new(scratch));
+    cpu.split(rows.div_ceil(BLOCK_ROWS), dy.len() * 16, |range| {
+        for block in range {
+            let rows = block * BLOCK_ROWS..((block + 1) * BLOCK_ROWS).min(rows);
+            let cut = rows.start * c..rows.end * c;
+            let saved = LayerNormSaved {
+                x: &saved.x[cut.clone()],
+                stats: &saved.stats[2 * rows.start..2 * rows.end],
+                gamma: saved.gamma,
+            };
+            // SAFETY: each block has its own rows.
+            let dx = unsafe { dx.slice(cut.clone()) };
+            // SAFETY: each block has its own sums.
+            let sums = unsafe { sums.slice(2 * block * c..2 * (block + 1) * c) };
+            let (dgamma, dbeta) = sums.split_at_mut(c);
+            slice_backward(
+                cpu.tier,
+                norm,
+                saved,
+                &dy[cut],
+                LayerNormGrads { dx, dgamma, dbeta },
+            );
+        }
+    });
+    for sums in scratch.chunks_exact(2 * c) {
+        let (dgamma, dbeta) = sums.split_at(c);
+        slice_add_in_place(cpu.tier, dgamma, Activation::Identity, grads.dgamma);
+        slice_add_in_place(cpu.tier, dbeta, Activation::Identity, grads.dbeta);
+    }
+}
+
+per_tier! {
+    fn slice_forward(
+        norm: &LayerNorm,
+        x: &[f32],
+        residual: Option<&[f32]>,
+        affine: Affine,
+        out: LayerNormOut,
+    )
+    { scalar: scalar::layer_forward, vector: vector_forward }
+}
+
+per_tier! {
+    /// The gradients of a block; those of gamma and beta are overwritten.
+    fn slice_backward(norm: &LayerNorm, saved: LayerNormSaved, dy: &[f32], grads: LayerNormGrads)
+    { scalar: scalar::layer_backward, vector: vector_backward }
 }

@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod layer;
 pub mod scalar;
+mod vector;
 
 use crate::Tier;
 
@@ -27,3 +28,6 @@ pub const KERNELS: &[(&str, Tier)] = &[
     ("f32_norm_avx2", Tier::Avx2),
     ("f32_norm_avx512", Tier::Avx512),
 ];
+
+#[cfg(test)]
+mod tests;

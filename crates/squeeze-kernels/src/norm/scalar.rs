@@ -1,28 +1,15 @@
 //! The definition of layer norm and batch norm. Sums are in f64, so that tests of the fast twins see only their error.
 
 use super::{
-    Affine, BatchNorm, BatchNormGrads, BatchNormOut, BatchNormSaved, LayerNorm, LayerNormGrads,
-    LayerNormOut, LayerNormSaved, Running,
+    Affine, BatchNorm, BatchNormSaved, LayerNorm, LayerNormGrads, LayerNormOut, LayerNormSaved,
 };
-use crate::activation::scalar::{apply, slope};
+use crate::activation::{
+    Activation,
+    scalar::{apply, slope},
+};
 
-/// `y = ln(x + residual)`.
+/// `y = ln(x + residual)`; keeps the sum and the statistics where there is room.
 pub fn layer_forward(
-    norm: &LayerNorm,
-    x: &[f32],
-    residual: Option<&[f32]>,
-    affine: Affine,
-    y: &mut [f32],
-) {
-    add_residual(x, residual, y);
-    for y in y.chunks_exact_mut(norm.channels) {
-        let [mean, inverse] = row_stats(norm, y);
-        normalise(y, [mean, inverse], affine);
-    }
-}
-
-/// [`layer_forward`] that keeps what was normalised and its statistics.
-pub fn layer_forward_train(
     norm: &LayerNorm,
     x: &[f32],
     residual: Option<&[f32]>,
@@ -30,16 +17,16 @@ pub fn layer_forward_train(
     out: LayerNormOut,
 ) {
     add_residual(x, residual, out.y);
-    if residual.is_some() {
+    if residual.is_some() && !out.sum.is_empty() {
         out.sum.copy_from_slice(out.y);
     }
-    for (y, stats) in out
-        .y
-        .chunks_exact_mut(norm.channels)
-        .zip(out.stats.as_chunks_mut::<2>().0)
-    {
-        *stats = row_stats(norm, y);
-        normalise(y, *stats, affine);
+    let mut kept = out.stats.as_chunks_mut::<2>().0.iter_mut();
+    for y in out.y.chunks_exact_mut(norm.channels) {
+        let stats = row_stats(norm, y);
+        normalise(y, stats, affine);
+        if let Some(kept) = kept.next() {
+            *kept = stats;
+        }
     }
 }
 
@@ -74,17 +61,8 @@ fn normalise(y: &mut [f32], [mean, inverse]: [f32; 2], affine: Affine) {
     }
 }
 
-/// The gradients of layer norm.
-pub fn layer_backward(
-    norm: &LayerNorm,
-    saved: LayerNormSaved,
-    dy: &[f32],
-    grads: LayerNormGrads,
-    scratch: &mut [f32],
-) {
-    assert_eq!(saved.x.len(), dy.len());
-    assert_eq!(grads.dx.len(), dy.len());
-    assert!(scratch.len() >= norm.backward_scratch(dy.len() / norm.channels));
+/// The gradients of layer norm; all are overwritten.
+pub fn layer_backward(norm: &LayerNorm, saved: LayerNormSaved, dy: &[f32], grads: LayerNormGrads) {
     let n = norm.channels;
     for c in 0..n {
         let (mut dgamma, mut dbeta) = (0.0, 0.0);
@@ -94,8 +72,8 @@ pub fn layer_backward(
             dbeta += d;
             dgamma += d * f64::from((saved.x[row * n + c] - mean) * inverse);
         }
-        grads.dgamma[c] += dgamma as f32;
-        grads.dbeta[c] += dbeta as f32;
+        grads.dgamma[c] = dgamma as f32;
+        grads.dbeta[c] = dbeta as f32;
     }
     for (row, dx) in grads.dx.chunks_exact_mut(n).enumerate() {
         let (x, dy) = (&saved.x[row * n..][..n], &dy[row * n..][..n]);
@@ -113,49 +91,27 @@ pub fn layer_backward(
     }
 }
 
-/// Normalises by the statistics of the batch.
-pub fn batch_forward_train(
-    norm: &BatchNorm,
+/// `y = activation((x - mean) * scale + beta)` with `[mean, scale, beta]` a channel.
+pub fn batch_apply(
+    activation: Activation,
     x: &[f32],
-    affine: Affine,
-    running: Running,
-    out: BatchNormOut,
+    [mean, scale, beta]: [&[f32]; 3],
+    y: &mut [f32],
 ) {
-    let n = norm.channels;
-    let rows = x.len() / n;
-    assert_eq!(out.y.len(), x.len());
-    assert!(out.scratch.len() >= norm.scratch(rows));
-    for c in 0..n {
-        let column = || x[c..].iter().step_by(n).map(|&x| f64::from(x));
-        let mean = column().sum::<f64>() / rows as f64;
-        let squares: f64 = column().map(|x| (x - mean).powi(2)).sum();
-        let variance = squares / rows as f64;
-        let unbiased = if rows > 1 {
-            squares / (rows - 1) as f64
-        } else {
-            0.0
-        };
-        out.stats[c] = mean as f32;
-        out.stats[n + c] = (1.0 / (variance + f64::from(norm.eps)).sqrt()) as f32;
-        running.mean[c] += norm.momentum * (mean as f32 - running.mean[c]);
-        running.variance[c] += norm.momentum * (unbiased as f32 - running.variance[c]);
-    }
-    for (i, y) in out.y.iter_mut().enumerate() {
-        let c = i % n;
-        let normal = (x[i] - out.stats[c]) * out.stats[n + c];
-        *y = apply(norm.activation, normal * affine.gamma[c] + affine.beta[c]);
+    for (i, y) in y.iter_mut().enumerate() {
+        let c = i % mean.len();
+        *y = apply(activation, (x[i] - mean[c]) * scale[c] + beta[c]);
     }
 }
 
-/// Normalises by given statistics.
-pub fn batch_forward_eval(
+/// Normalises by given means and variances.
+pub fn batch_eval(
     norm: &BatchNorm,
     x: &[f32],
     affine: Affine,
     (mean, variance): (&[f32], &[f32]),
     y: &mut [f32],
 ) {
-    assert_eq!(x.len(), y.len());
     for (i, y) in y.iter_mut().enumerate() {
         let c = i % norm.channels;
         let scale = affine.gamma[c] / (variance[c] + norm.eps).sqrt();
@@ -163,35 +119,51 @@ pub fn batch_forward_eval(
     }
 }
 
-/// The gradients of batch norm in training.
-pub fn batch_backward(
+/// Mean, then sum of squared distances from it, of each channel.
+pub fn batch_moments(x: &[f32], moments: &mut [f32]) {
+    let (means, squares) = moments.split_at_mut(moments.len() / 2);
+    let n = means.len();
+    for c in 0..n {
+        let column = || x[c..].iter().step_by(n).map(|&x| f64::from(x));
+        let mean = column().sum::<f64>() / (x.len() / n) as f64;
+        means[c] = mean as f32;
+        squares[c] = column().map(|x| (x - mean).powi(2)).sum::<f64>() as f32;
+    }
+}
+
+/// Sums of `d`, then of `d` times the normalised value, of each channel; `d` is the gradient before the activation.
+pub fn batch_sums(norm: &BatchNorm, saved: BatchNormSaved, dy: &[f32], sums: &mut [f32]) {
+    let n = norm.channels;
+    let (sum, dot) = sums.split_at_mut(n);
+    for c in 0..n {
+        let pairs = || (c..dy.len()).step_by(n).map(|i| inner(norm, saved, dy, i));
+        sum[c] = pairs().map(|(d, _)| f64::from(d)).sum::<f64>() as f32;
+        dot[c] = pairs()
+            .map(|(d, normal)| f64::from(d) * f64::from(normal))
+            .sum::<f64>() as f32;
+    }
+}
+
+/// `dx` from the means of what [`batch_sums`] sums.
+pub fn batch_gradient(
     norm: &BatchNorm,
     saved: BatchNormSaved,
     dy: &[f32],
-    grads: BatchNormGrads,
-    scratch: &mut [f32],
+    means: &[f32],
+    dx: &mut [f32],
 ) {
     let n = norm.channels;
-    let rows = dy.len() / n;
-    assert_eq!(saved.x.len(), dy.len());
-    assert_eq!(grads.dx.len(), dy.len());
-    assert!(scratch.len() >= norm.scratch(rows));
-    for c in 0..n {
-        let (mean, inverse) = (saved.stats[c], saved.stats[n + c]);
-        let (gamma, beta) = (saved.affine.gamma[c], saved.affine.beta[c]);
-        let normal = |row: usize| (saved.x[row * n + c] - mean) * inverse;
-        let inner =
-            |row: usize| dy[row * n + c] * slope(norm.activation, normal(row) * gamma + beta);
-        let (mut sum, mut dot) = (0.0, 0.0);
-        for row in 0..rows {
-            sum += f64::from(inner(row));
-            dot += f64::from(inner(row)) * f64::from(normal(row));
-        }
-        grads.dbeta[c] += sum as f32;
-        grads.dgamma[c] += dot as f32;
-        let (sum, dot) = ((sum / rows as f64) as f32, (dot / rows as f64) as f32);
-        for row in 0..rows {
-            grads.dx[row * n + c] = gamma * inverse * (inner(row) - sum - normal(row) * dot);
-        }
+    for (i, dx) in dx.iter_mut().enumerate() {
+        let c = i % n;
+        let (d, normal) = inner(norm, saved, dy, i);
+        *dx = saved.affine.gamma[c] * saved.stats[n + c] * (d - means[c] - normal * means[n + c]);
     }
+}
+
+/// The gradient before the activation, and the normalised value.
+fn inner(norm: &BatchNorm, saved: BatchNormSaved, dy: &[f32], i: usize) -> (f32, f32) {
+    let c = i % norm.channels;
+    let normal = (saved.x[i] - saved.stats[c]) * saved.stats[norm.channels + c];
+    let before = normal * saved.affine.gamma[c] + saved.affine.beta[c];
+    (dy[i] * slope(norm.activation, before), normal)
 }

@@ -1,7 +1,9 @@
 //! Losses with their gradients: cross-entropy with smoothing, with soft targets, distillation, mean square.
 
-use super::scalar::log_sum;
-use crate::Cpu;
+use super::scalar;
+use super::vector::exponentials as vector_exponentials;
+use crate::vector::per_tier;
+use crate::{Cpu, SharedMut, even};
 
 /// Cross-entropy of rows of logits against class numbers.
 #[derive(Clone, Copy, Debug)]
@@ -56,31 +58,32 @@ pub fn cross_entropy(
     targets: &[i32],
     dx: &mut [f32],
 ) -> Loss {
-    let _ = cpu;
-    assert_eq!(x.len(), dx.len());
     assert_eq!(x.len(), targets.len() * loss.classes);
     let rows = targets
         .iter()
         .filter(|&&target| target != loss.ignore)
         .count();
-    let scale = 1.0 / rows.max(1) as f32;
+    let share = 1.0 / rows.max(1) as f32;
     let spread = loss.smoothing / loss.classes as f32;
-    let mut sum = 0.0;
-    for (row, dx) in dx.chunks_exact_mut(loss.classes).enumerate() {
-        let x = &x[row * loss.classes..][..loss.classes];
+    let sum = each_row(cpu, loss.classes, x, dx, |row, x, dx| {
         if targets[row] == loss.ignore {
             dx.fill(0.0);
-            continue;
+            return 0.0;
         }
         let target = usize::try_from(targets[row]).expect("targets are classes");
-        let log = log_sum(x);
-        let mean: f64 = x.iter().map(|&x| f64::from(log - x)).sum::<f64>() * f64::from(spread);
-        sum += f64::from(log - x[target]) * f64::from(1.0 - loss.smoothing) + mean;
-        for i in 0..loss.classes {
-            dx[i] = ((x[i] - log).exp() - spread) * scale;
+        let sum = exponentials(cpu.tier, x, 1.0, dx);
+        let log = f64::from(scalar::largest(x)) + f64::from(sum).ln();
+        let (factor, away) = (share / sum, spread * share);
+        for dx in &mut *dx {
+            *dx = *dx * factor - away;
         }
-        dx[target] -= (1.0 - loss.smoothing) * scale;
-    }
+        dx[target] -= (1.0 - loss.smoothing) * share;
+        let mut lost = (log - f64::from(x[target])) * f64::from(1.0 - loss.smoothing);
+        if loss.smoothing > 0.0 {
+            lost += x.iter().map(|&x| log - f64::from(x)).sum::<f64>() * f64::from(spread);
+        }
+        lost
+    });
     Loss { sum, rows }
 }
 
@@ -96,23 +99,31 @@ pub fn cross_entropy_probabilities(
     targets: &[f32],
     dx: &mut [f32],
 ) -> Loss {
-    let _ = cpu;
-    assert_eq!(x.len(), dx.len());
     assert_eq!(x.len(), targets.len());
     let rows = x.len() / classes;
-    let scale = 1.0 / rows.max(1) as f32;
-    let mut sum = 0.0;
-    for (row, dx) in dx.chunks_exact_mut(classes).enumerate() {
-        let x = &x[row * classes..][..classes];
+    let share = 1.0 / rows.max(1) as f32;
+    let sum = each_row(cpu, classes, x, dx, |row, x, dx| {
         let targets = &targets[row * classes..][..classes];
-        let log = log_sum(x);
-        let total: f32 = targets.iter().sum();
+        let sum = exponentials(cpu.tier, x, 1.0, dx);
+        let log = f64::from(scalar::largest(x)) + f64::from(sum).ln();
+        let factor = targets.iter().sum::<f32>() / sum;
+        let mut lost = 0.0;
         for i in 0..classes {
-            sum += f64::from(targets[i] * (log - x[i]));
-            dx[i] = ((x[i] - log).exp() * total - targets[i]) * scale;
+            lost += f64::from(targets[i]) * (log - f64::from(x[i]));
+            dx[i] = (dx[i] * factor - targets[i]) * share;
         }
-    }
+        lost
+    });
     Loss { sum, rows }
+}
+
+/// The shape and temperature of [`distillation`].
+#[derive(Clone, Copy, Debug)]
+pub struct Distillation {
+    /// How many classes a row has.
+    pub classes: usize,
+    /// What logits are divided by.
+    pub temperature: f32,
 }
 
 /// Distillation (Hinton et al., 2015): `T^2` times the divergence of the student's from the teacher's distribution, both at
@@ -127,47 +138,34 @@ pub fn distillation(
     teacher: &[f32],
     dx: &mut [f32],
 ) -> Loss {
-    let _ = cpu;
-    assert_eq!(student.len(), dx.len());
     assert_eq!(student.len(), teacher.len());
     let Distillation {
         classes,
         temperature,
     } = *soft;
-    let rows = student.len() / classes;
-    let scale = temperature / rows.max(1) as f32;
-    let cool = |x: &[f32]| -> f32 {
-        let top = x.iter().fold(f32::NEG_INFINITY, |top, &x| top.max(x));
-        top / temperature
-            + x.iter()
-                .map(|x| ((x - top) / temperature).exp())
-                .sum::<f32>()
-                .ln()
-    };
-    let mut sum = 0.0;
-    for (row, dx) in dx.chunks_exact_mut(classes).enumerate() {
-        let s = &student[row * classes..][..classes];
+    let (cool, rows) = (1.0 / temperature, student.len() / classes);
+    let share = temperature / rows.max(1) as f32;
+    let sum = each_row(cpu, classes, student, dx, |row, s, dx| {
         let t = &teacher[row * classes..][..classes];
-        let (s_log, t_log) = (cool(s), cool(t));
+        let (s_top, t_top) = (scalar::largest(s), scalar::largest(t));
+        // First the teacher's sum, then the student's exponentials stay in `dx`.
+        let t_sum = exponentials(cpu.tier, t, cool, dx);
+        let s_sum = exponentials(cpu.tier, s, cool, dx);
+        let (s_log, t_log) = (f64::from(s_sum).ln(), f64::from(t_sum).ln());
+        let mut lost = 0.0;
         for i in 0..classes {
-            let (log_p, log_q) = (s[i] / temperature - s_log, t[i] / temperature - t_log);
+            let log_p = f64::from((s[i] - s_top) * cool) - s_log;
+            let log_q = f64::from((t[i] - t_top) * cool) - t_log;
             let q = log_q.exp();
-            if q > 0.0 {
-                sum += f64::from(q * (log_q - log_p) * temperature * temperature);
+            // A class that the teacher excludes adds nothing.
+            if q > 0.0 || q.is_nan() {
+                lost += q * (log_q - log_p);
             }
-            dx[i] = (log_p.exp() - q) * scale;
+            dx[i] = (dx[i] / s_sum - q as f32) * share;
         }
-    }
+        lost * f64::from(temperature) * f64::from(temperature)
+    });
     Loss { sum, rows }
-}
-
-/// The shape and temperature of [`distillation`].
-#[derive(Clone, Copy, Debug)]
-pub struct Distillation {
-    /// How many classes a row has.
-    pub classes: usize,
-    /// What logits are divided by.
-    pub temperature: f32,
 }
 
 /// The mean of the squared differences, and in `dx` its gradient; every number counts as a row.
@@ -175,15 +173,49 @@ pub struct Distillation {
 /// # Panics
 /// When the lengths differ.
 pub fn mean_square(cpu: Cpu, x: &[f32], targets: &[f32], dx: &mut [f32]) -> Loss {
-    let _ = cpu;
-    assert_eq!(x.len(), dx.len());
     assert_eq!(x.len(), targets.len());
-    let scale = 2.0 / x.len().max(1) as f32;
-    let mut sum = 0.0;
-    for i in 0..x.len() {
-        let far = x[i] - targets[i];
-        sum += f64::from(far) * f64::from(far);
-        dx[i] = far * scale;
-    }
+    let share = 2.0 / x.len().max(1) as f32;
+    let sum = each_row(cpu, 1, x, dx, |row, x, dx| {
+        let far = x[0] - targets[row];
+        dx[0] = far * share;
+        f64::from(far) * f64::from(far)
+    });
     Loss { sum, rows: x.len() }
+}
+
+/// Calls `work(row, x, dx)` for each row and sums what it gives: in order within 64 even parts, then over them.
+fn each_row(
+    cpu: Cpu,
+    classes: usize,
+    x: &[f32],
+    dx: &mut [f32],
+    work: impl Fn(usize, &[f32], &mut [f32]) -> f64 + Sync,
+) -> f64 {
+    const PARTS: usize = 64;
+    assert_eq!(x.len(), dx.len());
+    assert!(
+        x.len().is_multiple_of(classes),
+        "{} numbers are not rows of {classes}",
+        x.len()
+    );
+    let mut sums = [0.0; PARTS];
+    let (shared, dx) = (SharedMut::new(&mut sums), SharedMut::new(dx));
+    cpu.split(PARTS, x.len() * 20, |range| {
+        for part in range {
+            // SAFETY: each part has its own sum.
+            let sum = unsafe { &mut shared.slice(part..part + 1)[0] };
+            for row in even(x.len() / classes, PARTS, part) {
+                let cut = row * classes..(row + 1) * classes;
+                // SAFETY: each row belongs to one part.
+                *sum += work(row, &x[cut.clone()], unsafe { dx.slice(cut) });
+            }
+        }
+    });
+    sums.iter().sum()
+}
+
+per_tier! {
+    /// `y = e^(cool (x - largest))`, and their sum.
+    fn exponentials(x: &[f32], cool: f32, y: &mut [f32]) -> f32
+    { scalar: scalar::exponentials, vector: vector_exponentials }
 }

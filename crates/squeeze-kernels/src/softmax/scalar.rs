@@ -1,58 +1,39 @@
-//! The definition of softmax.
+//! The definition of softmax, row by row.
 
-use super::Softmax;
-
-/// `y = softmax(x)` in each row.
-pub fn forward(softmax: &Softmax, x: &[f32], y: &mut [f32]) {
-    assert_eq!(x.len(), y.len());
-    let rows = x
-        .chunks_exact(softmax.columns)
-        .zip(y.chunks_exact_mut(softmax.columns));
-    for (row, (x, y)) in rows.enumerate() {
-        let length = softmax.length(row);
-        y[length..].fill(0.0);
-        row_forward(&x[..length], &mut y[..length]);
-    }
-}
-
-/// Softmax of one row.
+/// `y = softmax(x)`.
 pub fn row_forward(x: &[f32], y: &mut [f32]) {
-    let top = largest(x);
-    let mut sum = 0.0;
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y = (x - top).exp();
-        sum += *y;
-    }
+    let sum = exponentials(x, 1.0, y);
     for y in y {
         *y /= sum;
     }
 }
 
-/// `y = log(softmax(x))` in each row.
-pub fn log_forward(softmax: &Softmax, x: &[f32], y: &mut [f32]) {
-    assert_eq!(x.len(), y.len());
-    let rows = x
-        .chunks_exact(softmax.columns)
-        .zip(y.chunks_exact_mut(softmax.columns));
-    for (row, (x, y)) in rows.enumerate() {
-        let length = softmax.length(row);
-        y[length..].fill(f32::NEG_INFINITY);
-        let log = log_sum(&x[..length]);
-        for i in 0..length {
-            y[i] = x[i] - log;
-        }
+/// `y = log(softmax(x))`.
+pub fn log_row(x: &[f32], y: &mut [f32]) {
+    let log = log_sum(x);
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = x - log;
     }
 }
 
+/// `y = e^(cool (x - largest))`, and their sum.
+pub fn exponentials(x: &[f32], cool: f32, y: &mut [f32]) -> f32 {
+    let top = largest(x);
+    let mut sum = 0.0;
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = ((x - top) * cool).exp();
+        sum += *y;
+    }
+    sum
+}
+
 /// `dx = y (dy - sum(y dy))` in each row.
-pub fn backward(softmax: &Softmax, y: &[f32], dy: &[f32], dx: &mut [f32]) {
-    assert_eq!(y.len(), dx.len());
-    assert_eq!(dy.len(), dx.len());
-    for (row, dx) in dx.chunks_exact_mut(softmax.columns).enumerate() {
-        let at = row * softmax.columns;
-        let (y, dy) = (&y[at..][..dx.len()], &dy[at..][..dx.len()]);
+pub fn backward(columns: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
+    for (row, dx) in dx.chunks_exact_mut(columns).enumerate() {
+        let at = row * columns;
+        let (y, dy) = (&y[at..][..columns], &dy[at..][..columns]);
         let dot: f32 = y.iter().zip(dy).map(|(y, dy)| y * dy).sum();
-        for i in 0..dx.len() {
+        for i in 0..columns {
             dx[i] = y[i] * (dy[i] - dot);
         }
     }
@@ -65,7 +46,7 @@ pub fn log_sum(x: &[f32]) -> f32 {
 }
 
 /// The largest number; NaN when there is one.
-fn largest(x: &[f32]) -> f32 {
+pub fn largest(x: &[f32]) -> f32 {
     x.iter().fold(f32::NEG_INFINITY, |top, &x| {
         if x > top || x.is_nan() { x } else { top }
     })

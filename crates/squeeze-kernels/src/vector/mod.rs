@@ -15,7 +15,7 @@ use std::ops::{Add, Div, Mul, Sub};
 pub(crate) use avx2::F32x8;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::F32x16;
-pub(crate) use math::{gelu_parts, sigmoid, tanh};
+pub(crate) use math::{exp, gelu_parts, sigmoid, tanh};
 
 /// A vector of `f32` in one register.
 ///
@@ -46,6 +46,11 @@ pub(crate) trait Vector:
     /// # Safety
     /// The pointer is valid for reading `LANES` numbers.
     unsafe fn load_ptr(from: *const f32) -> Self;
+    /// `LANES` numbers, each `stride` numbers after the last one.
+    ///
+    /// # Safety
+    /// Every one of these places is valid for reading, and `LANES * stride` fits an `i32`.
+    unsafe fn gather(from: *const f32, stride: usize) -> Self;
     /// Writes `LANES` numbers to a pointer.
     ///
     /// # Safety
@@ -79,8 +84,37 @@ pub(crate) trait Vector:
 
 /// A function that takes the tier first and runs its body with the vectors of that tier.
 ///
-/// `scalar` names the definition; `vector` names an `#[inline(always)]` body generic over [`Vector`].
+/// `scalar` names the definition; `vector` names an `#[inline(always)]` body generic over [`Vector`]. `compiled` names an
+/// `#[inline(always)]` definition whose plain loops the compiler turns into the tier's vectors itself.
 macro_rules! per_tier {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)?
+        { compiled: $body:path $(,)? }) => {
+        $(#[$meta])*
+        $vis fn $name(tier: $crate::Tier, $($arg: $type),*) $(-> $result)? {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($arg: $type),*) $(-> $result)? {
+                $body($($arg),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+            fn avx512($($arg: $type),*) $(-> $result)? {
+                $body($($arg),*)
+            }
+            // A tier that the machine lacks falls to the best it has: so the blocks below are sound for every caller.
+            match tier.min($crate::Tier::detect()) {
+                $crate::Tier::Scalar => $body($($arg),*),
+                // SAFETY: the machine has this tier, by the line of the match.
+                #[cfg(target_arch = "x86_64")]
+                $crate::Tier::Avx2 => unsafe { avx2($($arg),*) },
+                // SAFETY: the machine has this tier, by the line of the match.
+                #[cfg(target_arch = "x86_64")]
+                $crate::Tier::Avx512 => unsafe { avx512($($arg),*) },
+                #[cfg(not(target_arch = "x86_64"))]
+                $crate::Tier::Avx2 | $crate::Tier::Avx512 => $body($($arg),*),
+            }
+        }
+    };
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)?
         { scalar: $scalar:path, vector: $body:ident $(,)? }) => {
         $(#[$meta])*
