@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod folder;
+pub mod front;
 pub mod record;
 pub mod report;
 pub mod ui;
