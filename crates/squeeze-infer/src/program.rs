@@ -121,6 +121,14 @@ pub(crate) struct Layer {
     pub activation: Activation,
 }
 
+impl Layer {
+    /// Whether each channel has a window of its own.
+    pub fn is_depthwise(&self) -> bool {
+        let taps = self.window.kernel[0] * self.window.kernel[1];
+        self.groups == self.out && self.weight.len() == self.out * taps
+    }
+}
+
 /// How a convolution's window moves over `[n, h, w]`. A linear layer has one tap over one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
@@ -272,13 +280,17 @@ impl Work {
         match self {
             Self::Move => true,
             Self::Attention { .. } => input < 3,
-            Self::Layer(layer) => input == 0 && layer.window.is_point(),
+            Self::Layer(layer) => input == 0 && layer.window.is_point() && !layer.is_depthwise(),
             _ => false,
         }
     }
 
     /// Whether rows of the result may have gaps between them.
     pub fn writes_strided(&self) -> bool {
-        matches!(self, Self::Move | Self::Layer(_))
+        match self {
+            Self::Move => true,
+            Self::Layer(layer) => !layer.is_depthwise(),
+            _ => false,
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use squeeze_kernels::activation::{self, Activation};
 use squeeze_kernels::depthwise::{self, Depthwise, Filter};
+use squeeze_kernels::gemm_f32::{Epilogue, Geometry, Packed, Residual};
 use squeeze_kernels::{Cpu, Tier, elementwise};
 
 use super::Context;
@@ -19,6 +20,7 @@ pub(crate) struct Layer {
 
 #[derive(Clone, Debug)]
 enum Product {
+    Gemm(Packed),
     Depthwise(Depthwise, Vec<f32>),
     Loops(Loops),
 }
@@ -37,15 +39,22 @@ struct Loops {
 impl Layer {
     /// The fastest family for this layer.
     pub fn pick(row: &program::Layer, x: &Value, y: &Value, target: Target) -> Self {
-        let _ = target;
         let channels = [x.columns(), row.out];
-        let depthwise =
-            row.groups == channels[0] && row.groups == row.out && x.is_dense() && y.is_dense();
-        let product = if depthwise {
+        let product = if row.is_depthwise() {
             let geometry = depthwise_geometry(row);
             let mut packed = vec![0.0; row.weight.len()];
             depthwise::pack(&geometry, &row.weight, &mut packed);
             Product::Depthwise(geometry, packed)
+        } else if row.window.is_point() {
+            let geometry = Geometry {
+                m: x.rows(),
+                n: row.out / row.groups,
+                k: channels[0] / row.groups,
+                groups: row.groups,
+                lda: x.home.stride,
+                ldc: y.home.stride,
+            };
+            Product::Gemm(Packed::pack(&row.weight, &geometry, target.tier))
         } else {
             Product::Loops(Loops {
                 weight: row.weight.clone(),
@@ -67,6 +76,15 @@ impl Layer {
         let x = context.read(&cut, 0);
         let residual = (context.reads.len() > 1).then(|| context.read(&cut, 1));
         match &self.product {
+            Product::Gemm(packed) => {
+                let epilogue = Epilogue {
+                    bias: self.bias.as_deref(),
+                    activation: self.activation,
+                    residual: residual.map_or(Residual::None, Residual::Before),
+                    ..Epilogue::default()
+                };
+                packed.run(x, &epilogue, cut.write, context.cpu.threads);
+            }
             Product::Depthwise(geometry, weights) => {
                 let activation = match residual {
                     Some(_) => Activation::Identity,
@@ -89,6 +107,7 @@ impl Layer {
     /// Bytes of weights and bias.
     pub fn bytes(&self) -> usize {
         let weights = match &self.product {
+            Product::Gemm(packed) => packed.bytes() / size_of::<f32>(),
             Product::Depthwise(_, weights) => weights.len(),
             Product::Loops(loops) => loops.weight.len(),
         };
@@ -98,6 +117,7 @@ impl Layer {
     /// The name that tables show.
     pub fn name(&self, tier: Tier) -> &'static str {
         match &self.product {
+            Product::Gemm(packed) => packed.kernel().name,
             Product::Depthwise(..) => {
                 let mut rows = depthwise::KERNELS.iter().rev();
                 rows.find(|(_, needs)| *needs <= tier)

@@ -26,9 +26,11 @@ fn writes_at_once(program: &Program, at: usize) -> bool {
         .iter()
         .filter(|step| step.output == source);
     let mut writers = writers.peekable();
-    // The step must not read from the buffer that it writes to.
+    // The step must not read from the buffer that it writes to, and what a layer adds lies like
+    // its result.
     let can_write = |step: &crate::program::Draft| {
         step.work.writes_strided()
+            && step.inputs.len() == 1
             && step
                 .inputs
                 .iter()
