@@ -23,11 +23,17 @@ pub(crate) fn apply<V: Vector>(activation: Activation, x: V) -> V {
         }
         Activation::GeluTanh => x * sigmoid(gelu_tanh_argument(x)),
         Activation::Silu => x * sigmoid(x),
-        Activation::HardSwish => x * apply(Activation::HardSigmoid, x),
-        Activation::HardSigmoid => six.min(zero.max(x + V::splat(3.0))) * V::splat(1.0 / 6.0),
+        Activation::HardSwish => x * hard_sigmoid(x),
+        Activation::HardSigmoid => hard_sigmoid(x),
         Activation::Sigmoid => sigmoid(x),
         Activation::Tanh => tanh(x),
     }
+}
+
+// A function of its own: were `apply` recursive, it would not be inlined, and its operations would be calls.
+#[inline(always)]
+fn hard_sigmoid<V: Vector>(x: V) -> V {
+    V::splat(6.0).min(V::splat(0.0).max(x + V::splat(3.0))) * V::splat(1.0 / 6.0)
 }
 
 /// `f'(x)` in registers.
