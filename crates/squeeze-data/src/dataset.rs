@@ -115,7 +115,7 @@ impl Picture {
 }
 
 /// Where the splits come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct SplitOrigin {
     /// Where the test split comes from.
     pub test: String,
@@ -124,7 +124,7 @@ pub struct SplitOrigin {
 }
 
 /// Something wrong that could be passed over.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
     /// What is wrong, e.g. `empty text, skipped`.
     pub what: String,

@@ -1,11 +1,14 @@
 //! Data sets, image decoding, tokenisers, tasks and metrics.
 
 pub mod augment;
+pub mod baseline;
 pub mod batch;
 pub mod dataset;
 pub mod embedded;
 pub mod error;
 pub mod image;
+pub mod inspect;
+pub mod metrics;
 pub mod open;
 pub mod prepared;
 pub mod preprocess;
@@ -16,11 +19,14 @@ pub mod tokenizer;
 pub mod wordpiece;
 
 pub use augment::Augment;
-pub use batch::{Batch, BatchInput, Batching, Epoch, Labels, Mix};
+pub use baseline::Baseline;
+pub use batch::{Batch, BatchInput, Batching, Epoch, Labels, Last, Mix};
 pub use dataset::{DataSet, Example, Input, Label, Picture, Problem, SplitOrigin};
 pub use error::DataError;
 pub use image::Image;
-pub use open::{Columns, OpenOptions};
+pub use inspect::{Inspection, SplitFacts, Spread};
+pub use metrics::{Confusion, Metric, Score};
+pub use open::{Answer, Columns, OpenOptions};
 pub use prepared::Prepared;
 pub use preprocess::{Preprocess, Resize};
 pub use task::Task;

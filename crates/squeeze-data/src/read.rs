@@ -6,8 +6,11 @@ use crate::{DataError, DataSet, OpenOptions};
 
 pub mod assemble;
 pub mod bytes;
+pub mod cifar;
 pub mod columns;
+pub mod folder;
 pub mod idx;
+pub mod json;
 pub mod table;
 
 type Reader = fn(&Path, &OpenOptions) -> Result<Option<DataSet>, DataError>;
@@ -21,6 +24,22 @@ const FORMS: &[(&str, Reader)] = &[
     (
         "IDX files (train-images-idx3-ubyte, train-labels-idx1-ubyte)",
         idx::open,
+    ),
+    (
+        "a .json file of parts (train, val, test) with [text, label]",
+        json::open,
+    ),
+    (
+        "CIFAR's binary batches (data_batch_1.bin .. or train.bin, test.bin)",
+        cifar::open_binary,
+    ),
+    (
+        "PNG sheets of one image a row with labels.txt",
+        cifar::open_sheets,
+    ),
+    (
+        "a folder of image folders (png, jpg), a class each, perhaps inside train, val and test",
+        folder::open,
     ),
 ];
 
