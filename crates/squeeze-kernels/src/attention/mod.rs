@@ -1,5 +1,7 @@
 //! Scaled dot-product attention with masks: streamed for inference, with kept probabilities for training.
 
+mod blocks;
+mod product;
 pub mod scalar;
 
 use crate::elementwise::Dropout;
@@ -45,23 +47,13 @@ impl Attention<'_> {
 
     /// How many numbers of scratch [`forward`] and [`forward_train`] need with so many threads.
     pub fn forward_scratch(&self, threads: usize) -> usize {
-        threads.min(self.n * self.heads).max(1) * part_scratch(self)
+        threads.min(self.n * self.heads).max(1) * blocks::forward_scratch(self)
     }
 
     /// How many numbers of scratch [`backward`] needs with so many threads.
     pub fn backward_scratch(&self, threads: usize) -> usize {
-        threads.min(self.n * self.heads).max(1) * part_scratch(self)
+        threads.min(self.n * self.heads).max(1) * blocks::backward_scratch(self)
     }
-}
-
-/// How many numbers of scratch one thread needs: a head's keys and values, padded and transposed, twice over for gradients.
-fn part_scratch(attention: &Attention) -> usize {
-    const WIDTH: usize = 16;
-    let (tokens, dim) = (
-        attention.tokens.next_multiple_of(WIDTH),
-        attention.dim.next_multiple_of(WIDTH),
-    );
-    6 * tokens * dim + 16 * tokens
 }
 
 /// Rows of `heads * dim` numbers, `stride` numbers apart; sequences follow each other without a gap.
@@ -155,7 +147,7 @@ pub const KERNELS: &[(&str, Tier)] = &[
 pub fn forward(cpu: Cpu, attention: &Attention, qkv: Qkv, y: &mut [f32], scratch: &mut [f32]) {
     check(attention, qkv, y);
     assert!(scratch.len() >= attention.forward_scratch(cpu.threads.count()));
-    scalar::forward(attention, qkv, y);
+    blocks::forward(cpu, attention, qkv, y, scratch);
 }
 
 /// [`forward`] with dropout on the probabilities, that keeps what [`backward`] reads.
@@ -169,7 +161,7 @@ pub fn forward_train(
     check(attention, qkv, out.y);
     assert_eq!(out.probabilities.len(), attention.probabilities());
     assert!(out.scratch.len() >= attention.forward_scratch(cpu.threads.count()));
-    scalar::forward_train(attention, qkv, dropout, out);
+    blocks::forward_train(cpu, attention, qkv, dropout, out);
 }
 
 /// The gradients of [`forward_train`]; `scratch` holds at least [`Attention::backward_scratch`] numbers.
@@ -189,7 +181,7 @@ pub fn backward(
         QkvGrads::Separate(three) => assert!(three.iter().all(|d| d.len() == rows)),
         QkvGrads::Packed(one) => assert_eq!(one.len(), 3 * rows),
     }
-    scalar::backward(attention, saved, dy, grads);
+    blocks::backward(cpu, attention, saved, dy, grads, scratch);
 }
 
 fn check(attention: &Attention, qkv: Qkv, y: &[f32]) {
@@ -210,3 +202,6 @@ fn check(attention: &Attention, qkv: Qkv, y: &[f32]) {
             .is_none_or(|additive| additive.len() == rows)
     );
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,7 @@ pub fn forward_train(attention: &Attention, qkv: Qkv, dropout: Dropout, out: Att
 
 /// The gradients of attention.
 pub fn backward(attention: &Attention, saved: AttentionSaved, dy: &[f32], grads: QkvGrads) {
-    let (tokens, dim, channels) = (attention.tokens, attention.dim, attention.channels());
+    let channels = attention.channels();
     let (mut dq, mut dk, mut dv);
     let (mut grads, stride, offsets): ([&mut [f32]; 3], usize, [usize; 3]) = match grads {
         QkvGrads::Separate(three) => (three, channels, [0; 3]),
@@ -64,7 +64,6 @@ pub fn backward(attention: &Attention, saved: AttentionSaved, dy: &[f32], grads:
             return;
         }
     };
-    let _ = (tokens, dim);
     for part in &mut grads {
         part.fill(0.0);
     }

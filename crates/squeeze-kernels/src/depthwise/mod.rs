@@ -1,9 +1,15 @@
 //! Depthwise convolution, channels-last: each channel has its own small kernel. One row of taps (`kh = 1`) serves tokens.
 
+mod lines;
 pub mod scalar;
+mod vector;
 
-use crate::activation::Activation;
-use crate::{Cpu, Tier};
+use self::lines::Line;
+use self::vector::{tap_sums as vector_tap_sums, weighted_sum as vector_weighted_sum};
+use crate::activation::{Activation, slice_forward_in_place};
+use crate::elementwise::{column_sums, column_sums_scratch};
+use crate::vector::per_tier;
+use crate::{Cpu, SharedMut, Tier, even};
 
 /// The shape of a depthwise convolution: `x` is `[n, h, w, c]`, `y` is `[n, out_h, out_w, c]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +70,8 @@ impl Depthwise {
 
     /// How many numbers of scratch [`backward_weights`] needs.
     pub fn weights_scratch(&self) -> usize {
-        (self.taps() + 1) * self.c * (self.n * self.out_h()).clamp(1, PARTIALS)
+        self.taps() * self.c * (self.n * self.out_h()).clamp(1, PARTIALS)
+            + column_sums_scratch(self.output(), self.c)
     }
 }
 
@@ -117,22 +124,75 @@ pub fn pack(depthwise: &Depthwise, weights: &[f32], packed: &mut [f32]) {
 }
 
 /// `y = activation(conv(x) + bias)`.
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn forward(cpu: Cpu, depthwise: &Depthwise, x: &[f32], filter: Filter, y: &mut [f32]) {
-    let _ = cpu;
     check(depthwise, x, y);
     assert_eq!(filter.weights.len(), depthwise.taps() * depthwise.c);
-    scalar::forward(depthwise, x, filter, y);
+    assert!(filter.bias.is_none_or(|bias| bias.len() == depthwise.c));
+    if depthwise.taps() > lines::MOST_TAPS {
+        return scalar::forward(depthwise, x, filter, y);
+    }
+    let row_len = depthwise.out_w() * depthwise.c;
+    let rows = depthwise.n * depthwise.out_h();
+    // The clamp is free in registers; other activations are one more pass over a row that is in cache.
+    let (clamp, after) = match filter.activation {
+        Activation::Relu => ([0.0, f32::INFINITY], None),
+        Activation::Relu6 => ([0.0, 6.0], None),
+        Activation::Identity => ([f32::NEG_INFINITY, f32::INFINITY], None),
+        other => ([f32::NEG_INFINITY, f32::INFINITY], Some(other)),
+    };
+    let shared = SharedMut::new(y);
+    cpu.split(rows, depthwise.output() * depthwise.taps(), |range| {
+        for row in range {
+            // SAFETY: each row of the output belongs to one range.
+            let y = unsafe { shared.slice(row * row_len..(row + 1) * row_len) };
+            lines::forward_row(depthwise, row, |line| {
+                let end = Epilogue {
+                    bias: filter.bias,
+                    clamp,
+                };
+                weighted_sum(cpu.tier, line, x, filter.weights, end, y);
+            });
+            if let Some(activation) = after {
+                slice_forward_in_place(cpu.tier, activation, y);
+            }
+        }
+    });
 }
 
 /// `dx` from the gradient `dy` of the sum before bias and activation; `packed` as [`pack`] lays it.
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn backward_input(cpu: Cpu, depthwise: &Depthwise, packed: &[f32], dy: &[f32], dx: &mut [f32]) {
-    let _ = cpu;
     check(depthwise, dx, dy);
     assert_eq!(packed.len(), depthwise.taps() * depthwise.c);
-    scalar::backward_input(depthwise, packed, dy, dx);
+    if depthwise.taps() > lines::MOST_TAPS {
+        return scalar::backward_input(depthwise, packed, dy, dx);
+    }
+    let row_len = depthwise.w * depthwise.c;
+    let shared = SharedMut::new(dx);
+    cpu.split(
+        depthwise.n * depthwise.h,
+        depthwise.output() * depthwise.taps(),
+        |range| {
+            for row in range {
+                // SAFETY: each row of the input belongs to one range.
+                let dx = unsafe { shared.slice(row * row_len..(row + 1) * row_len) };
+                lines::backward_row(depthwise, row, |line| {
+                    weighted_sum(cpu.tier, line, dy, packed, Epilogue::NONE, dx);
+                });
+            }
+        },
+    );
 }
 
 /// The gradients of weights and bias; `scratch` holds at least [`Depthwise::weights_scratch`] numbers.
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn backward_weights(
     cpu: Cpu,
     depthwise: &Depthwise,
@@ -141,14 +201,75 @@ pub fn backward_weights(
     grads: FilterGrads,
     scratch: &mut [f32],
 ) {
-    let _ = cpu;
     check(depthwise, x, dy);
     assert_eq!(grads.weights.len(), depthwise.taps() * depthwise.c);
     assert!(scratch.len() >= depthwise.weights_scratch());
-    scalar::backward_weights(depthwise, x, dy, grads);
+    if depthwise.taps() > lines::MOST_TAPS {
+        return scalar::backward_weights(depthwise, x, dy, grads);
+    }
+    let (c, taps, rows) = (
+        depthwise.c,
+        depthwise.taps(),
+        depthwise.n * depthwise.out_h(),
+    );
+    let row_len = depthwise.out_w() * c;
+    let partials = rows.clamp(1, PARTIALS);
+    let (sums, scratch) = scratch.split_at_mut(partials * taps * c);
+    let shared = SharedMut::new(sums);
+    cpu.split(partials, depthwise.output() * taps, |range| {
+        for partial in range {
+            // SAFETY: each partial sum has its own place.
+            let sums = unsafe { shared.slice(partial * taps * c..(partial + 1) * taps * c) };
+            sums.fill(0.0);
+            for row in even(rows, partials, partial) {
+                let dy = &dy[row * row_len..][..row_len];
+                lines::forward_row(depthwise, row, |line| {
+                    tap_sums(cpu.tier, line, x, dy, sums);
+                });
+            }
+        }
+    });
+    for (i, d) in grads.weights.iter_mut().enumerate() {
+        let at = i % taps * c + i / taps;
+        *d += (0..partials)
+            .map(|partial| sums[partial * taps * c + at])
+            .sum::<f32>();
+    }
+    if let Some(bias) = grads.bias {
+        column_sums(cpu, dy, bias, scratch);
+    }
+}
+
+/// What follows a weighted sum.
+#[derive(Clone, Copy)]
+struct Epilogue<'a> {
+    bias: Option<&'a [f32]>,
+    clamp: [f32; 2],
+}
+
+impl Epilogue<'_> {
+    const NONE: Self = Self {
+        bias: None,
+        clamp: [f32::NEG_INFINITY, f32::INFINITY],
+    };
+}
+
+per_tier! {
+    /// The weighted sums of a line of pixels.
+    fn weighted_sum(line: Line, x: &[f32], weights: &[f32], end: Epilogue, y: &mut [f32])
+    { scalar: scalar::weighted_sum, vector: vector_weighted_sum }
+}
+
+per_tier! {
+    /// Adds `x dy` over a line of pixels to the sum of each tap.
+    fn tap_sums(line: Line, x: &[f32], dy: &[f32], sums: &mut [f32])
+    { scalar: scalar::tap_sums, vector: vector_tap_sums }
 }
 
 fn check(depthwise: &Depthwise, x: &[f32], y: &[f32]) {
     assert_eq!(x.len(), depthwise.input(), "input of {depthwise:?}");
     assert_eq!(y.len(), depthwise.output(), "output of {depthwise:?}");
 }
+
+#[cfg(test)]
+mod tests;

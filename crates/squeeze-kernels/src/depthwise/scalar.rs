@@ -1,6 +1,7 @@
 //! The definition of depthwise convolution.
 
-use super::{Depthwise, Filter, FilterGrads};
+use super::lines::Line;
+use super::{Depthwise, Epilogue, Filter, FilterGrads};
 use crate::activation::scalar::apply;
 
 /// `y = activation(conv(x) + bias)`.
@@ -33,18 +34,14 @@ pub fn backward_input(depthwise: &Depthwise, packed: &[f32], dy: &[f32], dx: &mu
     });
 }
 
-/// Gradients of weights and bias, summed in f64.
+/// Gradients of weights and bias; added to.
 pub fn backward_weights(depthwise: &Depthwise, x: &[f32], dy: &[f32], grads: FilterGrads) {
     let (c, taps) = (depthwise.c, depthwise.taps());
-    let mut sums = vec![0.0; grads.weights.len()];
     each_tap(depthwise, |tap, from, to| {
         for i in 0..c {
-            sums[i * taps + tap] += f64::from(x[from + i]) * f64::from(dy[to + i]);
+            grads.weights[i * taps + tap] += x[from + i] * dy[to + i];
         }
     });
-    for (d, sum) in grads.weights.iter_mut().zip(sums) {
-        *d += sum as f32;
-    }
     if let Some(bias) = grads.bias {
         for (i, d) in bias.iter_mut().enumerate() {
             *d += dy[i.min(dy.len())..]
@@ -52,6 +49,41 @@ pub fn backward_weights(depthwise: &Depthwise, x: &[f32], dy: &[f32], grads: Fil
                 .step_by(c)
                 .map(|&d| f64::from(d))
                 .sum::<f64>() as f32;
+        }
+    }
+}
+
+/// The weighted sums of a line of pixels.
+pub(super) fn weighted_sum(line: Line, x: &[f32], weights: &[f32], end: Epilogue, y: &mut [f32]) {
+    for at in 0..line.count {
+        for i in 0..line.c {
+            let mut sum = end.bias.map_or(0.0, |bias| bias[i]);
+            for tap in line.taps {
+                sum += x[tap.from + at * line.from_step + i] * weights[tap.weight + i];
+            }
+            let sum = if sum < end.clamp[0] {
+                end.clamp[0]
+            } else {
+                sum
+            };
+            let sum = if sum > end.clamp[1] {
+                end.clamp[1]
+            } else {
+                sum
+            };
+            y[line.to + at * line.to_step + i] = sum;
+        }
+    }
+}
+
+/// Adds `x dy` over a line of pixels to the sum of each tap.
+pub(super) fn tap_sums(line: Line, x: &[f32], dy: &[f32], sums: &mut [f32]) {
+    for tap in line.taps {
+        for at in 0..line.count {
+            let (from, to) = (tap.from + at * line.from_step, line.to + at * line.to_step);
+            for i in 0..line.c {
+                sums[tap.weight + i] += x[from + i] * dy[to + i];
+            }
         }
     }
 }

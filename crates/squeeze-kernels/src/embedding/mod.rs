@@ -2,7 +2,10 @@
 
 pub mod scalar;
 
-use crate::{Cpu, Tier};
+use crate::activation::Activation;
+use crate::elementwise::{PASS, each_rows, slice_add_in_place};
+use crate::vector::per_tier;
+use crate::{Cpu, SharedMut, Tier};
 
 /// The tables of a text encoder's first layer, each `[rows, c]`.
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +26,8 @@ pub const KERNELS: &[(&str, Tier)] = &[("f32_embedding_scalar", Tier::Scalar)];
 /// # Panics
 /// When an id is no row of the table: the caller checks them.
 pub fn gather(cpu: Cpu, c: usize, table: &[f32], ids: &[i32], y: &mut [f32]) {
-    let _ = cpu;
     assert_eq!(y.len(), ids.len() * c);
-    scalar::gather(c, table, ids, y);
+    each_rows(cpu, c, y, |rows, y| scalar::gather(c, table, &ids[rows], y));
 }
 
 /// The sum of word, position and segment rows: `ids` is `[n, tokens]`, `segments` too, or empty when all are 0.
@@ -33,10 +35,11 @@ pub fn gather(cpu: Cpu, c: usize, table: &[f32], ids: &[i32], y: &mut [f32]) {
 /// # Panics
 /// When a number is no row of its table: the caller checks them.
 pub fn sum(cpu: Cpu, shape: Sum, tables: Tables, [ids, segments]: [&[i32]; 2], y: &mut [f32]) {
-    let _ = cpu;
     assert_eq!(y.len(), ids.len() * shape.c);
     assert!(segments.is_empty() || segments.len() == ids.len());
-    scalar::sum(shape, tables, [ids, segments], y);
+    each_rows(cpu, shape.c, y, |rows, y| {
+        slice_sum(cpu.tier, shape, tables, [ids, segments], rows.start, y);
+    });
 }
 
 /// The shape of [`sum`].
@@ -53,9 +56,9 @@ pub struct Sum {
 /// # Panics
 /// When an id is no row of the table: the caller checks them.
 pub fn scatter_add(cpu: Cpu, c: usize, ids: &[i32], dy: &[f32], dtable: &mut [f32]) {
-    let _ = cpu;
     assert_eq!(dy.len(), ids.len() * c);
-    scalar::scatter_add(c, ids, dy, dtable);
+    let place = |i: usize| usize::try_from(ids[i]).expect("the caller checks ids");
+    scatter(cpu, c, dy, dtable, place);
 }
 
 /// The gradient of position rows: `dtable[i % tokens] += dy[i]`, in the order of `i`.
@@ -63,6 +66,34 @@ pub fn scatter_add(cpu: Cpu, c: usize, ids: &[i32], dy: &[f32], dtable: &mut [f3
 /// # Panics
 /// When the table has fewer rows than a sequence.
 pub fn scatter_add_positions(cpu: Cpu, shape: Sum, dy: &[f32], dtable: &mut [f32]) {
-    let _ = cpu;
-    scalar::scatter_add_positions(shape, dy, dtable);
+    scatter(cpu, shape.c, dy, dtable, |i| i % shape.tokens);
 }
+
+/// Threads share the channels, not the rows: so every sum has the same order whatever their number.
+fn scatter(
+    cpu: Cpu,
+    c: usize,
+    dy: &[f32],
+    dtable: &mut [f32],
+    place: impl Fn(usize) -> usize + Sync,
+) {
+    let dtable = SharedMut::new(dtable);
+    // Pieces of 16 channels: a cache line each.
+    cpu.split(c.div_ceil(16), dy.len() * PASS, |range| {
+        let (start, end) = (range.start * 16, (range.end * 16).min(c));
+        for (i, dy) in dy.chunks_exact(c).enumerate() {
+            let at = place(i) * c;
+            // SAFETY: each range has its own channels of every row.
+            let to = unsafe { dtable.slice(at + start..at + end) };
+            slice_add_in_place(cpu.tier, &dy[start..end], Activation::Identity, to);
+        }
+    });
+}
+
+per_tier! {
+    fn slice_sum(shape: Sum, tables: Tables, ids: [&[i32]; 2], start: usize, y: &mut [f32])
+    { compiled: scalar::sum }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,510 @@
+//! Attention by heads: keys and values are packed once, blocks of query rows go through scores, softmax and values.
+
+use super::product::{Left, Size, WIDTH, pack_rows, pack_transposed, packed_len, product};
+use super::{Attention, AttentionOut, AttentionSaved, Qkv, QkvGrads, Rows};
+use crate::elementwise::Dropout;
+use crate::elementwise::dropout::masked;
+use crate::vector::{Vector, per_tier};
+use crate::{Cpu, SharedMut, even};
+
+/// How many query rows go through scores, softmax and values together: their scores stay in the first caches.
+const QUERIES: usize = 24;
+
+/// How many numbers of scratch one thread needs.
+pub(super) fn forward_scratch(attention: &Attention) -> usize {
+    let (tokens, dim) = padded(attention);
+    2 * tokens * dim + 2 * QUERIES * tokens + QUERIES * dim
+}
+
+/// How many numbers of scratch one thread needs.
+pub(super) fn backward_scratch(attention: &Attention) -> usize {
+    let (tokens, dim) = padded(attention);
+    5 * tokens * dim + 2 * tokens * tokens
+}
+
+fn padded(attention: &Attention) -> (usize, usize) {
+    (
+        attention.tokens.next_multiple_of(WIDTH),
+        attention.dim.next_multiple_of(WIDTH),
+    )
+}
+
+/// One head of one sequence.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    attention: &'a Attention<'a>,
+    sequence: usize,
+    head: usize,
+}
+
+impl<'a> Head<'a> {
+    /// How many keys count.
+    fn length(&self) -> usize {
+        self.attention.length(self.sequence)
+    }
+
+    /// The rows of this head from a token on; `stride` is that of the rows.
+    fn rows(&self, rows: Rows<'a>, token: usize) -> &'a [f32] {
+        let row = self.sequence * self.attention.tokens + token;
+        rows.data
+            .get(row * rows.stride + self.head * self.attention.dim..)
+            .unwrap_or_default()
+    }
+
+    /// Where a row of this head lies in rows of all heads, `stride` apart.
+    fn place(&self, token: usize, stride: usize) -> std::ops::Range<usize> {
+        let row = self.sequence * self.attention.tokens + token;
+        let at = row * stride + self.head * self.attention.dim;
+        at..at + self.attention.dim
+    }
+
+    /// Where the probabilities of a query begin.
+    fn probabilities(&self, query: usize) -> usize {
+        let tokens = self.attention.tokens;
+        ((self.sequence * self.attention.heads + self.head) * tokens + query) * tokens
+    }
+}
+
+/// Calls `work(head, scratch)` for every head, split over the threads.
+fn each_head(
+    cpu: Cpu,
+    attention: &Attention,
+    scratch: &mut [f32],
+    one: usize,
+    work: impl Fn(Head, &mut [f32]) + Sync,
+) {
+    let heads = attention.n * attention.heads;
+    let cost = heads * attention.tokens * attention.tokens * attention.dim * 2;
+    let parts = cpu.threads.parts(cost, heads);
+    let scratch = SharedMut::new(scratch);
+    cpu.threads.run(parts, &|part| {
+        // SAFETY: each part has its own scratch.
+        let scratch = unsafe { scratch.slice(part * one..(part + 1) * one) };
+        for at in even(heads, parts, part) {
+            let (sequence, head) = (at / attention.heads, at % attention.heads);
+            work(
+                Head {
+                    attention,
+                    sequence,
+                    head,
+                },
+                scratch,
+            );
+        }
+    });
+}
+
+/// Attention for inference.
+pub(super) fn forward(
+    cpu: Cpu,
+    attention: &Attention,
+    qkv: Qkv,
+    y: &mut [f32],
+    scratch: &mut [f32],
+) {
+    let y = SharedMut::new(y);
+    each_head(
+        cpu,
+        attention,
+        scratch,
+        forward_scratch(attention),
+        |head, scratch| {
+            head_forward(cpu, head, qkv, Training::No, &y, scratch);
+        },
+    );
+}
+
+/// Attention for training.
+pub(super) fn forward_train(
+    cpu: Cpu,
+    attention: &Attention,
+    qkv: Qkv,
+    dropout: Dropout,
+    out: AttentionOut,
+) {
+    let (y, kept) = (SharedMut::new(out.y), SharedMut::new(out.probabilities));
+    each_head(
+        cpu,
+        attention,
+        out.scratch,
+        forward_scratch(attention),
+        |head, scratch| {
+            head_forward(
+                cpu,
+                head,
+                qkv,
+                Training::Yes {
+                    dropout,
+                    kept: &kept,
+                },
+                &y,
+                scratch,
+            );
+        },
+    );
+}
+
+/// Whether the forward pass keeps its probabilities.
+#[derive(Clone, Copy)]
+enum Training<'a> {
+    No,
+    Yes {
+        dropout: Dropout,
+        kept: &'a SharedMut<'a, f32>,
+    },
+}
+
+fn head_forward(
+    cpu: Cpu,
+    head: Head,
+    qkv: Qkv,
+    training: Training,
+    y: &SharedMut<f32>,
+    scratch: &mut [f32],
+) {
+    let attention = head.attention;
+    let (tokens, dim, length) = (attention.tokens, attention.dim, head.length());
+    let (wide, deep) = padded(attention);
+    let (keys, scratch) = scratch.split_at_mut(wide * deep);
+    let (values, scratch) = scratch.split_at_mut(wide * deep);
+    let (scores, scratch) = scratch.split_at_mut(QUERIES * wide);
+    let (weights, out) = scratch.split_at_mut(QUERIES * wide);
+    let size = Size {
+        m: 0,
+        n: length,
+        k: dim,
+    };
+    pack_transposed(cpu.tier, head.rows(qkv.k, 0), qkv.k.stride, size, keys);
+    let size = Size {
+        m: 0,
+        n: dim,
+        k: length,
+    };
+    pack_rows(cpu.tier, head.rows(qkv.v, 0), qkv.v.stride, size, values);
+    let additive = attention
+        .additive
+        .map(|additive| &additive[head.sequence * tokens..][..length]);
+    for first in (0..tokens).step_by(QUERIES) {
+        let m = QUERIES.min(tokens - first);
+        let q = Left {
+            data: head.rows(qkv.q, first),
+            row_step: qkv.q.stride,
+            k_step: 1,
+        };
+        product(
+            cpu.tier,
+            q,
+            keys,
+            Size {
+                m,
+                n: length,
+                k: dim,
+            },
+            scores,
+            wide,
+        );
+        let mut factors = [1.0; QUERIES];
+        for i in 0..m {
+            let scores = &mut scores[i * wide..][..length];
+            let weights = &mut weights[i * wide..][..length];
+            let sum = score_exponentials(cpu.tier, attention.scale, additive, scores, weights);
+            let factor = if length == 0 { 0.0 } else { 1.0 / sum };
+            match training {
+                // Scaling `dim` sums in the end is less than scaling `length` probabilities.
+                Training::No => factors[i] = factor,
+                Training::Yes { dropout, kept } => {
+                    let at = head.probabilities(first + i);
+                    // SAFETY: each query's row belongs to one head.
+                    let kept = unsafe { kept.slice(at..at + tokens) };
+                    for (kept, weight) in kept.iter_mut().zip(&*weights) {
+                        *kept = weight * factor;
+                    }
+                    kept[length..].fill(0.0);
+                    masked(cpu.tier, dropout, at as u64, &kept[..length], weights);
+                }
+            }
+        }
+        let p = Left {
+            data: weights,
+            row_step: wide,
+            k_step: 1,
+        };
+        product(
+            cpu.tier,
+            p,
+            values,
+            Size {
+                m,
+                n: dim,
+                k: length,
+            },
+            out,
+            deep,
+        );
+        for i in 0..m {
+            // SAFETY: each row of each head is written by one part.
+            let y = unsafe { y.slice(head.place(first + i, attention.channels())) };
+            for (y, out) in y.iter_mut().zip(&out[i * deep..]) {
+                *y = out * factors[i];
+            }
+        }
+    }
+}
+
+/// The gradients of attention.
+pub(super) fn backward(
+    cpu: Cpu,
+    attention: &Attention,
+    saved: AttentionSaved,
+    dy: &[f32],
+    grads: QkvGrads,
+    scratch: &mut [f32],
+) {
+    let channels = attention.channels();
+    let one = backward_scratch(attention);
+    match grads {
+        QkvGrads::Separate(three) => {
+            let three = three.map(SharedMut::new);
+            each_head(cpu, attention, scratch, one, |head, scratch| {
+                head_backward(cpu, head, saved, dy, scratch, |part, token, from| {
+                    // SAFETY: each row of each head is written by one part.
+                    let to = unsafe { three[part].slice(head.place(token, channels)) };
+                    to.copy_from_slice(from);
+                });
+            });
+        }
+        QkvGrads::Packed(packed) => {
+            let packed = SharedMut::new(packed);
+            each_head(cpu, attention, scratch, one, |head, scratch| {
+                head_backward(cpu, head, saved, dy, scratch, |part, token, from| {
+                    let at = head.place(token, 3 * channels);
+                    let at = at.start + part * channels..at.end + part * channels;
+                    // SAFETY: each row of each head is written by one part.
+                    unsafe { packed.slice(at) }.copy_from_slice(from);
+                });
+            });
+        }
+    }
+}
+
+/// Calls `write(which of q, k, v; token; gradient)` for every row of a head.
+fn head_backward(
+    cpu: Cpu,
+    head: Head,
+    saved: AttentionSaved,
+    dy: &[f32],
+    scratch: &mut [f32],
+    write: impl Fn(usize, usize, &[f32]),
+) {
+    let attention = head.attention;
+    let (tokens, dim, length) = (attention.tokens, attention.dim, head.length());
+    let (wide, deep) = padded(attention);
+    let (packed, scratch) = scratch.split_at_mut(wide * deep);
+    let (upstream, scratch) = scratch.split_at_mut(wide * deep);
+    let (out, scratch) = scratch.split_at_mut(wide * deep);
+    let (ds, dropped) = scratch.split_at_mut(wide * wide);
+    let p = &saved.probabilities[head.probabilities(0)..][..tokens * tokens];
+    let dy = Rows {
+        data: dy,
+        stride: attention.channels(),
+    };
+    let dy_head = head.rows(dy, 0);
+    let columns = |k: usize| Size { m: 0, n: dim, k };
+
+    // The gradient of the probabilities is dy v^T.
+    let v = saved.qkv.v;
+    pack_transposed(
+        cpu.tier,
+        head.rows(v, 0),
+        v.stride,
+        Size {
+            m: 0,
+            n: length,
+            k: dim,
+        },
+        packed,
+    );
+    let left = Left {
+        data: dy_head,
+        row_step: dy.stride,
+        k_step: 1,
+    };
+    product(
+        cpu.tier,
+        left,
+        packed,
+        Size {
+            m: tokens,
+            n: length,
+            k: dim,
+        },
+        ds,
+        wide,
+    );
+
+    // Through dropout and softmax: ds = p (dp - sum(p dp)) scale.
+    for query in 0..tokens {
+        let p = &p[query * tokens..][..length];
+        let ds = &mut ds[query * wide..][..length];
+        if saved.dropout.keep < 1.0 {
+            let place = head.probabilities(query) as u64;
+            let dropped = &mut dropped[query * wide..][..length];
+            masked(cpu.tier, saved.dropout, place, ds, dropped);
+            ds.copy_from_slice(dropped);
+            masked(cpu.tier, saved.dropout, place, p, dropped);
+        }
+        score_gradient(cpu.tier, attention.scale, p, ds);
+    }
+
+    // dv = p^T dy, dk = ds^T q: left sides read by columns.
+    let p = if saved.dropout.keep < 1.0 {
+        Left {
+            data: dropped,
+            row_step: 1,
+            k_step: wide,
+        }
+    } else {
+        Left {
+            data: p,
+            row_step: 1,
+            k_step: tokens,
+        }
+    };
+    let put = |part: usize, rows: usize, out: &[f32]| {
+        for token in 0..rows {
+            write(part, token, &out[token * deep..][..dim]);
+        }
+    };
+    out[length * deep..].fill(0.0);
+    pack_rows(cpu.tier, dy_head, dy.stride, columns(tokens), upstream);
+    product(
+        cpu.tier,
+        p,
+        upstream,
+        Size {
+            m: length,
+            n: dim,
+            k: tokens,
+        },
+        out,
+        deep,
+    );
+    put(2, tokens, out);
+    let q = saved.qkv.q;
+    pack_rows(cpu.tier, head.rows(q, 0), q.stride, columns(tokens), packed);
+    let left = Left {
+        data: ds,
+        row_step: 1,
+        k_step: wide,
+    };
+    product(
+        cpu.tier,
+        left,
+        packed,
+        Size {
+            m: length,
+            n: dim,
+            k: tokens,
+        },
+        out,
+        deep,
+    );
+    put(1, tokens, out);
+
+    // dq = ds k.
+    let k = saved.qkv.k;
+    pack_rows(cpu.tier, head.rows(k, 0), k.stride, columns(length), packed);
+    let left = Left {
+        data: ds,
+        row_step: wide,
+        k_step: 1,
+    };
+    product(
+        cpu.tier,
+        left,
+        packed,
+        Size {
+            m: tokens,
+            n: dim,
+            k: length,
+        },
+        out,
+        deep,
+    );
+    put(0, tokens, out);
+    debug_assert!(packed_len(dim, tokens) <= wide * deep);
+}
+
+per_tier! {
+    /// `weights = e^(scale scores + additive - largest)`, and their sum; `scores` are changed.
+    fn score_exponentials(
+        scale: f32,
+        additive: Option<&[f32]>,
+        scores: &mut [f32],
+        weights: &mut [f32],
+    ) -> f32
+    { scalar: score_exponentials_scalar, vector: score_exponentials_vector }
+}
+
+fn score_exponentials_scalar(
+    scale: f32,
+    additive: Option<&[f32]>,
+    scores: &mut [f32],
+    weights: &mut [f32],
+) -> f32 {
+    for (i, score) in scores.iter_mut().enumerate() {
+        *score = *score * scale + additive.map_or(0.0, |additive| additive[i]);
+    }
+    crate::softmax::scalar::exponentials(scores, 1.0, weights)
+}
+
+#[inline(always)]
+fn score_exponentials_vector<V: Vector>(
+    scale: f32,
+    additive: Option<&[f32]>,
+    scores: &mut [f32],
+    weights: &mut [f32],
+) -> f32 {
+    if let Some(additive) = additive {
+        let scale = V::splat(scale);
+        for (score, add) in scores.chunks_mut(V::LANES).zip(additive.chunks(V::LANES)) {
+            V::load_part(score)
+                .mul_add(scale, V::load_part(add))
+                .store_part(score);
+        }
+        crate::softmax::vector::exponentials::<V>(scores, 1.0, weights)
+    } else if scale > 0.0 {
+        // The largest score stays the largest under a positive scale.
+        crate::softmax::vector::exponentials::<V>(scores, scale, weights)
+    } else {
+        for score in scores.chunks_mut(V::LANES) {
+            (V::load_part(score) * V::splat(scale)).store_part(score);
+        }
+        crate::softmax::vector::exponentials::<V>(scores, 1.0, weights)
+    }
+}
+
+per_tier! {
+    /// `d = p (d - sum(p d)) scale`.
+    fn score_gradient(scale: f32, p: &[f32], d: &mut [f32])
+    { scalar: score_gradient_scalar, vector: score_gradient_vector }
+}
+
+fn score_gradient_scalar(scale: f32, p: &[f32], d: &mut [f32]) {
+    let dot: f32 = p.iter().zip(&*d).map(|(p, d)| p * d).sum();
+    for (d, p) in d.iter_mut().zip(p) {
+        *d = p * (*d - dot) * scale;
+    }
+}
+
+#[inline(always)]
+fn score_gradient_vector<V: Vector>(scale: f32, p: &[f32], d: &mut [f32]) {
+    let mut dot = V::splat(0.0);
+    for (p, d) in p.chunks(V::LANES).zip(d.chunks(V::LANES)) {
+        dot = V::load_part(p).mul_add(V::load_part(d), dot);
+    }
+    let (dot, scale) = (V::splat(dot.sum()), V::splat(scale));
+    for (p, d) in p.chunks(V::LANES).zip(d.chunks_mut(V::LANES)) {
+        (V::load_part(p) * (V::load_part(d) - dot) * scale).store_part(d);
+    }
+}

@@ -1,0 +1,237 @@
+//! Small matrix products of one head: a packed right side, a strided left side.
+
+use crate::vector::{Vector, per_tier};
+
+/// The left side of a product: element `(row, k)` is at `row * row_step + k * k_step`, so a transposed matrix is one too.
+#[derive(Clone, Copy)]
+pub(super) struct Left<'a> {
+    pub data: &'a [f32],
+    pub row_step: usize,
+    pub k_step: usize,
+}
+
+/// Rows, columns and depth of a product.
+#[derive(Clone, Copy)]
+pub(super) struct Size {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+}
+
+/// How many columns a full panel has: the columns of the widest register tile of any tier.
+const PANEL: usize = 64;
+/// Columns are padded to whole vectors of the widest tier.
+pub(super) const WIDTH: usize = 16;
+
+/// How many numbers `k` rows of `n` columns are when packed.
+pub(super) fn packed_len(n: usize, k: usize) -> usize {
+    n.next_multiple_of(WIDTH) * k
+}
+
+/// The width of the panel that begins at a column.
+#[inline(always)]
+fn panel_width(n: usize, column: usize) -> usize {
+    PANEL.min(n.next_multiple_of(WIDTH) - column)
+}
+
+per_tier! {
+    /// Packs `k` rows of `n` numbers, `stride` apart: panels of up to 64 columns, each `[k][width]`, padded with zeros.
+    pub(super) fn pack_rows(from: &[f32], stride: usize, size: Size, packed: &mut [f32])
+    { compiled: pack_rows_body }
+}
+
+#[inline(always)]
+fn pack_rows_body(from: &[f32], stride: usize, size: Size, packed: &mut [f32]) {
+    let Size { n, k, .. } = size;
+    for column in (0..n).step_by(PANEL) {
+        let width = panel_width(n, column);
+        let real = width.min(n - column);
+        let panel = &mut packed[column * k..][..width * k];
+        for (row, to) in panel.chunks_exact_mut(width).enumerate() {
+            to[..real].copy_from_slice(&from[row * stride + column..][..real]);
+            to[real..].fill(0.0);
+        }
+    }
+}
+
+per_tier! {
+    /// Packs the transpose of `n` rows of `k` numbers, `stride` apart, as [`pack_rows`] would.
+    pub(super) fn pack_transposed(from: &[f32], stride: usize, size: Size, packed: &mut [f32])
+    { scalar: pack_transposed_scalar, vector: pack_transposed_vector }
+}
+
+fn pack_transposed_scalar(from: &[f32], stride: usize, size: Size, packed: &mut [f32]) {
+    let Size { n, k, .. } = size;
+    for column in (0..n).step_by(PANEL) {
+        let width = panel_width(n, column);
+        let panel = &mut packed[column * k..][..width * k];
+        for (row, to) in panel.chunks_exact_mut(width).enumerate() {
+            for (i, to) in to.iter_mut().enumerate() {
+                *to = if column + i < n {
+                    from[(column + i) * stride + row]
+                } else {
+                    0.0
+                };
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn pack_transposed_vector<V: Vector>(from: &[f32], stride: usize, size: Size, packed: &mut [f32]) {
+    let Size { n, k, .. } = size;
+    assert!(n == 0 || k == 0 || (n - 1) * stride + k <= from.len());
+    assert!(stride <= i32::MAX as usize / 64);
+    for column in (0..n).step_by(PANEL) {
+        let width = panel_width(n, column);
+        let panel = &mut packed[column * k..][..width * k];
+        for strip in (0..width).step_by(V::LANES) {
+            let first = column + strip;
+            let whole = first + V::LANES <= n;
+            for row in 0..k {
+                let to = &mut panel[row * width + strip..][..V::LANES];
+                if whole {
+                    // SAFETY: rows `first..first + LANES` are among the `n`, and `row` is below `k`: inside, as asserted.
+                    unsafe { V::gather(from.as_ptr().add(first * stride + row), stride) }.store(to);
+                } else {
+                    for (i, to) in to.iter_mut().enumerate() {
+                        *to = if first + i < n {
+                            from[(first + i) * stride + row]
+                        } else {
+                            0.0
+                        };
+                    }
+                }
+            }
+        }
+    }
+}
+
+per_tier! {
+    /// `out = a b`: `b` is packed, rows of `out` are `out_step` numbers apart.
+    pub(super) fn product(a: Left, b: &[f32], size: Size, out: &mut [f32], out_step: usize)
+    { scalar: product_scalar, vector: product_vector }
+}
+
+fn product_scalar(a: Left, b: &[f32], size: Size, out: &mut [f32], out_step: usize) {
+    for row in 0..size.m {
+        for column in 0..size.n {
+            let panel = column / PANEL * PANEL;
+            let width = panel_width(size.n, panel);
+            let mut sum = 0.0;
+            for k in 0..size.k {
+                sum += a.data[row * a.row_step + k * a.k_step]
+                    * b[panel * size.k + k * width + column - panel];
+            }
+            out[row * out_step + column] = sum;
+        }
+    }
+}
+
+#[inline(always)]
+fn product_vector<V: Vector>(a: Left, b: &[f32], size: Size, out: &mut [f32], out_step: usize) {
+    let Size { m, n, k } = size;
+    if m == 0 || n == 0 {
+        return;
+    }
+    // Everything the tiles read and write is inside: they are pointer code.
+    assert!(k == 0 || (m - 1) * a.row_step + (k - 1) * a.k_step < a.data.len());
+    assert!(packed_len(n, k) <= b.len());
+    assert!((m - 1) * out_step + n <= out.len());
+    for column in (0..n).step_by(PANEL) {
+        let width = panel_width(n, column);
+        // 6 rows x 4 vectors (AVX-512: 24 accumulators of 32 registers) or 6 x 2 (AVX2: 12 of 16).
+        let step = V::LANES * if V::LANES == 16 { 4 } else { 2 };
+        for strip in (0..width).step_by(step) {
+            let real = (n - column).saturating_sub(strip);
+            if real == 0 {
+                break;
+            }
+            // SAFETY: the panel begins inside `b`, `strip` is inside its width.
+            let b = unsafe { b.as_ptr().add(column * k + strip) };
+            let tile = Tile {
+                a,
+                b,
+                width,
+                k,
+                out_step,
+                real,
+            };
+            let out = &mut out[column + strip..];
+            match real.min(width - strip).div_ceil(V::LANES) {
+                1 => rows::<V, 1>(tile, m, out),
+                2 => rows::<V, 2>(tile, m, out),
+                3 => rows::<V, 3>(tile, m, out),
+                _ => rows::<V, 4>(tile, m, out),
+            }
+        }
+    }
+}
+
+/// What the register tiles of one strip of columns share.
+#[derive(Clone, Copy)]
+struct Tile<'a> {
+    a: Left<'a>,
+    /// The first number of the strip.
+    b: *const f32,
+    /// From one `k` of `b` to the next.
+    width: usize,
+    k: usize,
+    out_step: usize,
+    /// How many columns from the strip's first one on are real.
+    real: usize,
+}
+
+#[inline(always)]
+fn rows<V: Vector, const C: usize>(tile: Tile, m: usize, out: &mut [f32]) {
+    let mut row = 0;
+    // One vector of columns alone leaves registers for 12 rows, and needs them to hide the latency.
+    while C == 1 && m - row >= 12 {
+        registers::<V, 12, C>(tile, row, out);
+        row += 12;
+    }
+    while m - row >= 6 {
+        registers::<V, 6, C>(tile, row, out);
+        row += 6;
+    }
+    if m - row >= 4 {
+        registers::<V, 4, C>(tile, row, out);
+        row += 4;
+    }
+    if m - row >= 2 {
+        registers::<V, 2, C>(tile, row, out);
+        row += 2;
+    }
+    if m - row >= 1 {
+        registers::<V, 1, C>(tile, row, out);
+    }
+}
+
+/// An `R x C` tile of sums in registers.
+#[inline(always)]
+fn registers<V: Vector, const R: usize, const C: usize>(tile: Tile, row: usize, out: &mut [f32]) {
+    let mut sums = [[V::splat(0.0); C]; R];
+    let a = tile.a.data[row * tile.a.row_step..].as_ptr();
+    for k in 0..tile.k {
+        let mut columns = [V::splat(0.0); C];
+        for (c, column) in columns.iter_mut().enumerate() {
+            // SAFETY: `k` and the strip are inside the panel, as `product_vector` asserts.
+            *column = unsafe { V::load_ptr(tile.b.add(k * tile.width + c * V::LANES)) };
+        }
+        for (r, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: row and `k` are inside the left side, as `product_vector` asserts.
+            let a = V::splat(unsafe { *a.add(r * tile.a.row_step + k * tile.a.k_step) });
+            for (sum, column) in sums.iter_mut().zip(columns) {
+                *sum = a.mul_add(column, *sum);
+            }
+        }
+    }
+    for (r, sums) in sums.into_iter().enumerate() {
+        let out = &mut out[(row + r) * tile.out_step..];
+        for (c, sum) in sums.into_iter().enumerate() {
+            let left = tile.real - (c * V::LANES).min(tile.real);
+            let len = left.min(V::LANES);
+            sum.store_part(&mut out[c * V::LANES..][..len]);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Every tier against the definition, the definition's gradients against differences.
+
+use super::*;
+use crate::Threads;
+
+fn numbers(len: usize, seed: f32) -> Vec<f32> {
+    (0..len)
+        .map(|i| (i as f32 * 0.7 + seed + (i as f32 * 0.013).cos()).sin())
+        .collect()
+}
+
+fn everywhere(mut work: impl FnMut(Cpu)) {
+    for threads in [1, 3] {
+        let threads = Threads::new(threads);
+        for tier in Tier::here() {
+            work(Cpu {
+                tier,
+                threads: &threads,
+            });
+        }
+    }
+}
+
+#[track_caller]
+fn close(a: &[f32], b: &[f32], bound: f32, what: &str) {
+    assert_eq!(a.len(), b.len());
+    for i in 0..a.len() {
+        assert!(
+            (a[i] - b[i]).abs() <= bound,
+            "{what} at {i}: {} instead of {}",
+            a[i],
+            b[i]
+        );
+    }
+}
+
+#[track_caller]
+fn check(n: usize, tokens: usize, heads: usize, dim: usize, masked: bool) {
+    let lengths: Vec<usize> = (0..n).map(|i| tokens.saturating_sub(i * 5)).collect();
+    let additive = numbers(n * tokens, 9.0);
+    let mut attention = Attention {
+        n,
+        tokens,
+        heads,
+        dim,
+        scale: 1.0 / (dim as f32).sqrt(),
+        lengths: None,
+        additive: None,
+    };
+    if masked {
+        (attention.lengths, attention.additive) = (Some(&lengths[..]), Some(&additive[..]));
+    }
+    let rows = n * tokens * heads * dim;
+    let packed = numbers(3 * rows, 0.0);
+    let qkv = Qkv::packed(&attention, &packed);
+    let dy = numbers(rows, 5.0);
+    for dropout in [
+        Dropout::NONE,
+        Dropout {
+            seed: 77,
+            keep: 0.8,
+        },
+    ] {
+        let (mut want, mut want_p) = (vec![0.0; rows], vec![0.0; attention.probabilities()]);
+        let out = AttentionOut {
+            y: &mut want,
+            probabilities: &mut want_p,
+            scratch: &mut [],
+        };
+        scalar::forward_train(&attention, qkv, dropout, out);
+        let mut want_d = vec![0.0; 3 * rows];
+        let saved = AttentionSaved {
+            qkv,
+            probabilities: &want_p,
+            dropout,
+        };
+        scalar::backward(&attention, saved, &dy, QkvGrads::Packed(&mut want_d));
+        everywhere(|cpu| {
+            let mut scratch = vec![f32::NAN; attention.forward_scratch(cpu.threads.count())];
+            let (mut y, mut p) = (vec![f32::NAN; rows], vec![f32::NAN; want_p.len()]);
+            let out = AttentionOut {
+                y: &mut y,
+                probabilities: &mut p,
+                scratch: &mut scratch,
+            };
+            forward_train(cpu, &attention, qkv, dropout, out);
+            close(&y, &want, 4e-6, "y");
+            close(&p, &want_p, 2e-6, "p");
+            if dropout == Dropout::NONE {
+                y.fill(f32::NAN);
+                forward(cpu, &attention, qkv, &mut y, &mut scratch);
+                close(&y, &want, 4e-6, "y for inference");
+            }
+            let mut scratch = vec![f32::NAN; attention.backward_scratch(cpu.threads.count())];
+            let mut d = vec![f32::NAN; 3 * rows];
+            let saved = AttentionSaved {
+                qkv,
+                probabilities: &want_p,
+                dropout,
+            };
+            backward(
+                cpu,
+                &attention,
+                saved,
+                &dy,
+                QkvGrads::Packed(&mut d),
+                &mut scratch,
+            );
+            // Sums of up to `tokens` products of numbers near one.
+            close(&d, &want_d, 1e-5, "packed gradients");
+            let mut three = [
+                vec![f32::NAN; rows],
+                vec![f32::NAN; rows],
+                vec![f32::NAN; rows],
+            ];
+            let grads = QkvGrads::Separate(three.each_mut().map(|d| &mut d[..]));
+            backward(cpu, &attention, saved, &dy, grads, &mut scratch);
+            let c = heads * dim;
+            for (i, row) in d.chunks_exact(3 * c).enumerate() {
+                for part in 0..3 {
+                    assert_eq!(row[part * c..][..c], three[part][i * c..][..c]);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn one_token() {
+    check(1, 1, 1, 16, false);
+}
+
+#[test]
+fn wide_heads() {
+    check(1, 50, 1, 80, false);
+}
+
+#[test]
+fn usual_heads() {
+    check(2, 33, 3, 32, true);
+}
+
+#[test]
+fn large_heads_in_panels() {
+    check(1, 130, 2, 64, false);
+}
+
+#[test]
+fn narrow_heads_with_masks() {
+    check(3, 25, 2, 16, true);
+}
+
+#[test]
+fn dimensions_that_are_no_vectors() {
+    check(2, 19, 2, 5, true);
+    check(1, 7, 1, 23, false);
+}
+
+#[test]
+fn a_sequence_of_nothing_gives_zeros() {
+    check(4, 13, 2, 8, true);
+    let lengths = [0];
+    let attention = Attention {
+        n: 1,
+        tokens: 3,
+        heads: 1,
+        dim: 4,
+        scale: 1.0,
+        lengths: Some(&lengths),
+        additive: None,
+    };
+    everywhere(|cpu| {
+        let x = numbers(36, 0.0);
+        let mut scratch = vec![f32::NAN; attention.forward_scratch(cpu.threads.count())];
+        let mut y = vec![f32::NAN; 12];
+        forward(
+            cpu,
+            &attention,
+            Qkv::packed(&attention, &x),
+            &mut y,
+            &mut scratch,
+        );
+        assert_eq!(y, [0.0; 12]);
+    });
+}
+
+#[test]
+fn gradients_of_the_definition() {
+    let attention = Attention {
+        n: 1,
+        tokens: 4,
+        heads: 2,
+        dim: 3,
+        scale: 0.6,
+        lengths: Some(&[3]),
+        additive: None,
+    };
+    let rows = 4 * 6;
+    let (mut x, dy) = (numbers(3 * rows, 0.0), numbers(rows, 5.0));
+    let dropout = Dropout { seed: 3, keep: 0.7 };
+    let forward = |x: &[f32], p: &mut [f32]| -> f64 {
+        let mut y = vec![0.0; rows];
+        let out = AttentionOut {
+            y: &mut y,
+            probabilities: p,
+            scratch: &mut [],
+        };
+        scalar::forward_train(&attention, Qkv::packed(&attention, x), dropout, out);
+        y.iter()
+            .zip(&dy)
+            .map(|(&y, &dy)| f64::from(y) * f64::from(dy))
+            .sum()
+    };
+    let mut p = vec![0.0; attention.probabilities()];
+    forward(&x, &mut p);
+    let mut d = vec![0.0; 3 * rows];
+    let saved = AttentionSaved {
+        qkv: Qkv::packed(&attention, &x),
+        probabilities: &p,
+        dropout,
+    };
+    scalar::backward(&attention, saved, &dy, QkvGrads::Packed(&mut d));
+    let h = 1.0 / 128.0;
+    for i in 0..x.len() {
+        let middle = x[i];
+        x[i] = middle + h;
+        let up = forward(&x, &mut p);
+        x[i] = middle - h;
+        let down = forward(&x, &mut p);
+        x[i] = middle;
+        let want = (up - down) / f64::from(2.0 * h);
+        // h^2 and rounding over h are both below 1e-4.
+        assert!(
+            (f64::from(d[i]) - want).abs() < 3e-4,
+            "at {i}: {} instead of {want}",
+            d[i]
+        );
+    }
+}
