@@ -6,6 +6,7 @@
 pub mod activation;
 pub mod attention;
 mod buffer;
+pub mod conv_f32;
 mod cpu;
 pub mod depthwise;
 pub mod elementwise;

@@ -16,7 +16,7 @@ use crate::{Cpu, SharedMut, Threads, even};
 pub struct Scratch {
     pub(crate) columns: Buffer,
     pub(crate) rows: Buffer,
-    pub(crate) sums: Buffer,
+    pub(crate) weight: Buffer,
 }
 
 /// Rows that a column sum adds before the result joins the total.

@@ -7,12 +7,12 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod gradients;
+pub(crate) mod gradients;
 pub(crate) mod panels;
 pub(crate) mod product;
 pub mod scalar;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod tile;
 
 pub use gradients::{Scratch, bias_gradient, forward, input_gradient, weight_gradient};
