@@ -11,6 +11,9 @@ pub enum TrainError {
     /// The network does not fit its inputs.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// The data cannot be read.
+    #[error(transparent)]
+    Data(#[from] squeeze_data::DataError),
     /// A weight that the network needs is not there.
     #[error("{name}: the parameters do not hold this weight; make them from the same network")]
     Missing {

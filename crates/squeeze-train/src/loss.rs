@@ -101,7 +101,7 @@ impl Loss {
     }
 
     /// What makes no sense, if anything.
-    pub fn wrong(&self) -> Option<String> {
+    pub(crate) fn wrong(&self) -> Option<String> {
         if !(0.0..1.0).contains(&self.smoothing) {
             return Some(format!("smoothing = {}: a share below 1", self.smoothing));
         }

@@ -170,7 +170,7 @@ impl Optimiser {
     }
 
     /// What makes no sense, if anything.
-    pub fn wrong(&self) -> Option<String> {
+    pub(crate) fn wrong(&self) -> Option<String> {
         let named = [
             ("rate", self.rate),
             ("decay", self.decay),
@@ -259,7 +259,7 @@ impl Average {
     }
 
     /// Goes on from a checkpoint.
-    pub fn set_steps(&mut self, steps: u32) {
+    pub(crate) fn set_steps(&mut self, steps: u32) {
         self.steps = steps;
     }
 

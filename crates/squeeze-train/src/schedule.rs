@@ -78,7 +78,7 @@ impl Schedule {
     }
 
     /// What makes no sense, if anything.
-    pub fn wrong(&self) -> Option<String> {
+    pub(crate) fn wrong(&self) -> Option<String> {
         if !(0.0..1.0).contains(&self.warmup) {
             return Some(format!("warmup = {}: a share below 1", self.warmup));
         }
