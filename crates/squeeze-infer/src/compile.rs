@@ -20,6 +20,7 @@ pub fn compile(graph: &Graph, weights: &Weights, target: &Target) -> Result<Plan
     let mut program = lower::lower(&graph, &weights)?;
     passes::embed(&mut program);
     passes::fuse(&mut program);
+    passes::shuffle(&mut program);
     passes::merge(&mut program);
     passes::join(&mut program);
     passes::settle(&mut program);

@@ -49,10 +49,12 @@ pub(crate) fn embed(program: &mut Program) {
 
 /// The steps whose results a sum adds up, through sums that only it reads.
 fn leaves(program: &Program, at: usize) -> Option<Vec<usize>> {
-    if !matches!(program.steps[at].work, Work::Add(_)) {
+    let uses = program.uses();
+    let sum = &program.steps[at];
+    // A sum inside of one that was joined before is read no more.
+    if !matches!(sum.work, Work::Add(_)) || uses[sum.output] == 0 {
         return None;
     }
-    let uses = program.uses();
     let mut open: Vec<ValueId> = program.steps[at].inputs.clone();
     let mut leaves = vec![];
     while let Some(value) = open.pop() {

@@ -7,6 +7,7 @@ mod join;
 mod merge;
 mod needed_rows;
 mod settle;
+mod shuffle;
 
 pub(crate) use embed::embed;
 pub(crate) use fuse::fuse;
@@ -15,3 +16,4 @@ pub(crate) use join::join;
 pub(crate) use merge::merge;
 pub(crate) use needed_rows::needed_rows;
 pub(crate) use settle::settle;
+pub(crate) use shuffle::shuffle;

@@ -204,6 +204,21 @@ pub const CASES: &[(&str, Make)] = &[
         let gated = b.add("gated", Add {}, &[x, gate])?;
         Ok(vec![double, gated, x])
     }),
+    ("shuffles", |b| {
+        let x = image(b, 6, 3, 4)?;
+        let grouped = |out| Conv2d {
+            groups: 3,
+            ..bias(Conv2d::square(out, 1))
+        };
+        let y = b.add("before", grouped(12), &[x])?;
+        let y = b.add("into_reader", ChannelShuffle { groups: 3 }, &[y])?;
+        let y = b.add("dense", bias(Conv2d::square(12, 3)), &[y])?;
+        let y = b.add("act", Activation::Relu, &[y])?;
+        let y = b.add("into_writer", ChannelShuffle { groups: 4 }, &[y])?;
+        let y = b.add("middle", grouped(15), &[y])?;
+        let y = b.add("copied", ChannelShuffle { groups: 3 }, &[y])?;
+        Ok(vec![b.add("after", grouped(6), &[y])?])
+    }),
     ("vectors", |b| {
         let x = b.input("x", &[3, 10], Element::Number)?;
         let y = b.add("grouped", Linear::grouped(12, 2), &[x])?;

@@ -1,0 +1,64 @@
+//! A run allocates nothing, on one thread and on two.
+
+mod cases;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use squeeze_graph::{Element, elements};
+use squeeze_infer::{Input, Scratch, Target, compile};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+#[expect(
+    unsafe_code,
+    reason = "an allocator is unsafe by its nature; this one only counts"
+)]
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn a_run_allocates_nothing() {
+    for (name, graph) in cases::cases() {
+        let weights = squeeze_rewrite::fresh(&graph, squeeze_tensor::Seed(1));
+        for threads in [1, 2] {
+            let plan = compile(&graph, &weights, &Target::here(threads)).expect("compiles");
+            let mut scratch = plan.scratch();
+            let sizes: Vec<usize> = plan.inputs().iter().map(|x| elements(&x.shape)).collect();
+            let numbers: Vec<Vec<f32>> = sizes.iter().map(|&size| vec![0.5; size]).collect();
+            let indices: Vec<Vec<i32>> = sizes.iter().map(|&size| vec![1; size]).collect();
+            let inputs: Vec<Input> = (0..sizes.len())
+                .map(|at| match plan.inputs()[at].element {
+                    Element::Number => Input::Numbers(&numbers[at]),
+                    Element::Index => Input::Indices(&indices[at]),
+                })
+                .collect();
+            let allocations = |scratch: &mut Scratch| {
+                let before = ALLOCATIONS.load(Ordering::Relaxed);
+                for _ in 0..3 {
+                    plan.run(&inputs, scratch);
+                }
+                ALLOCATIONS.load(Ordering::Relaxed) - before
+            };
+            // Threads allocate while they start, at a time of their own.
+            let quiet = (0..100).any(|_| allocations(&mut scratch) == 0);
+            assert!(quiet, "{name} with {threads} threads: every run allocates");
+        }
+    }
+}
