@@ -2,7 +2,9 @@
 
 pub mod scalar;
 
-use crate::{Cpu, Tier};
+use crate::elementwise::{PASS, block_sums, each_rows, slice_scale};
+use crate::vector::per_tier;
+use crate::{Cpu, SharedMut, Tier};
 
 /// Windows over `[n, h, w, c]`; sizes and divisors as PyTorch has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,71 +134,193 @@ pub const KERNELS: &[(&str, Tier)] = &[
 ];
 
 /// The largest input of each window; NaN when there is one.
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn max_forward(cpu: Cpu, pool: &Pool, x: &[f32], y: &mut [f32]) {
-    let _ = cpu;
     check(pool, x, y);
-    scalar::max_forward(pool, x, y, None);
+    each_rows(cpu, pool.out_w() * pool.c, y, |rows, y| {
+        rows_max(cpu.tier, pool, rows.start, x, y);
+    });
 }
 
 /// [`max_forward`] that keeps in `places` which pixel (`row * w + column` of its image) was the first largest one.
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn max_forward_train(cpu: Cpu, pool: &Pool, x: &[f32], y: &mut [f32], places: &mut [u32]) {
-    let _ = cpu;
     check(pool, x, y);
     assert_eq!(places.len(), y.len());
-    scalar::max_forward(pool, x, y, Some(places));
+    if y.is_empty() {
+        return;
+    }
+    let row = pool.out_w() * pool.c;
+    let parts = cpu.threads.parts(y.len() * PASS, y.len() / row);
+    cpu.threads
+        .run_rows2((y, row), (places, row), parts, |rows, y, places| {
+            rows_max_places(cpu.tier, pool, rows.start, x, y, places);
+        });
 }
 
 /// `dx` of [`max_forward_train`].
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn max_backward(cpu: Cpu, pool: &Pool, places: &[u32], dy: &[f32], dx: &mut [f32]) {
-    let _ = cpu;
     check(pool, dx, dy);
     assert_eq!(places.len(), dy.len());
-    scalar::max_backward(pool, places, dy, dx);
+    let out = dy.len() / pool.n.max(1);
+    each_rows(cpu, pool.h * pool.w * pool.c, dx, |images, dx| {
+        let cut = images.start * out..images.end * out;
+        scalar::max_backward(pool, &places[cut.clone()], &dy[cut], dx);
+    });
 }
 
 /// The average of each window.
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn average_forward(cpu: Cpu, pool: &Pool, x: &[f32], y: &mut [f32]) {
-    let _ = cpu;
     check(pool, x, y);
-    scalar::average_forward(pool, x, y);
+    each_rows(cpu, pool.out_w() * pool.c, y, |rows, y| {
+        rows_average(cpu.tier, pool, rows.start, x, y);
+    });
 }
 
 /// `dx` of [`average_forward`].
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn average_backward(cpu: Cpu, pool: &Pool, dy: &[f32], dx: &mut [f32]) {
-    let _ = cpu;
     check(pool, dx, dy);
-    scalar::average_backward(pool, dy, dx);
+    let out = dy.len() / pool.n.max(1);
+    each_rows(cpu, pool.h * pool.w * pool.c, dx, |images, dx| {
+        images_average_backward(
+            cpu.tier,
+            pool,
+            &dy[images.start * out..images.end * out],
+            dx,
+        );
+    });
 }
 
 /// Adaptive averages: `x` is `[n, h, w, c]`, `y` is `[n, out[0], out[1], c]`.
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn adaptive_forward(cpu: Cpu, adaptive: &Adaptive, x: &[f32], y: &mut [f32]) {
-    let _ = cpu;
-    scalar::adaptive_forward(adaptive, x, y);
+    check_adaptive(adaptive, x, y);
+    each_rows(cpu, adaptive.c, y, |pixels, y| {
+        pixels_adaptive(cpu.tier, adaptive, pixels.start, x, y);
+    });
 }
 
 /// `dx` of [`adaptive_forward`].
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn adaptive_backward(cpu: Cpu, adaptive: &Adaptive, dy: &[f32], dx: &mut [f32]) {
-    let _ = cpu;
-    scalar::adaptive_backward(adaptive, dy, dx);
+    check_adaptive(adaptive, dx, dy);
+    let out = dy.len() / adaptive.n.max(1);
+    each_rows(
+        cpu,
+        adaptive.h * adaptive.w * adaptive.c,
+        dx,
+        |images, dx| {
+            let dy = &dy[images.start * out..images.end * out];
+            images_adaptive_backward(cpu.tier, adaptive, dy, dx);
+        },
+    );
 }
 
 /// The mean over the rows that count: `x` is `[n, rows, c]`, `y` is `[n, c]`. Global average pool and masked token mean.
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn mean_forward(cpu: Cpu, mean: &Mean, x: &[f32], y: &mut [f32]) {
-    let _ = cpu;
-    assert_eq!(x.len(), mean.n * mean.rows * mean.c);
-    assert_eq!(y.len(), mean.n * mean.c);
-    scalar::mean_forward(mean, x, y);
+    check_mean(mean, x, y);
+    let shared = SharedMut::new(y);
+    cpu.split(mean.n, x.len() * PASS, |range| {
+        for n in range {
+            let length = mean.length(n);
+            // SAFETY: each sequence has its own mean.
+            let y = unsafe { shared.slice(n * mean.c..(n + 1) * mean.c) };
+            block_sums(cpu.tier, &x[n * mean.rows * mean.c..][..length * mean.c], y);
+            slice_scale(cpu.tier, 1.0 / length.max(1) as f32, y);
+        }
+    });
 }
 
 /// `dx` of [`mean_forward`]; rows that do not count get 0.
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn mean_backward(cpu: Cpu, mean: &Mean, dy: &[f32], dx: &mut [f32]) {
-    let _ = cpu;
-    assert_eq!(dx.len(), mean.n * mean.rows * mean.c);
-    assert_eq!(dy.len(), mean.n * mean.c);
-    scalar::mean_backward(mean, dy, dx);
+    check_mean(mean, dx, dy);
+    each_rows(cpu, mean.rows * mean.c, dx, |range, dx| {
+        for (n, dx) in range.zip(dx.chunks_exact_mut(mean.rows * mean.c)) {
+            let length = mean.length(n);
+            slice_mean_backward(cpu.tier, length, &dy[n * mean.c..][..mean.c], dx);
+        }
+    });
 }
 
 fn check(pool: &Pool, x: &[f32], y: &[f32]) {
     assert_eq!(x.len(), pool.input(), "input of {pool:?}");
     assert_eq!(y.len(), pool.output(), "output of {pool:?}");
 }
+
+fn check_adaptive(adaptive: &Adaptive, x: &[f32], y: &[f32]) {
+    assert_eq!(x.len(), adaptive.n * adaptive.h * adaptive.w * adaptive.c);
+    assert_eq!(
+        y.len(),
+        adaptive.n * adaptive.out[0] * adaptive.out[1] * adaptive.c
+    );
+}
+
+fn check_mean(mean: &Mean, x: &[f32], y: &[f32]) {
+    assert_eq!(x.len(), mean.n * mean.rows * mean.c);
+    assert_eq!(y.len(), mean.n * mean.c);
+}
+
+per_tier! {
+    /// Rows of the output from the `first` of all images on.
+    fn rows_max(pool: &Pool, first: usize, x: &[f32], y: &mut [f32])
+    { compiled: scalar::max_forward }
+}
+
+per_tier! {
+    /// Rows of the output from the `first` of all images on.
+    fn rows_max_places(pool: &Pool, first: usize, x: &[f32], y: &mut [f32], places: &mut [u32])
+    { compiled: scalar::max_forward_places }
+}
+
+per_tier! {
+    /// Rows of the output from the `first` of all images on.
+    fn rows_average(pool: &Pool, first: usize, x: &[f32], y: &mut [f32])
+    { compiled: scalar::average_forward }
+}
+
+per_tier! {
+    fn images_average_backward(pool: &Pool, dy: &[f32], dx: &mut [f32])
+    { compiled: scalar::average_backward }
+}
+
+per_tier! {
+    /// Pixels of the output from the `first` of all images on.
+    fn pixels_adaptive(adaptive: &Adaptive, first: usize, x: &[f32], y: &mut [f32])
+    { compiled: scalar::adaptive_forward }
+}
+
+per_tier! {
+    fn images_adaptive_backward(adaptive: &Adaptive, dy: &[f32], dx: &mut [f32])
+    { compiled: scalar::adaptive_backward }
+}
+
+per_tier! {
+    fn slice_mean_backward(length: usize, dy: &[f32], dx: &mut [f32])
+    { compiled: scalar::mean_backward }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,46 +1,39 @@
-//! The definition of the pools.
+//! The definition of the pools; the tiers are the same loops over channels with wider instructions.
 
 use std::ops::Range;
 
-use super::{Adaptive, Divisor, Mean, Pool};
+use super::{Adaptive, Divisor, Pool};
 
-/// A window: where its output lies, which input rows and columns it covers, and what its average is divided by.
-pub(super) struct Window {
-    pub to: usize,
-    pub rows: Range<usize>,
-    pub columns: Range<usize>,
-    pub divisor: usize,
+/// A window: the input rows and columns that it covers, and what its average is divided by.
+struct Window {
+    rows: Range<usize>,
+    columns: Range<usize>,
+    divisor: usize,
 }
 
-/// Calls `work(image, window)` for each window in order.
-pub(super) fn each_window(pool: &Pool, mut work: impl FnMut(usize, Window)) {
+/// The window of output pixel `at`, counted through all images, and the number of its image.
+#[inline(always)]
+fn window(pool: &Pool, at: usize) -> (usize, Window) {
     let (out_h, out_w) = (pool.out_h(), pool.out_w());
-    for image in 0..pool.n {
-        for oy in 0..out_h {
-            let (rows, tall) = covered(pool, 0, pool.h, oy);
-            for ox in 0..out_w {
-                let (columns, wide) = covered(pool, 1, pool.w, ox);
-                let inputs = rows.len() * columns.len();
-                let divisor = match pool.divisor {
-                    Divisor::WithPadding => tall * wide,
-                    Divisor::InputsOnly => inputs,
-                };
-                let to = ((image * out_h + oy) * out_w + ox) * pool.c;
-                work(
-                    image,
-                    Window {
-                        to,
-                        rows: rows.clone(),
-                        columns,
-                        divisor,
-                    },
-                );
-            }
-        }
-    }
+    let (image, oy, ox) = (at / (out_h * out_w), at / out_w % out_h, at % out_w);
+    let (rows, tall) = covered(pool, 0, pool.h, oy);
+    let (columns, wide) = covered(pool, 1, pool.w, ox);
+    let divisor = match pool.divisor {
+        Divisor::WithPadding => tall * wide,
+        Divisor::InputsOnly => (rows.len() * columns.len()).max(1),
+    };
+    (
+        image,
+        Window {
+            rows,
+            columns,
+            divisor,
+        },
+    )
 }
 
 /// The inputs under a window along one axis, and its size with padding.
+#[inline(always)]
 fn covered(pool: &Pool, axis: usize, size: usize, window: usize) -> (Range<usize>, usize) {
     let (before, after) = (pool.padding[axis], pool.padding[axis + 2]);
     let start = window * pool.stride[axis];
@@ -50,108 +43,131 @@ fn covered(pool: &Pool, axis: usize, size: usize, window: usize) -> (Range<usize
     (first..last, end - start)
 }
 
-/// The largest input of each window, and optionally where it is.
-pub fn max_forward(pool: &Pool, x: &[f32], y: &mut [f32], mut places: Option<&mut [u32]>) {
-    y.fill(f32::NEG_INFINITY);
-    let c = pool.c;
-    each_window(pool, |image, window| {
-        for row in window.rows.clone() {
-            for column in window.columns.clone() {
-                let pixel = row * pool.w + column;
-                let first = row == window.rows.start && column == window.columns.start;
-                let x = &x[(image * pool.h * pool.w + pixel) * c..][..c];
-                for i in 0..c {
-                    let to = window.to + i;
-                    if first || x[i] > y[to] || x[i].is_nan() {
-                        y[to] = x[i];
-                        if let Some(places) = &mut places {
-                            places[to] = pixel as u32;
-                        }
-                    }
-                }
+/// The largest input of each window, for the rows of the output from `first` on.
+#[inline(always)]
+pub fn max_forward(pool: &Pool, first: usize, x: &[f32], y: &mut [f32]) {
+    let (c, start) = (pool.c, first * pool.out_w());
+    for (at, y) in y.chunks_exact_mut(c).enumerate() {
+        let (image, window) = window(pool, start + at);
+        y.fill(f32::NEG_INFINITY);
+        for pixel in area(image, pool.h, pool.w, &window.rows, &window.columns) {
+            let x = &x[pixel * c..][..c];
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y = if x > *y || x.is_nan() { x } else { *y };
             }
         }
-    });
-}
-
-/// `dx` of the largest.
-pub fn max_backward(pool: &Pool, places: &[u32], dy: &[f32], dx: &mut [f32]) {
-    dx.fill(0.0);
-    let c = pool.c;
-    each_window(pool, |image, window| {
-        for i in 0..c {
-            let pixel = image * pool.h * pool.w + places[window.to + i] as usize;
-            dx[pixel * c + i] += dy[window.to + i];
-        }
-    });
-}
-
-/// The average of each window.
-pub fn average_forward(pool: &Pool, x: &[f32], y: &mut [f32]) {
-    let c = pool.c;
-    each_window(pool, |image, window| {
-        let y = &mut y[window.to..][..c];
-        let pixels = area(image, pool.h, pool.w, &window.rows, &window.columns);
-        average(x, pixels, window.divisor, y);
-    });
-}
-
-/// `dx` of the average.
-pub fn average_backward(pool: &Pool, dy: &[f32], dx: &mut [f32]) {
-    dx.fill(0.0);
-    let c = pool.c;
-    each_window(pool, |image, window| {
-        let dy = &dy[window.to..][..c];
-        let pixels = area(image, pool.h, pool.w, &window.rows, &window.columns);
-        spread(dy, pixels, window.divisor, dx);
-    });
-}
-
-/// Adaptive averages.
-pub fn adaptive_forward(adaptive: &Adaptive, x: &[f32], y: &mut [f32]) {
-    for (at, y) in y.chunks_exact_mut(adaptive.c).enumerate() {
-        let (pixels, count) = adaptive_area(adaptive, at);
-        average(x, pixels, count, y);
     }
 }
 
-/// `dx` of adaptive averages.
+/// [`max_forward`] and the pixel in its image where the first largest input is.
+#[inline(always)]
+pub fn max_forward_places(pool: &Pool, first: usize, x: &[f32], y: &mut [f32], places: &mut [u32]) {
+    let (c, start) = (pool.c, first * pool.out_w());
+    for (at, (y, places)) in y
+        .chunks_exact_mut(c)
+        .zip(places.chunks_exact_mut(c))
+        .enumerate()
+    {
+        let (image, window) = window(pool, start + at);
+        y.fill(f32::NEG_INFINITY);
+        places.fill((window.rows.start * pool.w + window.columns.start) as u32);
+        for pixel in area(image, pool.h, pool.w, &window.rows, &window.columns) {
+            let x = &x[pixel * c..][..c];
+            let place = (pixel - image * pool.h * pool.w) as u32;
+            for ((y, old), &x) in y.iter_mut().zip(&mut *places).zip(x) {
+                let larger = x > *y || x.is_nan();
+                *y = if larger { x } else { *y };
+                *old = if larger { place } else { *old };
+            }
+        }
+    }
+}
+
+/// `dx` of the largest, for whole images.
+pub fn max_backward(pool: &Pool, places: &[u32], dy: &[f32], dx: &mut [f32]) {
+    dx.fill(0.0);
+    let (c, pixels) = (pool.c, pool.h * pool.w);
+    let out = pool.out_h() * pool.out_w() * c;
+    for (i, &dy) in dy.iter().enumerate() {
+        dx[(i / out * pixels + places[i] as usize) * c + i % c] += dy;
+    }
+}
+
+/// The average of each window, for the rows of the output from `first` on.
+#[inline(always)]
+pub fn average_forward(pool: &Pool, first: usize, x: &[f32], y: &mut [f32]) {
+    let start = first * pool.out_w();
+    for (at, y) in y.chunks_exact_mut(pool.c).enumerate() {
+        let (image, window) = window(pool, start + at);
+        let pixels = area(image, pool.h, pool.w, &window.rows, &window.columns);
+        average(x, pixels, window.divisor, y);
+    }
+}
+
+/// `dx` of the average, for whole images.
+#[inline(always)]
+pub fn average_backward(pool: &Pool, dy: &[f32], dx: &mut [f32]) {
+    dx.fill(0.0);
+    for (at, dy) in dy.chunks_exact(pool.c).enumerate() {
+        let (image, window) = window(pool, at);
+        let pixels = area(image, pool.h, pool.w, &window.rows, &window.columns);
+        spread(dy, pixels, window.divisor, dx);
+    }
+}
+
+/// Adaptive averages, for the pixels of the output from `first` on.
+#[inline(always)]
+pub fn adaptive_forward(adaptive: &Adaptive, first: usize, x: &[f32], y: &mut [f32]) {
+    for (at, y) in y.chunks_exact_mut(adaptive.c).enumerate() {
+        let (image, window) = adaptive_window(adaptive, first + at);
+        let pixels = area(image, adaptive.h, adaptive.w, &window.rows, &window.columns);
+        average(x, pixels, window.divisor, y);
+    }
+}
+
+/// `dx` of adaptive averages, for whole images.
+#[inline(always)]
 pub fn adaptive_backward(adaptive: &Adaptive, dy: &[f32], dx: &mut [f32]) {
     dx.fill(0.0);
     for (at, dy) in dy.chunks_exact(adaptive.c).enumerate() {
-        let (pixels, count) = adaptive_area(adaptive, at);
-        spread(dy, pixels, count, dx);
+        let (image, window) = adaptive_window(adaptive, at);
+        let pixels = area(image, adaptive.h, adaptive.w, &window.rows, &window.columns);
+        spread(dy, pixels, window.divisor, dx);
     }
 }
 
-/// The mean over the rows that count.
-pub fn mean_forward(mean: &Mean, x: &[f32], y: &mut [f32]) {
-    for (n, y) in y.chunks_exact_mut(mean.c).enumerate() {
-        let length = mean.length(n);
-        average(x, n * mean.rows..n * mean.rows + length, length.max(1), y);
+/// `dx` of the mean of the first `length` rows.
+#[inline(always)]
+pub fn mean_backward(length: usize, dy: &[f32], dx: &mut [f32]) {
+    let (counted, rest) = dx.split_at_mut(length * dy.len());
+    let share = 1.0 / length.max(1) as f32;
+    for dx in counted.chunks_exact_mut(dy.len()) {
+        for (dx, dy) in dx.iter_mut().zip(dy) {
+            *dx = dy * share;
+        }
     }
+    rest.fill(0.0);
 }
 
-/// `dx` of the mean.
-pub fn mean_backward(mean: &Mean, dy: &[f32], dx: &mut [f32]) {
-    dx.fill(0.0);
-    for (n, dy) in dy.chunks_exact(mean.c).enumerate() {
-        let length = mean.length(n);
-        spread(dy, n * mean.rows..n * mean.rows + length, length.max(1), dx);
-    }
-}
-
-fn adaptive_area(adaptive: &Adaptive, at: usize) -> (impl Iterator<Item = usize>, usize) {
+#[inline(always)]
+fn adaptive_window(adaptive: &Adaptive, at: usize) -> (usize, Window) {
     let Adaptive { h, w, out, .. } = *adaptive;
     let range = |i: usize, size: usize, out: usize| i * size / out..((i + 1) * size).div_ceil(out);
-    let (image, pixel) = (at / (out[0] * out[1]), at % (out[0] * out[1]));
-    let rows = range(pixel / out[1], h, out[0]);
-    let columns = range(pixel % out[1], w, out[1]);
-    let count = rows.len() * columns.len();
-    (area(image, h, w, &rows, &columns), count)
+    let rows = range(at / out[1] % out[0], h, out[0]);
+    let columns = range(at % out[1], w, out[1]);
+    let divisor = rows.len() * columns.len();
+    (
+        at / (out[0] * out[1]),
+        Window {
+            rows,
+            columns,
+            divisor,
+        },
+    )
 }
 
-/// The pixels of a window, numbered through all images.
+/// The pixels of a window, counted through all images.
+#[inline(always)]
 fn area(
     image: usize,
     h: usize,
@@ -167,24 +183,27 @@ fn area(
     })
 }
 
+#[inline(always)]
 fn average(x: &[f32], pixels: impl Iterator<Item = usize>, divisor: usize, y: &mut [f32]) {
     y.fill(0.0);
+    let c = y.len();
     for pixel in pixels {
-        let x = &x[pixel * y.len()..][..y.len()];
-        for (y, x) in y.iter_mut().zip(x) {
+        for (y, x) in y.iter_mut().zip(&x[pixel * c..][..c]) {
             *y += x;
         }
     }
+    let share = 1.0 / divisor as f32;
     for y in y {
-        *y /= divisor as f32;
+        *y *= share;
     }
 }
 
+#[inline(always)]
 fn spread(dy: &[f32], pixels: impl Iterator<Item = usize>, divisor: usize, dx: &mut [f32]) {
+    let (c, share) = (dy.len(), 1.0 / divisor as f32);
     for pixel in pixels {
-        let dx = &mut dx[pixel * dy.len()..][..dy.len()];
-        for (dx, dy) in dx.iter_mut().zip(dy) {
-            *dx += dy / divisor as f32;
+        for (dx, dy) in dx[pixel * c..][..c].iter_mut().zip(dy) {
+            *dx += dy * share;
         }
     }
 }

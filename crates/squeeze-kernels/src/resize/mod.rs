@@ -2,6 +2,8 @@
 
 pub mod scalar;
 
+use crate::elementwise::each_rows;
+use crate::vector::per_tier;
 use crate::{Cpu, Tier};
 
 /// From `[n, h, w, c]` to `[n, out[0], out[1], c]`.
@@ -73,20 +75,48 @@ pub const KERNELS: &[(&str, Tier)] = &[
 ];
 
 /// The resized images.
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn forward(cpu: Cpu, resize: &Resize, x: &[f32], y: &mut [f32]) {
-    let _ = cpu;
     check(resize, x, y);
-    scalar::forward(resize, x, y);
+    each_rows(cpu, resize.out[1] * resize.c, y, |rows, y| {
+        rows_forward(cpu.tier, resize, rows.start, x, y);
+    });
 }
 
 /// `dx` of [`forward`].
+///
+/// # Panics
+/// When the lengths do not fit.
 pub fn backward(cpu: Cpu, resize: &Resize, dy: &[f32], dx: &mut [f32]) {
-    let _ = cpu;
     check(resize, dx, dy);
-    scalar::backward(resize, dy, dx);
+    let out = dy.len() / resize.n.max(1);
+    each_rows(cpu, resize.h * resize.w * resize.c, dx, |images, dx| {
+        images_backward(
+            cpu.tier,
+            resize,
+            &dy[images.start * out..images.end * out],
+            dx,
+        );
+    });
+}
+
+per_tier! {
+    /// Rows of the output from the `first` of all images on.
+    fn rows_forward(resize: &Resize, first: usize, x: &[f32], y: &mut [f32])
+    { compiled: scalar::forward }
+}
+
+per_tier! {
+    fn images_backward(resize: &Resize, dy: &[f32], dx: &mut [f32])
+    { compiled: scalar::backward }
 }
 
 fn check(resize: &Resize, x: &[f32], y: &[f32]) {
     assert_eq!(x.len(), resize.n * resize.h * resize.w * resize.c);
     assert_eq!(y.len(), resize.n * resize.out[0] * resize.out[1] * resize.c);
 }
+
+#[cfg(test)]
+mod tests;
