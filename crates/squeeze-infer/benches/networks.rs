@@ -59,17 +59,18 @@ fn bench(name: &str, graph: &squeeze_graph::Graph, target: &Target, steps: bool)
         .collect();
     let mut scratch = plan.scratch();
     let mut times = vec![];
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), cpu_time());
     while times.len() < 5 || (start.elapsed() < Duration::from_secs(3) && times.len() < 500) {
         let start = Instant::now();
         plan.run(&inputs, &mut scratch);
         times.push(start.elapsed());
     }
+    let cpu = (cpu_time() - cpu) / times.len() as f64;
     times.sort_unstable();
     let at = |percent: usize| milliseconds(times[(times.len() - 1) * percent / 100]);
     let macs: u64 = plan.steps().map(|step| step.macs).sum();
     println!(
-        "{name}, {} threads, {}: p50 {:.3} ms, min {:.3}, p90 {:.3} ({} runs); {:.1} GFLOP/s; \
+        "{name}, {} threads, {}: p50 {:.3} ms, min {:.3}, p90 {:.3}, caller's CPU {cpu:.3} ({} runs); {:.1} GFLOP/s; \
          {} steps, arena {} kB, compiled in {:.0} ms",
         target.threads,
         target.tier,
@@ -132,6 +133,17 @@ fn values(plan: &Plan) -> (Vec<Vec<f32>>, Vec<Vec<i32>>) {
         indices.push((0..count).map(index).collect());
     }
     (numbers, indices)
+}
+
+/// Milliseconds that this thread was on a core, which others' load stretches least; zero where the
+/// system does not say.
+fn cpu_time() -> f64 {
+    let line = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = line
+        .split(' ')
+        .next()
+        .and_then(|text| text.parse::<f64>().ok());
+    nanoseconds.unwrap_or(0.0) / 1e6
 }
 
 fn milliseconds(time: Duration) -> f64 {

@@ -1,13 +1,14 @@
 //! Convolutions and linear layers: which family computes one, with its weights packed.
 
-use squeeze_kernels::activation::{self, Activation};
+use squeeze_kernels::activation::Activation;
+use squeeze_kernels::conv_f32::{self, Conv};
 use squeeze_kernels::depthwise::{self, Depthwise, Filter};
-use squeeze_kernels::gemm_f32::{Epilogue, Geometry, Packed, Residual};
-use squeeze_kernels::{Cpu, Tier, elementwise};
+use squeeze_kernels::gemm_f32::{self, Epilogue, Geometry, Residual};
+use squeeze_kernels::{Tier, elementwise};
 
 use super::Context;
 use crate::arena::Cut;
-use crate::program::{self, Value, Window};
+use crate::program::{self, Value};
 use crate::target::Target;
 
 /// A product with weights and what follows it.
@@ -20,20 +21,9 @@ pub(crate) struct Layer {
 
 #[derive(Clone, Debug)]
 enum Product {
-    Gemm(Packed),
+    Gemm(gemm_f32::Packed),
     Depthwise(Depthwise, Vec<f32>),
-    Loops(Loops),
-}
-
-/// Plain loops.
-#[derive(Clone, Debug)]
-struct Loops {
-    weight: Vec<f32>,
-    window: Window,
-    groups: usize,
-    /// Channels of input and output, and their row strides.
-    channels: [usize; 2],
-    strides: [usize; 2],
+    Conv(conv_f32::Packed),
 }
 
 impl Layer {
@@ -54,15 +44,11 @@ impl Layer {
                 lda: x.home.stride,
                 ldc: y.home.stride,
             };
-            Product::Gemm(Packed::pack(&row.weight, &geometry, target.tier))
+            Product::Gemm(gemm_f32::Packed::pack(&row.weight, &geometry, target.tier))
         } else {
-            Product::Loops(Loops {
-                weight: row.weight.clone(),
-                window: row.window,
-                groups: row.groups,
-                channels,
-                strides: [x.home.stride, y.home.stride],
-            })
+            let conv = conv_geometry(row, channels[0]);
+            let packed = conv_f32::Packed::pack(&row.weight, &conv, target.tier);
+            Product::Conv(packed.with_stride(y.home.stride))
         };
         Self {
             product,
@@ -77,13 +63,10 @@ impl Layer {
         let residual = (context.reads.len() > 1).then(|| context.read(&cut, 1));
         match &self.product {
             Product::Gemm(packed) => {
-                let epilogue = Epilogue {
-                    bias: self.bias.as_deref(),
-                    activation: self.activation,
-                    residual: residual.map_or(Residual::None, Residual::Before),
-                    ..Epilogue::default()
-                };
-                packed.run(x, &epilogue, cut.write, context.cpu.threads);
+                packed.run(x, &self.epilogue(residual), cut.write, context.cpu.threads);
+            }
+            Product::Conv(packed) => {
+                packed.run(x, &self.epilogue(residual), cut.write, context.cpu.threads);
             }
             Product::Depthwise(geometry, weights) => {
                 let activation = match residual {
@@ -100,7 +83,15 @@ impl Layer {
                     elementwise::add_in_place(context.cpu, residual, self.activation, cut.write);
                 }
             }
-            Product::Loops(loops) => loops.run(context.cpu, self, x, residual, cut.write),
+        }
+    }
+
+    fn epilogue<'a>(&'a self, residual: Option<&'a [f32]>) -> Epilogue<'a> {
+        Epilogue {
+            bias: self.bias.as_deref(),
+            activation: self.activation,
+            residual: residual.map_or(Residual::None, Residual::Before),
+            ..Epilogue::default()
         }
     }
 
@@ -109,7 +100,7 @@ impl Layer {
         let weights = match &self.product {
             Product::Gemm(packed) => packed.bytes() / size_of::<f32>(),
             Product::Depthwise(_, weights) => weights.len(),
-            Product::Loops(loops) => loops.weight.len(),
+            Product::Conv(packed) => packed.bytes() / size_of::<f32>(),
         };
         (weights + self.bias.as_ref().map_or(0, Vec::len)) * size_of::<f32>()
     }
@@ -123,8 +114,24 @@ impl Layer {
                 rows.find(|(_, needs)| *needs <= tier)
                     .map_or("scalar", |(name, _)| name)
             }
-            Product::Loops(_) => "f32_conv_loops",
+            Product::Conv(packed) => packed.kernel().name,
         }
+    }
+}
+
+fn conv_geometry(row: &program::Layer, channels: usize) -> Conv {
+    let [n, h, w] = row.window.size;
+    Conv {
+        n,
+        h,
+        w,
+        c: channels,
+        out: row.out,
+        kernel: row.window.kernel,
+        stride: row.window.stride,
+        dilation: row.window.dilation,
+        padding: row.window.padding,
+        groups: row.groups,
     }
 }
 
@@ -139,45 +146,5 @@ fn depthwise_geometry(row: &program::Layer) -> Depthwise {
         stride: row.window.stride,
         dilation: row.window.dilation,
         padding: row.window.padding,
-    }
-}
-
-impl Loops {
-    fn run(&self, cpu: Cpu, layer: &Layer, x: &[f32], residual: Option<&[f32]>, y: &mut [f32]) {
-        let Window {
-            size: [n, h, w],
-            out: [out_h, out_w],
-            kernel: [kh, kw],
-            stride,
-            dilation,
-            padding,
-        } = self.window;
-        let [into, out] = [0, 1].map(|side| self.channels[side] / self.groups);
-        for row in 0..n * out_h * out_w {
-            let (image, oy, ox) = (row / (out_h * out_w), row / out_w % out_h, row % out_w);
-            for c in 0..self.channels[1] {
-                let mut sum = layer.bias.as_ref().map_or(0.0, |bias| bias[c]);
-                for (ky, kx) in (0..kh).flat_map(|ky| (0..kw).map(move |kx| (ky, kx))) {
-                    let iy = (oy * stride[0] + ky * dilation[0]).checked_sub(padding[0]);
-                    let ix = (ox * stride[1] + kx * dilation[1]).checked_sub(padding[1]);
-                    let (Some(iy), Some(ix)) = (iy, ix) else {
-                        continue;
-                    };
-                    if iy >= h || ix >= w {
-                        continue;
-                    }
-                    let from = ((image * h + iy) * w + ix) * self.strides[0] + c / out * into;
-                    for i in 0..into {
-                        sum += x[from + i] * self.weight[((c * into + i) * kh + ky) * kw + kx];
-                    }
-                }
-                if let Some(residual) = residual {
-                    sum += residual[row * self.channels[1] + c];
-                }
-                y[row * self.strides[1] + c] = sum;
-            }
-            let y = &mut y[row * self.strides[1]..][..self.channels[1]];
-            activation::forward_in_place(cpu, layer.activation, y);
-        }
     }
 }

@@ -36,7 +36,7 @@ pub fn forward(
         conv,
         x,
         (kernel, panels, &scratch.columns),
-        epilogue,
+        (epilogue, conv.out),
         y,
         cpu.threads,
     );

@@ -187,6 +187,8 @@ pub struct Packed {
     kernel: &'static Kernel,
     panels: Panels,
     data: Buffer,
+    /// From one pixel of the output to the next.
+    stride: usize,
 }
 
 impl Packed {
@@ -207,7 +209,17 @@ impl Packed {
             kernel,
             panels,
             data,
+            stride: conv.out,
         }
+    }
+
+    /// The same for an output whose pixels lie `stride` numbers apart: part of a wider image.
+    ///
+    /// # Panics
+    /// If pixels would overlap.
+    pub fn with_stride(self, stride: usize) -> Packed {
+        assert!(stride >= self.conv.out, "{:?}: pixels overlap", self.conv);
+        Packed { stride, ..self }
     }
 
     /// The geometry it was packed for.
@@ -236,9 +248,10 @@ impl Packed {
     /// If a slice is shorter than the geometry says.
     pub fn run(&self, x: &[f32], epilogue: &Epilogue, y: &mut [f32], threads: &Threads) {
         let conv = &self.conv;
-        conv.check(x.len(), y.len(), conv.weight());
+        // The product checks the output, whose pixels may lie apart.
+        conv.check(x.len(), usize::MAX, conv.weight());
         let on = (self.kernel, self.panels, &*self.data);
-        run_product(conv, x, on, epilogue, y, threads);
+        run_product(conv, x, on, (epilogue, self.stride), y, threads);
     }
 }
 
@@ -253,7 +266,7 @@ fn run_product(
     conv: &Conv,
     x: &[f32],
     (kernel, panels, b): (&Kernel, Panels, &[f32]),
-    epilogue: &Epilogue,
+    (epilogue, stride): (&Epilogue, usize),
     y: &mut [f32],
     threads: &Threads,
 ) {
@@ -266,7 +279,7 @@ fn run_product(
             source,
             b,
             output: Output {
-                row: conv.out,
+                row: stride,
                 group: panels.n,
             },
             epilogue: *epilogue,
