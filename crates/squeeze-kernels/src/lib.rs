@@ -14,6 +14,7 @@ pub mod embedding;
 pub mod gemm_f32;
 pub mod norm;
 pub mod optimizer;
+pub mod peak;
 pub mod pool;
 pub mod resize;
 pub mod softmax;

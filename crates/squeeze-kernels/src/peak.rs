@@ -1,0 +1,149 @@
+//! What one thread of this machine can do at best: multiply-adds from registers, and numbers read from memory.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use crate::Tier;
+
+/// Billions of floating-point operations a second of one thread that only multiplies and adds in registers (a multiply-add is two),
+/// the best of `tries`.
+pub fn gflops(tier: Tier, tries: usize) -> f64 {
+    const ROUNDS: usize = 20_000;
+    let run = match tier.min(Tier::detect()) {
+        Tier::Scalar => scalar_products,
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the machine has this tier, by the line of the match.
+        Tier::Avx2 => |rounds| unsafe { avx2_products(rounds) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the machine has this tier, by the line of the match.
+        Tier::Avx512 => |rounds| unsafe { avx512_products(rounds) },
+        #[cfg(not(target_arch = "x86_64"))]
+        Tier::Avx2 | Tier::Avx512 => scalar_products,
+    };
+    best(tries, || 2.0 * run(ROUNDS) as f64)
+}
+
+/// Gigabytes a second that one thread reads from `bytes` of memory it has just written, the best of `tries`. Few bytes give a
+/// cache's figure, hundreds of megabytes that of the memory.
+pub fn read_gbytes(tier: Tier, bytes: usize, tries: usize) -> f64 {
+    let data = vec![1.0f32; (bytes / 4).max(1024)];
+    let passes = ((16 << 20) / (4 * data.len())).max(1);
+    let sum = match tier.min(Tier::detect()) {
+        Tier::Scalar => sum,
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the machine has this tier, by the line of the match.
+        Tier::Avx2 => |data: &[f32]| unsafe { avx2_sum(data) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the machine has this tier, by the line of the match.
+        Tier::Avx512 => |data: &[f32]| unsafe { avx512_sum(data) },
+        #[cfg(not(target_arch = "x86_64"))]
+        Tier::Avx2 | Tier::Avx512 => sum,
+    };
+    best(tries, || {
+        for _ in 0..passes {
+            black_box(sum(black_box(&data)));
+        }
+        (passes * data.len() * 4) as f64
+    })
+}
+
+/// The best rate of `tries`, in billions of what `run` says it did, a second.
+fn best(tries: usize, mut run: impl FnMut() -> f64) -> f64 {
+    (0..tries.max(1)).fold(0.0, |best, _| {
+        let start = Instant::now();
+        let done = run();
+        best.max(done * 1e-9 / start.elapsed().as_secs_f64())
+    })
+}
+
+/// Twelve independent chains of multiply-adds; how many multiply-adds that was.
+fn scalar_products(rounds: usize) -> usize {
+    let (factor, addend) = (black_box(0.999f32), black_box(0.001f32));
+    let mut sums = [[black_box(1.0f32); 4]; 12];
+    for _ in 0..rounds {
+        for sum in sums.as_flattened_mut() {
+            *sum = *sum * factor + addend;
+        }
+    }
+    black_box(sums);
+    rounds * 48
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn avx2_products(rounds: usize) -> usize {
+    use std::arch::x86_64::*;
+    let (factor, addend) = (
+        _mm256_set1_ps(black_box(0.999)),
+        _mm256_set1_ps(black_box(0.001)),
+    );
+    let mut sums = [_mm256_set1_ps(black_box(1.0)); 12];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm256_fmadd_ps(*sum, factor, addend);
+        }
+    }
+    black_box(sums);
+    rounds * sums.len() * 8
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn avx512_products(rounds: usize) -> usize {
+    use std::arch::x86_64::*;
+    let (factor, addend) = (
+        _mm512_set1_ps(black_box(0.999)),
+        _mm512_set1_ps(black_box(0.001)),
+    );
+    let mut sums = [_mm512_set1_ps(black_box(1.0)); 12];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_fmadd_ps(*sum, factor, addend);
+        }
+    }
+    black_box(sums);
+    rounds * sums.len() * 16
+}
+
+/// The sum, in 128 chains.
+#[inline(always)]
+fn sum(data: &[f32]) -> f32 {
+    let (blocks, rest) = data.as_chunks::<128>();
+    let mut sums = [0.0f32; 128];
+    for block in blocks {
+        for (sum, x) in sums.iter_mut().zip(block) {
+            *sum += x;
+        }
+    }
+    sums.iter().chain(rest).sum()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn avx2_sum(data: &[f32]) -> f32 {
+    sum(data)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn avx512_sum(data: &[f32]) -> f32 {
+    sum(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tier_gives_a_figure() {
+        for tier in Tier::here() {
+            assert!(gflops(tier, 1) > 0.0);
+            assert!(read_gbytes(tier, 1 << 16, 1) > 0.0);
+        }
+    }
+
+    #[test]
+    fn all_numbers_are_summed() {
+        assert_eq!(sum(&[1.0; 1000]), 1000.0);
+    }
+}
