@@ -80,18 +80,33 @@ pub(crate) struct Tile {
 /// and `c`, `bias` and `residual` for `M` rows (one for `bias`) of `columns`, which lie in `(V - 1) * LANES + 1 ..= V * LANES`.
 #[inline(always)]
 pub(crate) unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile) {
+    // SAFETY: the caller's promise.
+    let sum = unsafe { sums::<R, M, V>(t) };
+    if t.columns == V * R::LANES {
+        // SAFETY: the caller's promise.
+        unsafe { finish::<R, M, V, true>(t, &sum) }
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { finish::<R, M, V, false>(t, &sum) }
+    }
+}
+
+/// The sums of a tile. Its accumulators are touched only by loops of constant length, so that they stay in registers; what leaves
+/// is a copy.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn sums<R: Register, const M: usize, const V: usize>(t: &Tile) -> [[R; V]; M] {
     let mut sum = [[R::splat(0.0); V]; M];
     let (mut b, mut next) = (t.b, t.prefetch.0);
     for segment in 0..t.segments {
         // SAFETY: `a` has a row of pointers for each segment.
-        let a = unsafe { &*t.a.add(segment) };
+        let a = unsafe { *t.a.add(segment) };
         let mut at = 0;
         for _ in 0..t.length {
-            let mut column = [R::splat(0.0); V];
-            for v in 0..V {
-                // SAFETY: `b` holds V registers for each k.
-                column[v] = unsafe { R::load(b.add(v * R::LANES)) };
-            }
+            // SAFETY: `b` holds V registers for each k.
+            let column: [R; V] = std::array::from_fn(|v| unsafe { R::load(b.add(v * R::LANES)) });
             for row in 0..M {
                 // SAFETY: each row is valid for `length` numbers `step` apart.
                 let x = R::splat(unsafe { *a[row].add(at) });
@@ -105,13 +120,13 @@ pub(crate) unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile)
             at += t.step;
         }
     }
-    if t.columns == V * R::LANES {
-        // SAFETY: the caller's promise.
-        unsafe { finish::<R, M, V, true>(t, &sum) }
-    } else {
-        // SAFETY: the caller's promise.
-        unsafe { finish::<R, M, V, false>(t, &sum) }
+    let mut out = [[R::splat(0.0); V]; M];
+    for row in 0..M {
+        for v in 0..V {
+            out[row][v] = sum[row][v];
+        }
     }
+    out
 }
 
 /// Writes the sums out: added to `c` where asked, with bias and residual, limited.
