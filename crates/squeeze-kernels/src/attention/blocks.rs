@@ -455,7 +455,7 @@ fn score_exponentials_scalar(
     for (i, score) in scores.iter_mut().enumerate() {
         *score = *score * scale + additive.map_or(0.0, |additive| additive[i]);
     }
-    crate::softmax::scalar::exponentials(scores, 1.0, weights)
+    crate::softmax::scalar::exponentials(scores, 1.0, weights)[1]
 }
 
 #[inline(always)]
@@ -472,15 +472,15 @@ fn score_exponentials_vector<V: Vector>(
                 .mul_add(scale, V::load_part(add))
                 .store_part(score);
         }
-        crate::softmax::vector::exponentials::<V>(scores, 1.0, weights)
+        crate::softmax::vector::exponentials::<V>(scores, 1.0, weights)[1]
     } else if scale > 0.0 {
         // The largest score stays the largest under a positive scale.
-        crate::softmax::vector::exponentials::<V>(scores, scale, weights)
+        crate::softmax::vector::exponentials::<V>(scores, scale, weights)[1]
     } else {
         for score in scores.chunks_mut(V::LANES) {
             (V::load_part(score) * V::splat(scale)).store_part(score);
         }
-        crate::softmax::vector::exponentials::<V>(scores, 1.0, weights)
+        crate::softmax::vector::exponentials::<V>(scores, 1.0, weights)[1]
     }
 }
 

@@ -7,7 +7,7 @@ mod vector;
 use self::lines::Line;
 use self::vector::{tap_sums as vector_tap_sums, weighted_sum as vector_weighted_sum};
 use crate::activation::{Activation, slice_forward_in_place};
-use crate::elementwise::{column_sums, column_sums_scratch};
+use crate::elementwise::{column_sums, column_sums_scratch, slice_add_in_place};
 use crate::vector::per_tier;
 use crate::{Cpu, SharedMut, Tier, even};
 
@@ -68,15 +68,17 @@ impl Depthwise {
         self.n * self.out_h() * self.out_w() * self.c
     }
 
+    /// Into how many partial sums the rows of the output are cut for gradients of weights: at most 16, of at least 8 rows each,
+    /// whatever the number of threads.
+    fn partials(&self) -> usize {
+        (self.n * self.out_h() / 8).clamp(1, 16)
+    }
+
     /// How many numbers of scratch [`backward_weights`] needs.
     pub fn weights_scratch(&self) -> usize {
-        self.taps() * self.c * (self.n * self.out_h()).clamp(1, PARTIALS)
-            + column_sums_scratch(self.output(), self.c)
+        self.taps() * self.c * self.partials() + column_sums_scratch(self.output(), self.c)
     }
 }
-
-/// Into how many partial sums the rows of the output are cut for gradients of weights, whatever the number of threads.
-pub(crate) const PARTIALS: usize = 16;
 
 fn extent(padded: usize, kernel: usize, stride: usize, dilation: usize) -> usize {
     padded
@@ -213,7 +215,7 @@ pub fn backward_weights(
         depthwise.n * depthwise.out_h(),
     );
     let row_len = depthwise.out_w() * c;
-    let partials = rows.clamp(1, PARTIALS);
+    let partials = depthwise.partials();
     let (sums, scratch) = scratch.split_at_mut(partials * taps * c);
     let shared = SharedMut::new(sums);
     cpu.split(partials, depthwise.output() * taps, |range| {
@@ -229,11 +231,14 @@ pub fn backward_weights(
             }
         }
     });
-    for (i, d) in grads.weights.iter_mut().enumerate() {
-        let at = i % taps * c + i / taps;
-        *d += (0..partials)
-            .map(|partial| sums[partial * taps * c + at])
-            .sum::<f32>();
+    let (whole, others) = sums.split_at_mut(taps * c);
+    for partial in others.chunks_exact(taps * c) {
+        slice_add_in_place(cpu.tier, partial, Activation::Identity, whole);
+    }
+    for (i, d) in grads.weights.chunks_exact_mut(taps).enumerate() {
+        for (tap, d) in d.iter_mut().enumerate() {
+            *d += whole[tap * c + i];
+        }
     }
     if let Some(bias) = grads.bias {
         column_sums(cpu, dy, bias, scratch);

@@ -19,7 +19,11 @@ pub struct Tables<'a> {
 }
 
 /// The rows of this family: name and tier.
-pub const KERNELS: &[(&str, Tier)] = &[("f32_embedding_scalar", Tier::Scalar)];
+pub const KERNELS: &[(&str, Tier)] = &[
+    ("f32_embedding_scalar", Tier::Scalar),
+    ("f32_embedding_avx2", Tier::Avx2),
+    ("f32_embedding_avx512", Tier::Avx512),
+];
 
 /// `y[i] = table[ids[i]]`, rows of `c` numbers.
 ///

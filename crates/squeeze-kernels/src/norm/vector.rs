@@ -22,78 +22,103 @@ pub(super) fn layer_forward<V: Vector>(
     for (row, y) in out.y.chunks_exact_mut(c).enumerate() {
         let at = row * c;
         let x = &x[at..][..c];
-        // The row, or its sum with the residual, is in `y` from the first pass on, and hence in the first cache.
-        let mean = match residual {
+        let stats = match residual {
             Some(residual) => {
+                // The sum is in `y` from here on, and hence in the first cache.
                 let residual = &residual[at..][..c];
                 let parts = x.chunks(V::LANES).zip(residual.chunks(V::LANES));
-                let mut sum = V::splat(0.0);
                 for ((x, r), y) in parts.zip(y.chunks_mut(V::LANES)) {
-                    let x = V::load_part(x) + V::load_part(r);
-                    sum = sum + x;
-                    x.store_part(y);
+                    (V::load_part(x) + V::load_part(r)).store_part(y);
                 }
                 if !out.sum.is_empty() {
                     out.sum[at..][..c].copy_from_slice(y);
                 }
-                sum.sum() / c as f32
+                let stats = row_stats::<V>(norm, y);
+                let normal = Normal::<V>::of(stats);
+                let affine = affine
+                    .gamma
+                    .chunks(V::LANES)
+                    .zip(affine.beta.chunks(V::LANES));
+                for (y, (gamma, beta)) in y.chunks_mut(V::LANES).zip(affine) {
+                    let x = normal.apply(V::load_part(y));
+                    x.mul_add(V::load_part(gamma), V::load_part(beta))
+                        .store_part(y);
+                }
+                stats
             }
             None => {
-                let mut sum = V::splat(0.0);
-                for x in x.chunks(V::LANES) {
-                    sum = sum + V::load_part(x);
+                let stats = row_stats::<V>(norm, x);
+                let normal = Normal::<V>::of(stats);
+                let affine = affine
+                    .gamma
+                    .chunks(V::LANES)
+                    .zip(affine.beta.chunks(V::LANES));
+                let rows = x.chunks(V::LANES).zip(y.chunks_mut(V::LANES));
+                for ((x, y), (gamma, beta)) in rows.zip(affine) {
+                    let x = normal.apply(V::load_part(x));
+                    x.mul_add(V::load_part(gamma), V::load_part(beta))
+                        .store_part(y);
                 }
-                sum.sum() / c as f32
+                stats
             }
-        };
-        // A copy only when there is a residual: without one, rows are read from `x` again.
-        let inverse = if residual.is_some() {
-            let inverse = inverse_deviation::<V>(norm, y, mean);
-            let (factor, middle) = (V::splat(inverse), V::splat(mean));
-            let affine = affine
-                .gamma
-                .chunks(V::LANES)
-                .zip(affine.beta.chunks(V::LANES));
-            for (y, (gamma, beta)) in y.chunks_mut(V::LANES).zip(affine) {
-                let normal = (V::load_part(y) - middle) * factor;
-                normal
-                    .mul_add(V::load_part(gamma), V::load_part(beta))
-                    .store_part(y);
-            }
-            inverse
-        } else {
-            let inverse = inverse_deviation::<V>(norm, x, mean);
-            let (factor, middle) = (V::splat(inverse), V::splat(mean));
-            let affine = affine
-                .gamma
-                .chunks(V::LANES)
-                .zip(affine.beta.chunks(V::LANES));
-            let rows = x.chunks(V::LANES).zip(y.chunks_mut(V::LANES));
-            for ((x, y), (gamma, beta)) in rows.zip(affine) {
-                let normal = (V::load_part(x) - middle) * factor;
-                normal
-                    .mul_add(V::load_part(gamma), V::load_part(beta))
-                    .store_part(y);
-            }
-            inverse
         };
         if let Some(kept) = kept.next() {
-            *kept = [mean, inverse];
+            *kept = stats;
         }
     }
 }
 
+/// Mean and reciprocal deviation of a row.
 #[inline(always)]
-fn inverse_deviation<V: Vector>(norm: &LayerNorm, x: &[f32], mean: f32) -> f32 {
+fn row_stats<V: Vector>(norm: &LayerNorm, x: &[f32]) -> [f32; 2] {
+    let mean = sum_of::<V>(x, |x| x, |x| x) / x.len() as f32;
     let middle = V::splat(mean);
-    let mut squares = V::splat(0.0);
-    let whole = x.len() / V::LANES * V::LANES;
-    for x in x[..whole].chunks_exact(V::LANES) {
-        let far = V::load(x) - middle;
-        squares = far.mul_add(far, squares);
+    let squares = sum_of::<V>(
+        x,
+        |x| (x - middle) * (x - middle),
+        |x| (x - mean) * (x - mean),
+    );
+    [mean, 1.0 / (squares / x.len() as f32 + norm.eps).sqrt()]
+}
+
+/// The sum of `f` over a row: four chains of vectors, to hide the latency of additions, then what is left one by one.
+#[inline(always)]
+fn sum_of<V: Vector>(x: &[f32], f: impl Fn(V) -> V, one: impl Fn(f32) -> f32) -> f32 {
+    let mut sums = [V::splat(0.0); 4];
+    let mut fours = x.chunks_exact(4 * V::LANES);
+    for x in &mut fours {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum = *sum + f(V::load(&x[i * V::LANES..]));
+        }
     }
-    let rest: f32 = x[whole..].iter().map(|x| (x - mean) * (x - mean)).sum();
-    1.0 / ((squares.sum() + rest) / x.len() as f32 + norm.eps).sqrt()
+    let mut ones = fours.remainder().chunks_exact(V::LANES);
+    for x in &mut ones {
+        sums[0] = sums[0] + f(V::load(x));
+    }
+    let whole = ((sums[0] + sums[1]) + (sums[2] + sums[3])).sum();
+    whole + ones.remainder().iter().map(|&x| one(x)).sum::<f32>()
+}
+
+/// `(x - mean) * inverse`.
+#[derive(Clone, Copy)]
+struct Normal<V> {
+    mean: V,
+    inverse: V,
+}
+
+impl<V: Vector> Normal<V> {
+    #[inline(always)]
+    fn of([mean, inverse]: [f32; 2]) -> Self {
+        Self {
+            mean: V::splat(mean),
+            inverse: V::splat(inverse),
+        }
+    }
+
+    #[inline(always)]
+    fn apply(self, x: V) -> V {
+        (x - self.mean) * self.inverse
+    }
 }
 
 /// The gradients of a block of rows; all are overwritten.
@@ -109,8 +134,7 @@ pub(super) fn layer_backward<V: Vector>(
     grads.dbeta.fill(0.0);
     for (row, dx) in grads.dx.chunks_exact_mut(c).enumerate() {
         let (x, dy) = (&saved.x[row * c..][..c], &dy[row * c..][..c]);
-        let (mean, inverse) = (saved.stats[2 * row], saved.stats[2 * row + 1]);
-        let (middle, factor) = (V::splat(mean), V::splat(inverse));
+        let normal = Normal::<V>::of([saved.stats[2 * row], saved.stats[2 * row + 1]]);
         let (mut sum, mut dot) = (V::splat(0.0), V::splat(0.0));
         let rows = x
             .chunks(V::LANES)
@@ -121,14 +145,14 @@ pub(super) fn layer_backward<V: Vector>(
             .chunks_mut(V::LANES)
             .zip(grads.dbeta.chunks_mut(V::LANES));
         for (((x, dy), gamma), (dgamma, dbeta)) in rows.zip(sums) {
-            let normal = (V::load_part(x) - middle) * factor;
+            let x = normal.apply(V::load_part(x));
             // Beyond the end of a row `dy` is zero, so nothing there adds to the sums.
             let dy = V::load_part(dy);
-            dy.mul_add(normal, V::load_part(dgamma)).store_part(dgamma);
+            dy.mul_add(x, V::load_part(dgamma)).store_part(dgamma);
             (V::load_part(dbeta) + dy).store_part(dbeta);
             let d = dy * V::load_part(gamma);
             sum = sum + d;
-            dot = d.mul_add(normal, dot);
+            dot = d.mul_add(x, dot);
         }
         let sum = V::splat(sum.sum() / c as f32);
         let dot = V::splat(dot.sum() / c as f32);
@@ -137,9 +161,9 @@ pub(super) fn layer_backward<V: Vector>(
             .zip(dy.chunks(V::LANES))
             .zip(saved.gamma.chunks(V::LANES));
         for (((x, dy), gamma), dx) in rows.zip(dx.chunks_mut(V::LANES)) {
-            let normal = (V::load_part(x) - middle) * factor;
+            let x = normal.apply(V::load_part(x));
             let d = V::load_part(dy) * V::load_part(gamma) - sum;
-            (factor * normal.neg_mul_add(dot, d)).store_part(dx);
+            (normal.inverse * x.neg_mul_add(dot, d)).store_part(dx);
         }
     }
 }

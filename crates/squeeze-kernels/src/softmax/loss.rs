@@ -71,12 +71,9 @@ pub fn cross_entropy(
             return 0.0;
         }
         let target = usize::try_from(targets[row]).expect("targets are classes");
-        let sum = exponentials(cpu.tier, x, 1.0, dx);
-        let log = f64::from(scalar::largest(x)) + f64::from(sum).ln();
-        let (factor, away) = (share / sum, spread * share);
-        for dx in &mut *dx {
-            *dx = *dx * factor - away;
-        }
+        let [top, sum] = exponentials(cpu.tier, x, 1.0, dx);
+        let log = f64::from(top) + f64::from(sum).ln();
+        scale_and_shift(cpu.tier, share / sum, spread * share, dx);
         dx[target] -= (1.0 - loss.smoothing) * share;
         let mut lost = (log - f64::from(x[target])) * f64::from(1.0 - loss.smoothing);
         if loss.smoothing > 0.0 {
@@ -104,8 +101,8 @@ pub fn cross_entropy_probabilities(
     let share = 1.0 / rows.max(1) as f32;
     let sum = each_row(cpu, classes, x, dx, |row, x, dx| {
         let targets = &targets[row * classes..][..classes];
-        let sum = exponentials(cpu.tier, x, 1.0, dx);
-        let log = f64::from(scalar::largest(x)) + f64::from(sum).ln();
+        let [top, sum] = exponentials(cpu.tier, x, 1.0, dx);
+        let log = f64::from(top) + f64::from(sum).ln();
         let factor = targets.iter().sum::<f32>() / sum;
         let mut lost = 0.0;
         for i in 0..classes {
@@ -147,10 +144,9 @@ pub fn distillation(
     let share = temperature / rows.max(1) as f32;
     let sum = each_row(cpu, classes, student, dx, |row, s, dx| {
         let t = &teacher[row * classes..][..classes];
-        let (s_top, t_top) = (scalar::largest(s), scalar::largest(t));
         // First the teacher's sum, then the student's exponentials stay in `dx`.
-        let t_sum = exponentials(cpu.tier, t, cool, dx);
-        let s_sum = exponentials(cpu.tier, s, cool, dx);
+        let [t_top, t_sum] = exponentials(cpu.tier, t, cool, dx);
+        let [s_top, s_sum] = exponentials(cpu.tier, s, cool, dx);
         let (s_log, t_log) = (f64::from(s_sum).ln(), f64::from(t_sum).ln());
         let mut lost = 0.0;
         for i in 0..classes {
@@ -215,7 +211,13 @@ fn each_row(
 }
 
 per_tier! {
-    /// `y = e^(cool (x - largest))`, and their sum.
-    fn exponentials(x: &[f32], cool: f32, y: &mut [f32]) -> f32
+    /// `y = e^(cool (x - largest))`; gives the largest and the sum.
+    fn exponentials(x: &[f32], cool: f32, y: &mut [f32]) -> [f32; 2]
     { scalar: scalar::exponentials, vector: vector_exponentials }
+}
+
+per_tier! {
+    /// `y = factor y - away`.
+    fn scale_and_shift(factor: f32, away: f32, y: &mut [f32])
+    { compiled: scalar::scale_and_shift }
 }

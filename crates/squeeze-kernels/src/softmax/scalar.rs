@@ -2,7 +2,7 @@
 
 /// `y = softmax(x)`.
 pub fn row_forward(x: &[f32], y: &mut [f32]) {
-    let sum = exponentials(x, 1.0, y);
+    let [_, sum] = exponentials(x, 1.0, y);
     for y in y {
         *y /= sum;
     }
@@ -16,15 +16,15 @@ pub fn log_row(x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// `y = e^(cool (x - largest))`, and their sum.
-pub fn exponentials(x: &[f32], cool: f32, y: &mut [f32]) -> f32 {
+/// `y = e^(cool (x - largest))`; gives the largest and the sum.
+pub fn exponentials(x: &[f32], cool: f32, y: &mut [f32]) -> [f32; 2] {
     let top = largest(x);
     let mut sum = 0.0;
     for (y, &x) in y.iter_mut().zip(x) {
         *y = ((x - top) * cool).exp();
         sum += *y;
     }
-    sum
+    [top, sum]
 }
 
 /// `dx = y (dy - sum(y dy))` in each row.
@@ -36,6 +36,14 @@ pub fn backward(columns: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
         for i in 0..columns {
             dx[i] = y[i] * (dy[i] - dot);
         }
+    }
+}
+
+/// `y = factor y - away`.
+#[inline(always)]
+pub fn scale_and_shift(factor: f32, away: f32, y: &mut [f32]) {
+    for y in y {
+        *y = *y * factor - away;
     }
 }
 

@@ -5,16 +5,17 @@ use crate::vector::{Vector, exp};
 /// `y = softmax(x)`.
 #[inline(always)]
 pub(crate) fn row_forward<V: Vector>(x: &[f32], y: &mut [f32]) {
-    let factor = V::splat(1.0 / exponentials::<V>(x, 1.0, y));
+    let factor = V::splat(1.0 / exponentials::<V>(x, 1.0, y)[1]);
     for y in y.chunks_mut(V::LANES) {
         (V::load_part(y) * factor).store_part(y);
     }
 }
 
-/// `y = e^(cool (x - largest))`, and their sum. A NaN makes the sum NaN.
+/// `y = e^(cool (x - largest))`; gives the largest and the sum. A NaN makes the sum NaN.
 #[inline(always)]
-pub(crate) fn exponentials<V: Vector>(x: &[f32], cool: f32, y: &mut [f32]) -> f32 {
-    let top = V::splat(largest::<V>(x));
+pub(crate) fn exponentials<V: Vector>(x: &[f32], cool: f32, y: &mut [f32]) -> [f32; 2] {
+    let highest = largest::<V>(x);
+    let top = V::splat(highest);
     let cool = V::splat(cool);
     let mut sum = V::splat(0.0);
     let whole = x.len() / V::LANES * V::LANES;
@@ -31,14 +32,15 @@ pub(crate) fn exponentials<V: Vector>(x: &[f32], cool: f32, y: &mut [f32]) -> f3
         exp((V::load_part(&x[whole..]) - top) * cool).store_part(&mut y[whole..x.len()]);
         total += y[whole..x.len()].iter().sum::<f32>();
     }
-    total
+    [highest, total]
 }
 
 /// `y = log(softmax(x))`.
 #[inline(always)]
 pub(super) fn log_row<V: Vector>(x: &[f32], y: &mut [f32]) {
     // The exponentials are only summed; `y` is their place until the end.
-    let log = V::splat(largest::<V>(x) + exponentials::<V>(x, 1.0, y).ln());
+    let [top, sum] = exponentials::<V>(x, 1.0, y);
+    let log = V::splat(top + sum.ln());
     for (x, y) in x.chunks(V::LANES).zip(y.chunks_mut(V::LANES)) {
         (V::load_part(x) - log).store_part(y);
     }
