@@ -4,19 +4,20 @@ use squeeze_graph::{Element, Interval, place};
 
 use crate::kernel::Kernel;
 use crate::plan::{Place, Plan, Step};
-use crate::program::{Program, Source, Value, ValueId};
+use crate::program::{Program, Source, Value, ValueId, Work};
 use crate::target::Target;
 
 /// Bytes of a number.
 const NUMBER: usize = 4;
 
 /// The plan of a program whose values have their homes.
-pub(crate) fn bind(program: Program, target: Target) -> Plan {
-    let kernels: Vec<Kernel> = program
-        .steps
-        .iter()
-        .map(|step| Kernel::pick(&program, step, target))
-        .collect();
+pub(crate) fn bind(mut program: Program, target: Target) -> Plan {
+    let mut kernels: Vec<Kernel> = vec![];
+    for at in 0..program.steps.len() {
+        // The unpacked weight goes as soon as it is packed.
+        let work = std::mem::replace(&mut program.steps[at].work, Work::Move);
+        kernels.push(Kernel::pick(&program, &program.steps[at], work, target));
+    }
     let scratch: Vec<usize> = kernels
         .iter()
         .map(|kernel| kernel.scratch(target.threads))

@@ -1,7 +1,9 @@
 //! The order of the compiler's passes.
 
+use std::borrow::Cow;
+
 use squeeze_graph::Graph;
-use squeeze_rewrite::{drop_dropout, fold_norms};
+use squeeze_rewrite::{check_weights, drop_dropout, fold_norms};
 use squeeze_tensor::Weights;
 
 use crate::error::CompileError;
@@ -14,8 +16,13 @@ use crate::{bind, lower, passes};
 /// # Errors
 /// When the weights are not those of the network, or a node has no kernel; the message names it.
 pub fn compile(graph: &Graph, weights: &Weights, target: &Target) -> Result<Plan, CompileError> {
-    let graph = drop_dropout(graph);
-    let (graph, weights) = fold_norms(&graph, weights)?;
+    let mut graph = drop_dropout(graph);
+    let mut weights = Cow::Borrowed(weights);
+    check_weights(&graph, &weights)?;
+    if graph.census().contains_key("batch_norm") {
+        let (folded, new) = fold_norms(&graph, &weights)?;
+        (graph, weights) = (folded, Cow::Owned(new));
+    }
     let graph = passes::needed_rows(&graph);
     let mut program = lower::lower(&graph, &weights)?;
     passes::embed(&mut program);

@@ -134,8 +134,6 @@ impl Layer {
 pub(crate) struct Window {
     /// Examples, rows and columns of what is read.
     pub size: [usize; 3],
-    /// Rows and columns of what is written.
-    pub out: [usize; 2],
     pub kernel: [usize; 2],
     pub stride: [usize; 2],
     pub dilation: [usize; 2],
@@ -148,7 +146,6 @@ impl Window {
     pub fn rows(rows: usize) -> Self {
         Self {
             size: [1, 1, rows],
-            out: [1, rows],
             kernel: [1; 2],
             stride: [1; 2],
             dilation: [1; 2],

@@ -107,7 +107,7 @@ impl<'a> Context<'a> {
 
 impl Kernel {
     /// The kernel of a step.
-    pub fn pick(program: &Program, step: &Draft, target: Target) -> Self {
+    pub fn pick(program: &Program, step: &Draft, work: Work, target: Target) -> Self {
         let output = &program.values[step.output];
         let input = |at: usize| &program.values[step.inputs[at]];
         // [n, h, w, c] of an image, [n, 1, s, c] of text, [1, 1, n, c] of vectors.
@@ -120,14 +120,14 @@ impl Kernel {
             rows: output.rows() / output.shape[0],
             c: output.columns(),
         };
-        match &step.work {
-            Work::Layer(layer) => Self::Layer(Layer::pick(layer, input(0), output, target)),
+        match work {
+            Work::Layer(layer) => Self::Layer(Layer::pick(&layer, input(0), output, target)),
             Work::LayerNorm(row) => {
                 let norm = norm::LayerNorm {
                     channels: output.columns(),
                     eps: row.epsilon,
                 };
-                Self::LayerNorm(norm, row.clone())
+                Self::LayerNorm(norm, row)
             }
             Work::Scale(row) => {
                 let norm = BatchNorm {
@@ -136,9 +136,9 @@ impl Kernel {
                     momentum: 0.0,
                     activation: row.activation,
                 };
-                Self::Scale(norm, row.clone())
+                Self::Scale(norm, row)
             }
-            Work::Activation(activation) => Self::Activation(*activation),
+            Work::Activation(activation) => Self::Activation(activation),
             Work::Pool(row) => {
                 let [n, h, w, c] = image(0);
                 let pool = pool::Pool {
@@ -164,7 +164,7 @@ impl Kernel {
                 let [n, h, w, c] = image(0);
                 Self::Mean { n, rows: h * w, c }
             }
-            Work::Add(activation) => Self::Add(*activation),
+            Work::Add(activation) => Self::Add(activation),
             Work::AddGate => Self::AddGate(gate()),
             Work::Mul => Self::Mul,
             Work::MulGate => Self::MulGate(gate()),
@@ -181,31 +181,28 @@ impl Kernel {
                     to: 0,
                 })
             }
-            Work::Block(copy) => Self::Block(*copy),
-            Work::Permute { shape, order } => Self::Permute {
-                shape: *shape,
-                order: *order,
-            },
+            Work::Block(copy) => Self::Block(copy),
+            Work::Permute { shape, order } => Self::Permute { shape, order },
             Work::Shuffle { groups } => Self::Shuffle(Shuffle {
                 c: output.columns(),
-                groups: *groups,
+                groups,
             }),
             Work::Gather { table } => Self::Gather {
                 c: output.columns(),
-                table: table.clone(),
+                table,
             },
-            Work::Repeat { rows } => Self::Repeat { rows: rows.clone() },
+            Work::Repeat { rows } => Self::Repeat { rows },
             Work::Embed(tables) => {
                 let sum = Sum {
                     tokens: output.shape[1],
                     c: output.columns(),
                 };
-                Self::Embed(sum, tables.clone())
+                Self::Embed(sum, tables)
             }
             Work::Attention { heads } => Self::Attention(Heads {
                 n: output.shape[0],
                 tokens: output.shape[1],
-                heads: *heads,
+                heads,
                 dim: output.columns() / heads,
                 strides: [0, 1, 2].map(|at| input(at).home.stride),
             }),

@@ -13,7 +13,6 @@ impl Lowering<'_> {
         let x = &self.program.values[x].shape;
         let window = Window {
             size: [x[0], x[2], x[3]],
-            out: [node.shape[2], node.shape[3]],
             kernel: row.kernel,
             stride: row.stride,
             dilation: row.dilation,
@@ -26,7 +25,6 @@ impl Lowering<'_> {
         let x = &self.program.values[x].shape;
         let window = Window {
             size: [x[0], 1, x[1]],
-            out: [1, x[1]],
             kernel: [1, row.kernel],
             stride: [1; 2],
             dilation: [1, row.dilation],

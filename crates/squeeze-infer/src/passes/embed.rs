@@ -8,36 +8,32 @@ pub(crate) fn embed(program: &mut Program) {
         let Some(leaves) = leaves(program, at) else {
             continue;
         };
-        let (mut word, mut position, mut segment) = (None, None, None);
-        for &leaf in &leaves {
-            match &program.steps[leaf].work {
-                Work::Repeat { rows } if position.is_none() => position = Some(rows.clone()),
-                Work::Gather { table } if word.is_none() => {
-                    word = Some((table.clone(), program.steps[leaf].inputs[0]));
-                }
-                Work::Gather { table } if segment.is_none() => {
-                    segment = Some((table.clone(), program.steps[leaf].inputs[0]));
-                }
-                _ => position = None,
+        let (mut gathers, mut repeats) = (vec![], vec![]);
+        for leaf in leaves {
+            match program.steps[leaf].work {
+                Work::Gather { .. } => gathers.push(leaf),
+                _ => repeats.push(leaf),
             }
         }
-        let (Some((word, ids)), Some(position)) = (word, position) else {
+        let (1..=2, 1) = (gathers.len(), repeats.len()) else {
             continue;
         };
-        if leaves.len() != 2 + usize::from(segment.is_some()) {
-            continue;
-        }
         let width = program.values[program.steps[at].output].columns();
-        let mut inputs = vec![ids];
-        let segment = segment.map(|(table, types)| {
-            inputs.push(types);
-            table
-        });
+        let inputs: Vec<ValueId> = gathers
+            .iter()
+            .map(|&leaf| program.steps[leaf].inputs[0])
+            .collect();
+        let mut table = |leaf: usize| match &mut program.steps[leaf].work {
+            Work::Gather { table: rows } | Work::Repeat { rows } => std::mem::take(rows),
+            _ => unreachable!("leaves are embeddings"),
+        };
         let embed = Embed {
-            word,
-            position,
+            word: table(gathers[0]),
+            position: table(repeats[0]),
             // Without segments every token takes this row.
-            segment: segment.unwrap_or_else(|| vec![0.0; width]),
+            segment: gathers
+                .get(1)
+                .map_or_else(|| vec![0.0; width], |&leaf| table(leaf)),
         };
         let step = &mut program.steps[at];
         step.work = Work::Embed(embed);

@@ -15,7 +15,8 @@ pub(crate) fn fuse(program: &mut Program) {
 }
 
 /// Offers each step `(first, second)` where the second alone reads the first's result, until no
-/// offer is taken. A fused pair stays at the second's place: by then all inputs are there.
+/// offer is taken, and the first is gone. A fused pair stays at the second's place: by then all
+/// inputs are there.
 fn each_pair(program: &mut Program, fuse: fn(&mut Program, usize, usize) -> bool) {
     let mut second = 0;
     while second < program.steps.len() {
@@ -26,7 +27,6 @@ fn each_pair(program: &mut Program, fuse: fn(&mut Program, usize, usize) -> bool
                 continue;
             };
             if fuse(program, first, second) {
-                program.steps.remove(first);
                 fused = true;
                 break;
             }
@@ -56,6 +56,7 @@ fn add_and_norm(program: &mut Program, first: usize, second: usize) -> bool {
     if fits {
         program.steps[second].inputs = inputs;
         program.steps[second].kind = "add + layer_norm";
+        program.steps.remove(first);
     }
     fits
 }
@@ -64,8 +65,7 @@ fn then_activation(program: &mut Program, first: usize, second: usize) -> bool {
     let Work::Activation(after) = program.steps[second].work else {
         return false;
     };
-    let mut fused = program.steps[first].clone();
-    let slot = match &mut fused.work {
+    let slot = match &mut program.steps[first].work {
         Work::Layer(layer) => &mut layer.activation,
         Work::Scale(scale) => &mut scale.activation,
         Work::Add(activation) => activation,
@@ -75,31 +75,35 @@ fn then_activation(program: &mut Program, first: usize, second: usize) -> bool {
         return false;
     }
     *slot = after;
-    fused.output = program.steps[second].output;
-    program.steps[second] = fused;
+    program.steps[first].output = program.steps[second].output;
+    replace_by_earlier(program, first, second);
     true
+}
+
+/// Puts the first step in the second's place.
+fn replace_by_earlier(program: &mut Program, first: usize, second: usize) {
+    let step = program.steps.remove(first);
+    program.steps[second - 1] = step;
 }
 
 fn layer_and_add(program: &mut Program, first: usize, second: usize) -> bool {
     let Work::Add(after) = program.steps[second].work else {
         return false;
     };
-    let mut fused = program.steps[first].clone();
-    let Work::Layer(layer) = &mut fused.work else {
+    let sum = &program.steps[second];
+    let (inputs, output) = (sum.inputs.clone(), sum.output);
+    let step = &mut program.steps[first];
+    let Work::Layer(layer) = &mut step.work else {
         return false;
     };
-    if layer.activation != Activation::Identity || fused.inputs.len() != 1 {
+    if layer.activation != Activation::Identity || step.inputs.len() != 1 {
         return false;
     }
-    let sum = &program.steps[second];
-    let other = if sum.inputs[0] == fused.output {
-        sum.inputs[1]
-    } else {
-        sum.inputs[0]
-    };
     layer.activation = after;
-    fused.inputs.push(other);
-    fused.output = sum.output;
-    program.steps[second] = fused;
+    let other = inputs.into_iter().find(|&input| input != step.output);
+    step.inputs
+        .push(other.expect("the second input is another value: this one is read once"));
+    step.output = output;
+    replace_by_earlier(program, first, second);
     true
 }
