@@ -34,6 +34,9 @@ pub(crate) struct Header {
     pub(crate) lengths: Vec<usize>,
 }
 
+/// A header and its buffers.
+pub(crate) type Contents = (Header, Vec<Vec<f32>>);
+
 /// The best validation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
@@ -70,7 +73,7 @@ pub(crate) fn write(folder: &Path, header: &Header, buffers: &[&[f32]]) -> Resul
 }
 
 /// Reads a checkpoint, if there is one.
-pub(crate) fn read(folder: &Path) -> Result<Option<(Header, Vec<Vec<f32>>)>, TrainError> {
+pub(crate) fn read(folder: &Path) -> Result<Option<Contents>, TrainError> {
     let path = folder.join(NAME);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
@@ -84,7 +87,7 @@ pub(crate) fn read(folder: &Path) -> Result<Option<(Header, Vec<Vec<f32>>)>, Tra
     Ok(Some(parts))
 }
 
-fn parse(bytes: &[u8]) -> Option<(Header, Vec<Vec<f32>>)> {
+fn parse(bytes: &[u8]) -> Option<Contents> {
     let (body, sum) = bytes.split_last_chunk::<8>()?;
     if checksum(body) != u64::from_le_bytes(*sum) {
         return None;

@@ -111,7 +111,7 @@ impl Log {
             Event::Planned { steps, .. } | Event::Resumed { steps, .. } => {
                 self.every = (steps / 200).max(1);
             }
-            Event::Step { step, .. } if step % self.every != 0 => return,
+            Event::Step { step, .. } if !step.is_multiple_of(self.every) => return,
             _ => {}
         }
         if let Some(file) = &mut self.file

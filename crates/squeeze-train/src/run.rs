@@ -246,7 +246,7 @@ impl<'a> Run<'a> {
         };
         self.tell(&event);
         let last = self.step >= self.plan.steps;
-        if last || self.step % self.plan.validate_every == 0 {
+        if last || self.step.is_multiple_of(self.plan.validate_every) {
             self.validate()?;
             let patience = self.config.patience;
             if !last && patience > 0 && self.since_best >= patience {

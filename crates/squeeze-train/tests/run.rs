@@ -217,7 +217,7 @@ fn a_teacher_is_imitated() {
 fn nonsense_is_named() {
     let (graph, digits) = (graph().expect("fits"), digits(64));
     let engine = Engine::new(1);
-    let mut fails = |config: Config| {
+    let fails = |config: Config| {
         let error = run(&engine, job(&graph, &digits), &config, &mut |_| {});
         error.expect_err("nonsense").to_string()
     };

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use squeeze_graph::ops::{Conv1d, Conv2d};
+use squeeze_kernels::conv_f32::{self, Conv};
 use squeeze_kernels::depthwise::{self, Depthwise, Filter, FilterGrads};
-use squeeze_kernels::gemm_f32::{self, Epilogue, Geometry, Start};
+use squeeze_kernels::gemm_f32::Epilogue;
 
 use super::{Call, Saved, before_activation, image};
 use crate::Parameters;
@@ -12,26 +13,8 @@ use crate::backward::Sink;
 use crate::pool::Buffer;
 use crate::tape::Value;
 
-/// A convolution with the sizes of its images.
-#[derive(Clone, Copy)]
-struct Shape {
-    n: usize,
-    /// Height and width of the input and of the output.
-    from: [usize; 2],
-    to: [usize; 2],
-    inputs: usize,
-    outputs: usize,
-    kernel: [usize; 2],
-    stride: [usize; 2],
-    dilation: [usize; 2],
-    padding: [usize; 4],
-    groups: usize,
-}
-
 pub(crate) fn forward(op: &Conv2d, call: &Call, x: &Value, parameters: &Parameters) -> Value {
-    shape(op, call)
-        .forward(call, x.numbers(), parameters)
-        .into()
+    convolve(&geometry(op, call), call, x.numbers(), parameters).into()
 }
 
 pub(crate) fn backward(
@@ -42,13 +25,11 @@ pub(crate) fn backward(
     sink: &mut Sink,
     parameters: &mut Parameters,
 ) {
-    shape(op, call).backward(call, saved, dy, sink, parameters);
+    undo(&geometry(op, call), (call, saved), dy, sink, parameters);
 }
 
 pub(crate) fn forward_1d(op: &Conv1d, call: &Call, x: &Value, parameters: &Parameters) -> Value {
-    shape_1d(op, call)
-        .forward(call, x.numbers(), parameters)
-        .into()
+    convolve(&geometry_1d(op, call), call, x.numbers(), parameters).into()
 }
 
 pub(crate) fn backward_1d(
@@ -59,18 +40,17 @@ pub(crate) fn backward_1d(
     sink: &mut Sink,
     parameters: &mut Parameters,
 ) {
-    shape_1d(op, call).backward(call, saved, dy, sink, parameters);
+    undo(&geometry_1d(op, call), (call, saved), dy, sink, parameters);
 }
 
-fn shape(op: &Conv2d, call: &Call) -> Shape {
-    let [n, inputs, h, w] = image(call.inputs[0]);
-    let [_, outputs, to_h, to_w] = image(call.shape);
-    Shape {
+fn geometry(op: &Conv2d, call: &Call) -> Conv {
+    let [n, c, h, w] = image(call.inputs[0]);
+    Conv {
         n,
-        from: [h, w],
-        to: [to_h, to_w],
-        inputs,
-        outputs,
+        h,
+        w,
+        c,
+        out: op.out,
         kernel: op.kernel,
         stride: op.stride,
         dilation: op.dilation,
@@ -79,16 +59,16 @@ fn shape(op: &Conv2d, call: &Call) -> Shape {
     }
 }
 
-fn shape_1d(op: &Conv1d, call: &Call) -> Shape {
-    let &[n, s, inputs] = call.inputs[0] else {
+fn geometry_1d(op: &Conv1d, call: &Call) -> Conv {
+    let &[n, w, c] = call.inputs[0] else {
         unreachable!("the graph checked that this is text");
     };
-    Shape {
+    Conv {
         n,
-        from: [1, s],
-        to: [1, s],
-        inputs,
-        outputs: op.out,
+        h: 1,
+        w,
+        c,
+        out: op.out,
         kernel: [1, op.kernel],
         stride: [1; 2],
         dilation: [1, op.dilation],
@@ -97,164 +77,70 @@ fn shape_1d(op: &Conv1d, call: &Call) -> Shape {
     }
 }
 
-impl Shape {
-    fn forward(&self, call: &Call, x: &[f32], parameters: &Parameters) -> Buffer {
-        let weight = call
-            .weight(parameters, 0)
-            .expect("a convolution has a weight");
-        let bias = call.weight(parameters, 1);
-        let (work, cpu) = (call.work, call.work.cpu);
-        let mut y = call.output();
-        if let Some(depthwise) = self.depthwise() {
-            let packed = packed(call, &depthwise, weight);
-            let filter = Filter {
-                weights: &packed,
-                bias,
-                activation: call.activation,
-            };
-            depthwise::forward(cpu, &depthwise, x, filter, &mut y);
-            return y;
-        }
-        let epilogue = Epilogue {
+/// The depthwise family's geometry, when each channel has its own window.
+fn as_depthwise(conv: &Conv) -> Option<Depthwise> {
+    (conv.groups == conv.c && conv.c == conv.out).then_some(Depthwise {
+        n: conv.n,
+        h: conv.h,
+        w: conv.w,
+        c: conv.c,
+        kernel: conv.kernel,
+        stride: conv.stride,
+        dilation: conv.dilation,
+        padding: conv.padding,
+    })
+}
+
+fn convolve(conv: &Conv, call: &Call, x: &[f32], parameters: &Parameters) -> Buffer {
+    let weight = call.weight(parameters, 0).expect("a convolution has a weight");
+    let bias = call.weight(parameters, 1);
+    let (cpu, activation) = (call.work.cpu, call.activation);
+    let mut y = call.output();
+    if let Some(depthwise) = as_depthwise(conv) {
+        let packed = packed(call, &depthwise, weight);
+        let filter = Filter {
+            weights: &packed,
             bias,
-            activation: call.activation,
-            ..Epilogue::default()
+            activation,
         };
-        let columns = self.columns(call, x);
-        let x = columns.as_deref().unwrap_or(x);
-        let scratch = &mut work.scratch();
-        gemm_f32::forward(
-            &self.product(),
-            (x, weight),
-            &epilogue,
-            &mut y,
-            scratch,
-            cpu,
-        );
-        y
+        depthwise::forward(cpu, &depthwise, x, filter, &mut y);
+        return y;
     }
+    let epilogue = Epilogue {
+        bias,
+        activation,
+        ..Epilogue::default()
+    };
+    let scratch = &mut call.work.scratch();
+    conv_f32::forward(conv, (x, weight), &epilogue, &mut y, scratch, cpu);
+    y
+}
 
-    fn backward(
-        &self,
-        call: &Call,
-        saved: &Saved,
-        dy: Arc<Buffer>,
-        sink: &mut Sink,
-        parameters: &mut Parameters,
-    ) {
-        let (work, cpu) = (call.work, call.work.cpu);
-        let dy = before_activation(call, saved, dy);
-        let x = saved.input(0);
-        if let Some(depthwise) = self.depthwise() {
-            return depthwise_backward(&depthwise, (call, x), &dy, sink, parameters);
-        }
-        let scratch = &mut work.scratch();
-        if let Some(bias) = call.places.get(1) {
-            let db = &mut parameters.gradients[bias.clone()];
-            gemm_f32::bias_gradient(&self.product(), &dy, db, cpu);
-        }
-        let columns = self.columns(call, x);
-        let product = self.product();
-        let dw = &mut parameters.gradients[call.places[0].clone()];
-        let rows = columns.as_deref().unwrap_or(x);
-        gemm_f32::weight_gradient(&product, (&dy, rows), dw, scratch, cpu);
-        if !sink.wants(0) {
-            return;
-        }
-        let weight = call
-            .weight(parameters, 0)
-            .expect("a convolution has a weight");
-        match columns {
-            None => {
-                let (mut dx, start) = sink.target(0, x.len());
-                gemm_f32::input_gradient(&product, (weight, &dy), &mut dx, start, scratch, cpu);
-                sink.close(0, dx);
-            }
-            Some(mut columns) => {
-                let operands = (weight, &dy[..]);
-                let start = Start::Zero;
-                gemm_f32::input_gradient(&product, operands, &mut columns, start, scratch, cpu);
-                let mut dx = sink.open(0, x.len());
-                self.scatter(&columns, &mut dx);
-                sink.close(0, dx);
-            }
-        }
+fn undo(
+    conv: &Conv,
+    (call, saved): (&Call, &Saved),
+    dy: Arc<Buffer>,
+    sink: &mut Sink,
+    parameters: &mut Parameters,
+) {
+    let cpu = call.work.cpu;
+    let dy = before_activation(call, saved, dy);
+    let x = saved.input(0);
+    if let Some(depthwise) = as_depthwise(conv) {
+        return depthwise_backward(&depthwise, (call, x), &dy, sink, parameters);
     }
-
-    fn depthwise(&self) -> Option<Depthwise> {
-        let is_depthwise = self.groups == self.inputs && self.inputs == self.outputs;
-        is_depthwise.then_some(Depthwise {
-            n: self.n,
-            h: self.from[0],
-            w: self.from[1],
-            c: self.inputs,
-            kernel: self.kernel,
-            stride: self.stride,
-            dilation: self.dilation,
-            padding: self.padding,
-        })
+    let scratch = &mut call.work.scratch();
+    if let Some(bias) = call.places.get(1) {
+        let db = &mut parameters.gradients[bias.clone()];
+        conv_f32::bias_gradient(conv, &dy, db, cpu);
     }
-
-    fn taps(&self) -> usize {
-        self.kernel[0] * self.kernel[1]
-    }
-
-    fn product(&self) -> Geometry {
-        let rows = self.n * self.to[0] * self.to[1];
-        let (n, k) = (self.outputs / self.groups, self.inputs / self.groups);
-        Geometry::grouped(rows, n, k * self.taps(), self.groups)
-    }
-
-    /// The input under each window, channel by channel as the weight lies; none when each window is
-    /// one pixel, which is the input itself.
-    fn columns(&self, call: &Call, x: &[f32]) -> Option<Buffer> {
-        if self.taps() == 1 && self.stride == [1; 2] && self.padding == [0; 4] {
-            return None;
-        }
-        let width = self.taps() * self.inputs;
-        let rows = self.n * self.to[0] * self.to[1];
-        let mut columns = call.work.pool.zeros(rows * width);
-        self.each_tap(|row, tap, pixel| {
-            let to = &mut columns[row * width..][..width];
-            let from = &x[pixel * self.inputs..][..self.inputs];
-            for (c, x) in from.iter().enumerate() {
-                to[c * self.taps() + tap] = *x;
-            }
-        });
-        Some(columns)
-    }
-
-    /// Adds the gradient of [`Shape::columns`] to that of the input.
-    fn scatter(&self, columns: &[f32], dx: &mut [f32]) {
-        let width = self.taps() * self.inputs;
-        self.each_tap(|row, tap, pixel| {
-            let from = &columns[row * width..][..width];
-            let to = &mut dx[pixel * self.inputs..][..self.inputs];
-            for (c, dx) in to.iter_mut().enumerate() {
-                *dx += from[c * self.taps() + tap];
-            }
-        });
-    }
-
-    /// Calls `visit` with output pixel, tap and input pixel, for each tap inside the image.
-    fn each_tap(&self, mut visit: impl FnMut(usize, usize, usize)) {
-        let [h, w] = self.from;
-        let [to_h, to_w] = self.to;
-        let inside = |at: usize, tap: usize, axis: usize, size: usize| {
-            let place = at * self.stride[axis] + tap * self.dilation[axis];
-            place
-                .checked_sub(self.padding[axis])
-                .filter(|&place| place < size)
-        };
-        for row in 0..self.n * to_h * to_w {
-            let (n, i, j) = (row / (to_h * to_w), row / to_w % to_h, row % to_w);
-            for tap in 0..self.taps() {
-                let (down, across) = (tap / self.kernel[1], tap % self.kernel[1]);
-                if let (Some(y), Some(x)) = (inside(i, down, 0, h), inside(j, across, 1, w)) {
-                    visit(row, tap, (n * h + y) * w + x);
-                }
-            }
-        }
+    let dw = &mut parameters.gradients[call.places[0].clone()];
+    conv_f32::weight_gradient(conv, (&dy, x), dw, scratch, cpu);
+    if sink.wants(0) {
+        let (mut dx, start) = sink.target(0, x.len());
+        let weight = call.weight(parameters, 0).expect("a convolution has a weight");
+        conv_f32::input_gradient(conv, (weight, &dy), &mut dx, start, scratch, cpu);
+        sink.close(0, dx);
     }
 }
 
