@@ -92,7 +92,9 @@ fn as_depthwise(conv: &Conv) -> Option<Depthwise> {
 }
 
 fn convolve(conv: &Conv, call: &Call, x: &[f32], parameters: &Parameters) -> Buffer {
-    let weight = call.weight(parameters, 0).expect("a convolution has a weight");
+    let weight = call
+        .weight(parameters, 0)
+        .expect("a convolution has a weight");
     let bias = call.weight(parameters, 1);
     let (cpu, activation) = (call.work.cpu, call.activation);
     let mut y = call.output();
@@ -138,7 +140,9 @@ fn undo(
     conv_f32::weight_gradient(conv, (&dy, x), dw, scratch, cpu);
     if sink.wants(0) {
         let (mut dx, start) = sink.target(0, x.len());
-        let weight = call.weight(parameters, 0).expect("a convolution has a weight");
+        let weight = call
+            .weight(parameters, 0)
+            .expect("a convolution has a weight");
         conv_f32::input_gradient(conv, (weight, &dy), &mut dx, start, scratch, cpu);
         sink.close(0, dx);
     }
