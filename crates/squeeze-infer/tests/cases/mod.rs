@@ -1,15 +1,16 @@
 //! The table of small networks: every operator, every fusion, odd sizes.
 
 mod images;
+mod spaces;
 mod texts;
 
 use squeeze_graph::{Builder, Graph, GraphError, NodeId};
 
-/// Name and network of every case.
-pub fn cases() -> Vec<(&'static str, Graph)> {
+/// The network of every case, named after what is special about it.
+pub fn cases() -> Vec<Graph> {
     let rows = images::CASES.iter().chain(texts::CASES);
-    rows.map(|&(name, make)| (name, build(name, make)))
-        .collect()
+    let small = rows.map(|&(name, make)| build(name, make));
+    small.chain(spaces::networks()).collect()
 }
 
 /// Adds nodes to a network and names its outputs.
