@@ -1,7 +1,6 @@
 //! The folder of a run: made, checked and locked, so that two runs never write to one.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -56,24 +55,12 @@ impl RunFolder {
     }
 }
 
-/// Writes a file so that it is there whole or not at all: beside its place, flushed, then renamed.
+/// Writes a file so that it is there whole or not at all.
 ///
 /// # Errors
-/// When the folder cannot be written to or the disk is full; the old file stays as it was.
+/// When its folder cannot be written to or the disk is full; the old file stays as it was.
 pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let shown = path.display();
-    let mut file =
-        tempfile::NamedTempFile::new_in(folder).with_context(|| format!("cannot write {shown}"))?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .with_context(|| format!("cannot write {shown} ({} bytes)", bytes.len()))?;
-    file.persist(path)
-        .with_context(|| format!("cannot write {shown}"))?;
-    Ok(())
+    Ok(squeeze_formats::write(path, bytes)?)
 }
 
 #[cfg(test)]
@@ -109,24 +96,5 @@ mod tests {
             error.to_string().contains("cannot make the folder"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn failed_writes_name_the_file() {
-        let error = write(Path::new("/dev/null/x"), b"1").expect_err("no such folder");
-        assert!(
-            error.to_string().contains("cannot write /dev/null/x"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn files_are_replaced_whole() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("a");
-        write(&path, b"long old content").expect("writable");
-        write(&path, b"new").expect("writable");
-        assert_eq!(std::fs::read(&path).expect("just written"), b"new");
-        assert_eq!(std::fs::read_dir(folder.path()).expect("folder").count(), 1);
     }
 }

@@ -1,10 +1,14 @@
 //! The library facade and the command line: one file a command.
 
+pub mod commands;
 pub mod error;
 pub mod folder;
 pub mod front;
+pub mod out;
 pub mod record;
 pub mod report;
+pub mod source;
+pub mod spaces;
 pub mod ui;
 pub mod units;
 

@@ -1,2 +1,5 @@
 //! The `squeeze` command line.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    squeeze::commands::main()
+}

@@ -14,7 +14,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rewrite", &["graph", "tensor"]),
     ("infer", &["graph", "tensor", "kernels", "rewrite"]),
     ("train", &["graph", "tensor", "kernels", "data", "rewrite"]),
-    ("measure", &["graph", "tensor", "infer"]),
+    ("measure", &["graph", "tensor", "infer", "rewrite"]),
     (
         "search",
         &["graph", "tensor", "data", "train", "measure", "infer"],

@@ -1,0 +1,168 @@
+//! `squeeze list`: what there is to name on the command line.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+use serde_json::json;
+use squeeze_kernels as kernels;
+use squeeze_kernels::Tier;
+use squeeze_measure::{Machine, Profile};
+use squeeze_zoo::{Options, Task};
+
+use crate::error::Outcome;
+use crate::out::{self, Columns};
+use crate::spaces::{self, Shape};
+use crate::units::show_count;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What to list
+    #[arg(value_enum, default_value_t = What::Models)]
+    what: What,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum What {
+    Models,
+    Data,
+    Spaces,
+    Devices,
+    Kernels,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
+    match args.what {
+        What::Models => models(args.json)?,
+        What::Data => data(args.json)?,
+        What::Spaces => spaces(args.json)?,
+        What::Devices => devices(args.json)?,
+        What::Kernels => kernels(args.json)?,
+    }
+    Ok(Outcome::Done)
+}
+
+fn models(as_json: bool) -> anyhow::Result<()> {
+    let mut table = Columns::new(&["name", "task", "parameters>", "multiply-adds>", "source"]);
+    for entry in squeeze_zoo::list() {
+        let task = match entry.task {
+            Task::Image => "image",
+            Task::Text => "text",
+        };
+        let cost = squeeze_zoo::build(entry.name, &Options::default())?.cost();
+        if as_json {
+            out::json(&json!({
+                "name": entry.name, "task": task, "params": cost.params, "macs": cost.macs, "source": entry.source,
+            }))?;
+        }
+        table.row([
+            entry.name,
+            task,
+            &show_count(cost.params),
+            &show_count(cost.macs),
+            entry.source,
+        ]);
+    }
+    if as_json { Ok(()) } else { table.print() }
+}
+
+fn data(as_json: bool) -> anyhow::Result<()> {
+    let mut table = Columns::new(&["name", "what"]);
+    for (name, what) in squeeze_data::embedded::SETS {
+        if as_json {
+            out::json(&json!({ "name": name, "source": what }))?;
+        }
+        table.row([name, what]);
+    }
+    if as_json { Ok(()) } else { table.print() }
+}
+
+fn spaces(as_json: bool) -> anyhow::Result<()> {
+    let mut table = Columns::new(&["name", "task", "slots>", "networks>", "multiply-adds"]);
+    for (task, space) in spaces::all(&Shape::default())? {
+        let macs = space.prices(|graph, node| graph.cost_of(node).macs as f64);
+        let [least, most] = [macs.least(), macs.most()].map(|macs| macs as u64);
+        let (slots, size) = (space.slots().len(), space.size());
+        if as_json {
+            out::json(&json!({
+                "name": space.name(), "task": task, "slots": slots, "networks": size,
+                "least_macs": least, "most_macs": most,
+            }))?;
+        }
+        let range = format!("{} to {}", show_count(least), show_count(most));
+        table.row([
+            space.name().into(),
+            task.into(),
+            slots.to_string(),
+            format!("{size:.1e}"),
+            range,
+        ]);
+    }
+    if as_json { Ok(()) } else { table.print() }
+}
+
+fn devices(as_json: bool) -> anyhow::Result<()> {
+    let mut table = Columns::new(&["name", "machine", "blocks>", "measured"]);
+    let here = Machine::here().to_string();
+    if as_json {
+        out::json(&json!({ "name": "here", "machine": here }))?;
+    }
+    table.row(["here", &here, "", ""]);
+    for path in profiles(Path::new("devices")) {
+        let name = path.display().to_string();
+        let profile = Profile::load(&path)?;
+        let (machine, blocks) = (profile.machine.to_string(), profile.entries.len());
+        if as_json {
+            out::json(&json!({
+                "name": name, "machine": machine, "blocks": blocks, "date": profile.date,
+            }))?;
+        }
+        table.row([name, machine, blocks.to_string(), profile.date]);
+    }
+    if as_json { Ok(()) } else { table.print() }
+}
+
+/// Profiles in a folder, by name; none when there is no such folder.
+fn profiles(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "toml"));
+    paths.sort();
+    paths
+}
+
+fn kernels(as_json: bool) -> anyhow::Result<()> {
+    let products: Vec<(&str, Tier)> = kernels::gemm_f32::KERNELS
+        .iter()
+        .map(|kernel| (kernel.name, kernel.tier))
+        .collect();
+    let families: [(&str, &[(&str, Tier)]); 11] = [
+        ("gemm_f32", &products),
+        ("activation", kernels::activation::KERNELS),
+        ("attention", kernels::attention::KERNELS),
+        ("depthwise", kernels::depthwise::KERNELS),
+        ("elementwise", kernels::elementwise::KERNELS),
+        ("embedding", kernels::embedding::KERNELS),
+        ("norm", kernels::norm::KERNELS),
+        ("optimizer", kernels::optimizer::KERNELS),
+        ("pool", kernels::pool::KERNELS),
+        ("resize", kernels::resize::KERNELS),
+        ("softmax", kernels::softmax::KERNELS),
+    ];
+    let mut table = Columns::new(&["kernel", "family", "tier", "here"]);
+    for (family, rows) in families {
+        for (name, tier) in rows {
+            let here = tier.is_present();
+            if as_json {
+                out::json(&json!({
+                    "name": name, "family": family, "tier": tier.name(), "here": here,
+                }))?;
+            }
+            let here = if here { "yes" } else { "no" };
+            table.row([*name, family, tier.name(), here]);
+        }
+    }
+    if as_json { Ok(()) } else { table.print() }
+}

@@ -1,0 +1,288 @@
+//! `squeeze measure`: the time of networks on this machine, side by side; or the machine's profile.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::json;
+use squeeze_infer::Target;
+use squeeze_measure::{Budget, Profile, Ratio, Subject, Timing, interleaved, measure_space};
+
+use crate::error::Outcome;
+use crate::out::{self, Columns};
+use crate::source::{Sizes, Source};
+use crate::spaces::{self, Shape};
+use crate::ui::Progress;
+use crate::units::{self, show_count, show_size, show_time};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Networks to time: names from `squeeze list models`, or files
+    #[arg(required_unless_present = "profile")]
+    models: Vec<String>,
+    /// The network that the others are compared with
+    #[arg(long, value_name = "MODEL")]
+    vs: Option<String>,
+    #[command(flatten)]
+    sizes: Sizes,
+    /// Threads of each network
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    threads: u8,
+    /// The time of each step of the plan
+    #[arg(long)]
+    per_layer: bool,
+    /// At least 1,024 runs and one minute for each network
+    #[arg(long)]
+    thorough: bool,
+    /// Measure the blocks of a search space, for `squeeze design --device FILE`
+    #[arg(long, requires = "space", requires = "output", conflicts_with_all = ["models", "vs", "per_layer"])]
+    profile: bool,
+    /// The search space: a name from `squeeze list spaces`
+    #[arg(long, requires = "profile")]
+    space: Option<String>,
+    /// Time for the profile
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::time, requires = "profile")]
+    time: Duration,
+    /// Where the profile goes
+    #[arg(short, long, value_name = "FILE", requires = "profile")]
+    output: Option<PathBuf>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// A network on the bench.
+struct Bench {
+    name: String,
+    macs: u64,
+    subject: Subject,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
+    if args.profile {
+        return profile(args);
+    }
+    let mut benches = vec![];
+    // The one that the others are compared with comes first.
+    for model in args.vs.iter().chain(&args.models) {
+        let source = Source::open(model, &args.sizes)?;
+        let target = Target::here(usize::from(args.threads));
+        let subject = Subject::new(&source.graph, &source.weights(), &target)
+            .with_context(|| model.clone())?;
+        let macs = source.graph.cost().macs;
+        benches.push(Bench {
+            name: source.name,
+            macs,
+            subject,
+        });
+    }
+    let timed = time(&mut benches, args.thorough);
+    warn_of_others(&timed);
+    table(&benches, &timed, args)?;
+    if args.per_layer {
+        benches
+            .iter_mut()
+            .try_for_each(|bench| layers(bench, args.json))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Times all networks in interleaved rounds of about 100 ms each.
+fn time(benches: &mut [Bench], thorough: bool) -> Vec<(Timing, Ratio)> {
+    let budget = if thorough {
+        Budget::THOROUGH
+    } else {
+        Budget::DEFAULT
+    };
+    let seconds = budget.least.as_secs_f64();
+    let progress = Progress::on_terminal();
+    let stage = progress.stage("measure", 0);
+    let mut work: Vec<Box<dyn FnMut() + '_>> = benches
+        .iter_mut()
+        .map(|bench| Box::new(|| bench.subject.run()) as Box<dyn FnMut()>)
+        .collect();
+    let mut slowest: f64 = 0.0;
+    for work in &mut work {
+        let start = std::time::Instant::now();
+        work();
+        work();
+        slowest = slowest.max(start.elapsed().as_secs_f64() / 2.0);
+    }
+    // A batch holds at least three runs of about 100 ms in all.
+    let in_batch = (0.1 / slowest).max(3.0);
+    let rounds = (seconds / (in_batch * slowest))
+        .max(budget.runs as f64 / in_batch)
+        .ceil();
+    let timed = interleaved(&mut work, rounds as usize, &budget);
+    stage.done(&format!("{rounds} interleaved rounds"));
+    timed
+}
+
+fn warn_of_others(timed: &[(Timing, Ratio)]) {
+    let others = timed
+        .iter()
+        .filter_map(|(timing, _)| timing.others)
+        .fold(0.0, f64::max);
+    if others > 0.08 {
+        let share = 100.0 * others;
+        eprintln!(
+            "note: other processes used {share:.0} % of a core meanwhile: read the quartiles, not the digits"
+        );
+    }
+}
+
+fn table(benches: &[Bench], timed: &[(Timing, Ratio)], args: &Args) -> anyhow::Result<()> {
+    let compares = benches.len() > 1;
+    let mut names = vec![
+        "model",
+        "runs>",
+        "min>",
+        "p50>",
+        "p90>",
+        "p99>",
+        "peak>",
+        "multiply-adds>",
+    ];
+    if compares {
+        names.extend(["FLOP ratio>", "measured ratio>", "quartiles"]);
+    }
+    let mut table = Columns::new(&names);
+    for (bench, (timing, ratio)) in benches.iter().zip(timed) {
+        let peak = bench.subject.plan().peak_bytes();
+        let flops = bench.macs as f64 / benches[0].macs.max(1) as f64;
+        let [low, high] = ratio.quartiles;
+        if args.json {
+            let mut line = json!({
+                "model": bench.name, "threads": args.threads, "precision": "f32", "runs": timing.runs,
+                "min_ms": timing.min_ms, "p50_ms": timing.p50_ms, "p90_ms": timing.p90_ms, "p99_ms": timing.p99_ms,
+                "ci95_ms": timing.ci95_ms, "peak_bytes": peak, "macs": bench.macs, "others": timing.others,
+            });
+            if compares {
+                line["vs"] = json!(benches[0].name);
+                line["flop_ratio"] = json!(flops);
+                line["time_ratio"] = json!(ratio.median);
+                line["quartiles"] = json!(ratio.quartiles);
+            }
+            out::json(&line)?;
+        }
+        let mut row = vec![
+            bench.name.clone(),
+            timing.runs.to_string(),
+            show_time(timing.min_ms),
+            show_time(timing.p50_ms),
+            show_time(timing.p90_ms),
+            show_time(timing.p99_ms),
+            show_size(peak as u64),
+            show_count(bench.macs),
+        ];
+        if compares {
+            row.extend([
+                format!("{flops:.2}"),
+                format!("{:.2}", ratio.median),
+                format!("{low:.2}-{high:.2}"),
+            ]);
+        }
+        table.row(row);
+    }
+    if args.json {
+        return Ok(());
+    }
+    table.print()?;
+    if compares {
+        let first = &benches[0].name;
+        eprintln!(
+            "ratios are to {first}: above 1 is more FLOPs or more time; medians of interleaved rounds"
+        );
+    }
+    Ok(())
+}
+
+fn layers(bench: &mut Bench, as_json: bool) -> anyhow::Result<()> {
+    let times = bench.subject.step_times(30);
+    let all: f64 = times.iter().sum();
+    let mut table = Columns::new(&[
+        "step",
+        "kind",
+        "kernel",
+        "multiply-adds>",
+        "time>",
+        "share>",
+        "GFLOP/s>",
+    ]);
+    for (step, ms) in bench.subject.plan().steps().zip(&times) {
+        let rate = 2.0 * step.macs as f64 / (ms * 1e6);
+        if as_json {
+            out::json(&json!({
+                "model": bench.name, "step": step.name, "kind": step.kind, "kernel": step.kernel,
+                "macs": step.macs, "p50_ms": ms, "share": ms / all,
+            }))?;
+        }
+        table.row([
+            step.name.into(),
+            step.kind.into(),
+            step.kernel.into(),
+            show_count(step.macs),
+            show_time(*ms),
+            format!("{:.1} %", 100.0 * ms / all),
+            if step.macs == 0 {
+                String::new()
+            } else {
+                format!("{rate:.1}")
+            },
+        ]);
+    }
+    if as_json {
+        return Ok(());
+    }
+    out::print(&format!(
+        "\n{}: median of 30 runs, {} in all",
+        bench.name,
+        show_time(all)
+    ))?;
+    table.print()
+}
+
+fn profile(args: &Args) -> anyhow::Result<Outcome> {
+    let (Some(name), Some(output)) = (&args.space, &args.output) else {
+        bail!("a profile needs --space NAME and -o FILE");
+    };
+    let default = Shape::default();
+    let shape = Shape {
+        image: args.sizes.image().unwrap_or(default.image),
+        length: args.sizes.length().unwrap_or(default.length),
+        ..default
+    };
+    let space = spaces::open(name, &shape)?;
+    let mut profile = if output.exists() {
+        Profile::load(output)?
+    } else {
+        Profile::here(usize::from(args.threads))
+    };
+    if profile.threads != usize::from(args.threads) {
+        bail!(
+            "{} was measured on {} threads: use --threads {} or another file",
+            output.display(),
+            profile.threads,
+            profile.threads
+        );
+    }
+    let progress = Progress::on_terminal();
+    let stage = progress.stage("measure", 1);
+    let table = measure_space(&space, &mut profile, args.time, |done, all| {
+        stage.set_steps(all as u64);
+        stage.at(done as u64);
+    })?;
+    squeeze_formats::write(output, profile.to_toml().as_bytes())?;
+    let (blocks, error) = (profile.entries.len(), 100.0 * table.worst_error);
+    let networks = table.networks;
+    stage.done(&format!("{blocks} blocks; sums of blocks differ from {networks} whole networks by {error:.1} % at most"));
+    if args.json {
+        out::json(&json!({
+            "profile": output, "space": name, "blocks": blocks, "worst_error": table.worst_error,
+            "fixed_ms": table.fixed_ms, "scale": table.scale,
+        }))?;
+    } else {
+        out::print(&output.display().to_string())?;
+    }
+    Ok(Outcome::Done)
+}

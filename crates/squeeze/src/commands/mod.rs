@@ -1,0 +1,60 @@
+//! The commands, one a file, and how the command line is read.
+
+mod cost;
+mod list;
+mod measure;
+mod report;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{self, Outcome};
+
+/// Takes a data set and a device, and gives a small network that is measured to meet its limit there.
+#[derive(Debug, Parser)]
+#[command(name = "squeeze", version, arg_required_else_help = true)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// What there is: models, data, spaces, devices, kernels
+    List(list::Args),
+    /// A network's nodes, or the steps of its plan on this machine
+    Show(show::Args),
+    /// A network's parameters, multiply-adds and memory, without running it
+    Cost(cost::Args),
+    /// A network's time on this machine, or the machine's profile
+    Measure(measure::Args),
+    /// The reports of finished designs, drawn again, and the designs side by side
+    Report(report::Args),
+}
+
+/// Runs the command line and gives the exit status: 0 done, 1 the answer is no, 2 error.
+pub fn main() -> ExitCode {
+    let line = Line::parse();
+    let result: anyhow::Result<Outcome> = match &line.command {
+        Command::List(args) => list::run(args),
+        Command::Show(args) => show::run(args),
+        Command::Cost(args) => cost::run(args),
+        Command::Measure(args) => measure::run(args),
+        Command::Report(args) => report::run(args),
+    };
+    error::finish(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn arguments_do_not_clash() {
+        Line::command().debug_assert();
+    }
+}

@@ -1,0 +1,133 @@
+//! `squeeze show`: a network node by node, rewritten, or as the steps of its plan on this machine.
+
+use clap::ValueEnum;
+use serde_json::json;
+use squeeze_graph::Graph;
+use squeeze_infer::{Target, compile};
+
+use crate::error::Outcome;
+use crate::out::{self, Columns};
+use crate::source::{Sizes, Source};
+use crate::units::{show_count, show_size};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A name from `squeeze list models`, or a file
+    model: String,
+    #[command(flatten)]
+    sizes: Sizes,
+    /// Which form of the network
+    #[arg(long, value_enum, default_value_t = Stage::Graph)]
+    stage: Stage,
+    /// The network as TOML, which `squeeze` reads back
+    #[arg(long, conflicts_with = "json")]
+    toml: bool,
+    /// Threads of the plan
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    threads: u8,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    /// What the network is
+    Graph,
+    /// Dropout dropped, batch norms folded into weights
+    Rewritten,
+    /// What runs on this machine
+    Plan,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let source = Source::open(&args.model, &args.sizes)?;
+    match args.stage {
+        Stage::Graph => nodes(&source.graph, args)?,
+        Stage::Rewritten => {
+            let graph = squeeze_rewrite::drop_dropout(&source.graph);
+            let (graph, _) = squeeze_rewrite::fold_norms(&graph, &source.weights())?;
+            nodes(&graph, args)?;
+        }
+        Stage::Plan if args.toml => {
+            anyhow::bail!("a plan has no TOML: it is for this machine only; leave out --toml")
+        }
+        Stage::Plan => steps(&source, args)?,
+    }
+    Ok(Outcome::Done)
+}
+
+fn nodes(graph: &Graph, args: &Args) -> anyhow::Result<()> {
+    if args.toml {
+        return out::print(graph.to_toml().trim_end());
+    }
+    let mut table = Columns::new(&[
+        "node",
+        "kind",
+        "inputs",
+        "output",
+        "parameters>",
+        "multiply-adds>",
+    ]);
+    for node in graph.nodes() {
+        let inputs: Vec<&str> = node
+            .inputs
+            .iter()
+            .map(|&id| graph.node(id).name.as_str())
+            .collect();
+        let cost = graph.cost_of(node);
+        if args.json {
+            out::json(&json!({
+                "node": node.name, "kind": node.op.name(), "inputs": inputs, "output": node.shape,
+                "params": cost.params, "macs": cost.macs,
+            }))?;
+        }
+        table.row([
+            node.name.clone(),
+            node.op.name().into(),
+            inputs.join(" "),
+            format!("{:?}", node.shape),
+            show_count(cost.params),
+            show_count(cost.macs),
+        ]);
+    }
+    if args.json { Ok(()) } else { table.print() }
+}
+
+fn steps(source: &Source, args: &Args) -> anyhow::Result<()> {
+    let target = Target::here(usize::from(args.threads));
+    let plan = compile(&source.graph, &source.weights(), &target)?;
+    let mut table = Columns::new(&[
+        "step",
+        "kind",
+        "kernel",
+        "output",
+        "multiply-adds>",
+        "scratch>",
+    ]);
+    for step in plan.steps() {
+        if args.json {
+            out::json(&json!({
+                "step": step.name, "kind": step.kind, "kernel": step.kernel, "inputs": step.inputs,
+                "output": step.output, "macs": step.macs, "scratch_bytes": step.scratch_bytes,
+            }))?;
+        }
+        table.row([
+            step.name.into(),
+            step.kind.into(),
+            step.kernel.into(),
+            format!("{:?}", step.output),
+            show_count(step.macs),
+            show_size(step.scratch_bytes as u64),
+        ]);
+    }
+    if args.json {
+        return Ok(());
+    }
+    table.print()?;
+    let (steps, peak) = (plan.steps().count(), show_size(plan.peak_bytes() as u64));
+    let (weights, tier) = (show_size(plan.weight_bytes() as u64), plan.target().tier);
+    out::print(&format!(
+        "{steps} steps for {tier}, {peak} working memory, {weights} packed weights"
+    ))
+}
