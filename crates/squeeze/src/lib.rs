@@ -1,5 +1,6 @@
 //! The library facade and the command line: one file a command.
 
+pub mod classifier;
 pub mod commands;
 pub mod error;
 pub mod folder;

@@ -38,7 +38,7 @@ impl Columns {
             let column = self.table.column_mut(at).expect("named in `new`");
             column.set_cell_alignment(CellAlignment::Right);
         }
-        let lines = self.table.lines().map(|line| line.trim_end().to_string());
+        let lines = self.table.lines().map(|line| line.trim().to_string());
         print(&lines.collect::<Vec<_>>().join("\n"))
     }
 }

@@ -1,9 +1,13 @@
 //! The commands, one a file, and how the command line is read.
 
 mod cost;
+mod eval;
+mod export;
+mod import;
 mod list;
 mod measure;
 mod report;
+mod run;
 mod show;
 
 use std::process::ExitCode;
@@ -30,6 +34,14 @@ enum Command {
     Cost(cost::Args),
     /// A network's time on this machine, or the machine's profile
     Measure(measure::Args),
+    /// How well a model does on data
+    Eval(eval::Args),
+    /// What a model says to a text or to images
+    Run(run::Args),
+    /// A network or weights of other programs as a model file
+    Import(import::Args),
+    /// A model's weights for other programs
+    Export(export::Args),
     /// The reports of finished designs, drawn again, and the designs side by side
     Report(report::Args),
 }
@@ -42,6 +54,10 @@ pub fn main() -> ExitCode {
         Command::Show(args) => show::run(args),
         Command::Cost(args) => cost::run(args),
         Command::Measure(args) => measure::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Import(args) => import::run(args),
+        Command::Export(args) => export::run(args),
         Command::Report(args) => report::run(args),
     };
     error::finish(result)

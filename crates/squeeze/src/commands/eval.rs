@@ -1,0 +1,145 @@
+//! `squeeze eval`: how well a model does on data.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::ValueEnum;
+use serde_json::json;
+use squeeze_data::{DataSet, Example, Label, OpenOptions, Prepared};
+
+use crate::classifier::Classifier;
+use crate::error::Outcome;
+use crate::front::Front;
+use crate::out::{self, Columns};
+use crate::ui::Progress;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A .squeeze file
+    model: PathBuf,
+    /// A name from `squeeze list data`, a folder or a file
+    #[arg(long)]
+    data: String,
+    /// Which part of the data
+    #[arg(long, value_enum, default_value_t = Split::Test)]
+    split: Split,
+    /// Threads
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    threads: u8,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Split {
+    Train,
+    Validation,
+    Test,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let mut classifier = Classifier::open(&args.model, usize::from(args.threads))?;
+    let set = DataSet::open(&args.data, &OpenOptions::default())?;
+    if set.task != classifier.task {
+        bail!(
+            "the model is made to {}, the data to {}",
+            classifier.task,
+            set.task
+        );
+    }
+    let examples = match args.split {
+        Split::Train => set.train,
+        Split::Validation => set.validation,
+        Split::Test => set.test,
+    };
+    let examples = renumbered(examples, &set.labels, &classifier.labels)?;
+    let split = match &classifier.front {
+        Front::Text { tokenizer, length } => Prepared::texts(&examples, tokenizer, *length)?,
+        Front::Image(preprocess) => Prepared::images(&examples, preprocess)?,
+    };
+    let progress = Progress::on_terminal();
+    let stage = progress.stage("eval", split.len() as u64);
+    let score = classifier.judge(&split, |done| stage.at(done as u64))?;
+    stage.done(&format!("{} examples", score.n));
+    let metric = serde_json::to_value(score.metric)?;
+    if args.json {
+        out::json(&json!({
+            "model": args.model, "data": args.data, "metric": metric, "value": score.value, "n": score.n,
+            "ci95": score.ci95,
+        }))?;
+        return Ok(Outcome::Done);
+    }
+    let percent = |value: f64| format!("{:.2} %", 100.0 * value);
+    let mut table = Columns::new(&[
+        "model",
+        "data",
+        "metric",
+        "value>",
+        "95 % interval>",
+        "examples>",
+    ]);
+    table.row([
+        args.model.display().to_string(),
+        args.data.clone(),
+        metric.as_str().unwrap_or_default().into(),
+        percent(score.value),
+        format!("{} to {}", percent(score.ci95[0]), percent(score.ci95[1])),
+        score.n.to_string(),
+    ]);
+    table.print()?;
+    Ok(Outcome::Done)
+}
+
+/// The examples with the model's numbers for their classes.
+fn renumbered(
+    mut examples: Vec<Example>,
+    data: &[String],
+    model: &[String],
+) -> anyhow::Result<Vec<Example>> {
+    for example in &mut examples {
+        if let Label::Class(class) = &mut example.label {
+            let name = &data[*class];
+            match model.iter().position(|known| known == name) {
+                Some(number) => *class = number,
+                None => bail!(
+                    "the data has a class `{name}`, the model knows {}",
+                    model.join(", ")
+                ),
+            }
+        }
+    }
+    Ok(examples)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use squeeze_data::Input;
+
+    #[test]
+    fn classes_are_matched_by_name() {
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| name.to_string())
+                .collect::<Vec<_>>()
+        };
+        let input = Input::Text {
+            text: "x".into(),
+            pair: None,
+        };
+        let examples = vec![Example {
+            input,
+            label: Label::Class(0),
+        }];
+        let (data, model) = (names(&["ham"]), names(&["spam", "ham"]));
+        let matched = renumbered(examples.clone(), &data, &model).expect("known");
+        assert_eq!(matched[0].label, Label::Class(1));
+        let error = renumbered(examples, &data, &names(&["cat", "dog"])).expect_err("unknown");
+        assert_eq!(
+            error.to_string(),
+            "the data has a class `ham`, the model knows cat, dog"
+        );
+    }
+}

@@ -1,0 +1,133 @@
+//! `squeeze import`: a network or published weights of other programs as a Squeeze model file.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde_json::json;
+use squeeze_formats::{Meta, ModelFile};
+use squeeze_graph::Graph;
+use squeeze_tensor::{Tensor, Weights};
+use squeeze_zoo::names::{published, same_numbers};
+
+use crate::error::Outcome;
+use crate::out;
+use crate::source::{Sizes, Source};
+use crate::units::show_count;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// An ONNX file, or weights as safetensors
+    file: PathBuf,
+    /// The network that the weights belong to: a name from `squeeze list models`
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    #[command(flatten)]
+    sizes: Sizes,
+    /// Where the model file goes
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let file = args.file.display().to_string();
+    let (graph, weights) = match args.file.extension().and_then(|ending| ending.to_str()) {
+        Some("onnx") => {
+            let Source { graph, weights, .. } = Source::open(&file, &args.sizes)?;
+            (graph, weights.context("an ONNX file has weights")?)
+        }
+        Some("safetensors") => {
+            let Some(model) = &args.model else {
+                bail!(
+                    "{file} holds weights only: name their network with --model, e.g. --model squeezebert"
+                );
+            };
+            let graph = Source::open(model, &args.sizes)?.graph;
+            let weights = matched(&graph, &squeeze_formats::safetensors::load(&args.file)?)
+                .with_context(|| format!("{file} as {model}"))?;
+            (graph, weights)
+        }
+        _ if !args.file.exists() => bail!("there is no file {file}"),
+        _ => bail!("{file}: cannot tell its form; it must end in .onnx or .safetensors"),
+    };
+    let card = json!({ "imported_from": name_of(&args.file) });
+    let params = graph.cost().params;
+    let meta = Meta {
+        card,
+        ..Meta::default()
+    };
+    squeeze_formats::model::save(
+        &args.output,
+        &ModelFile {
+            graph,
+            weights,
+            meta,
+        },
+    )?;
+    eprintln!("{} parameters", show_count(params));
+    out::print(&args.output.display().to_string())?;
+    Ok(Outcome::Done)
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// The network's weights, each found in the file under one of the names it is published by.
+fn matched(graph: &Graph, file: &Weights) -> anyhow::Result<Weights> {
+    let mut weights = Weights::default();
+    let mut missing = vec![];
+    for (name, param) in graph.params() {
+        let found = published(&name)
+            .into_iter()
+            .find_map(|known| file.get(&known));
+        let Some(tensor) = found else {
+            missing.push(name);
+            continue;
+        };
+        if !same_numbers(&param.shape, tensor.shape()) {
+            bail!(
+                "{name} is {:?} in the file, the network asks for {:?}",
+                tensor.shape(),
+                param.shape
+            );
+        }
+        weights.insert(name, Tensor::from_f32(&param.shape, &tensor.floats()));
+    }
+    if !missing.is_empty() {
+        let shown = missing
+            .iter()
+            .take(3)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", ");
+        bail!(
+            "{} of the network's weights are not in the file, the first are {shown}",
+            missing.len()
+        );
+    }
+    Ok(weights)
+}
+
+#[cfg(test)]
+mod tests {
+    use squeeze_tensor::Seed;
+    use squeeze_zoo::Options;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_weight_is_named() {
+        let graph = squeeze_zoo::build("squeezenet1_1", &Options::default()).expect("a known name");
+        let mut file = squeeze_rewrite::fresh(&graph, Seed(1));
+        assert_eq!(matched(&graph, &file).expect("all there"), file);
+        let (name, _) = graph.params().remove(3);
+        file.remove(&name);
+        let error = matched(&graph, &file)
+            .expect_err("one is missing")
+            .to_string();
+        assert!(error.contains(&name), "{error}");
+    }
+}
