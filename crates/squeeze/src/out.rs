@@ -38,7 +38,12 @@ impl Columns {
             let column = self.table.column_mut(at).expect("named in `new`");
             column.set_cell_alignment(CellAlignment::Right);
         }
-        let lines = self.table.lines().map(|line| line.trim().to_string());
+        let lines = self.table.lines().map(|line| {
+            line.strip_prefix(' ')
+                .unwrap_or(&line)
+                .trim_end()
+                .to_string()
+        });
         print(&lines.collect::<Vec<_>>().join("\n"))
     }
 }
