@@ -7,9 +7,7 @@
 
 use squeeze_graph::PriceTable;
 use squeeze_tensor::{Random, Seed};
-
-/// The choices that each example runs in one slot, with their weights; the weights add up to 1.
-pub type Mixture = Vec<Vec<(usize, f32)>>;
+use squeeze_train::{Mixture, Part};
 
 /// One logit for each choice of each slot.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,15 +19,29 @@ pub struct Architecture {
 impl Architecture {
     /// All choices of every slot equally likely.
     pub fn even(choices: &[usize]) -> Self {
-        Self { logits: choices.iter().map(|&count| vec![0.0; count]).collect() }
+        Self {
+            logits: choices.iter().map(|&count| vec![0.0; count]).collect(),
+        }
     }
 
     /// Draws, for every slot and each of `n` examples, the choices it runs at this `temperature`.
-    pub fn sample(&self, n: usize, temperature: f32, random: &mut Random) -> Vec<Mixture> {
-        let slots = self.logits.iter();
-        slots
-            .map(|logits| (0..n).map(|_| sample_pair(logits, temperature, random)).collect())
-            .collect()
+    pub fn sample(&self, n: usize, temperature: f32, random: &mut Random) -> Mixture {
+        let mut slot = |logits: &Vec<f32>| {
+            let mut parts = vec![];
+            for example in 0..n {
+                for (choice, weight) in sample_pair(logits, temperature, random) {
+                    parts.push(Part {
+                        example,
+                        choice,
+                        weight,
+                    });
+                }
+            }
+            parts
+        };
+        Mixture {
+            slots: self.logits.iter().map(&mut slot).collect(),
+        }
     }
 
     /// Probability of each choice when noise is left out.
@@ -50,7 +62,11 @@ impl Architecture {
     pub fn indecision(&self) -> f64 {
         let share = |p: &Vec<f64>| {
             let entropy: f64 = p.iter().filter(|&&p| p > 0.0).map(|p| -p * p.ln()).sum();
-            if p.len() < 2 { 0.0 } else { entropy / (p.len() as f64).ln() }
+            if p.len() < 2 {
+                0.0
+            } else {
+                entropy / (p.len() as f64).ln()
+            }
         };
         let shares: Vec<f64> = self.probabilities().iter().map(share).collect();
         shares.iter().sum::<f64>() / shares.len().max(1) as f64
@@ -63,7 +79,12 @@ impl Architecture {
         for (p, prices) in self.probabilities().iter().zip(&prices.slots) {
             let mean: f64 = p.iter().zip(prices).map(|(p, price)| p * price).sum();
             total += mean;
-            gradients.push(p.iter().zip(prices).map(|(p, price)| p * (price - mean)).collect());
+            gradients.push(
+                p.iter()
+                    .zip(prices)
+                    .map(|(p, price)| p * (price - mean))
+                    .collect(),
+            );
         }
         (total, gradients)
     }
@@ -73,18 +94,24 @@ impl Architecture {
     /// A pair's weights are a softmax of its two perturbed logits over the temperature.
     pub fn gradient(
         &self,
-        mixture: &[Mixture],
-        weights: &[Vec<Vec<f32>>],
+        mixture: &Mixture,
+        weights: &[Vec<f32>],
         temperature: f32,
     ) -> Vec<Vec<f64>> {
-        let mut gradients: Vec<Vec<f64>> =
-            self.logits.iter().map(|logits| vec![0.0; logits.len()]).collect();
-        for (slot, examples) in mixture.iter().enumerate() {
-            for (pair, gradient) in examples.iter().zip(&weights[slot]) {
-                let mean: f32 = pair.iter().zip(gradient).map(|((_, w), g)| w * g).sum();
-                for ((choice, weight), gradient) in pair.iter().zip(gradient) {
-                    gradients[slot][*choice] +=
-                        f64::from(weight * (gradient - mean) / temperature);
+        let mut gradients: Vec<Vec<f64>> = self
+            .logits
+            .iter()
+            .map(|logits| vec![0.0; logits.len()])
+            .collect();
+        for (slot, parts) in mixture.slots.iter().enumerate() {
+            let mut at = 0;
+            for pair in parts.chunk_by(|a, b| a.example == b.example) {
+                let gradient = &weights[slot][at..at + pair.len()];
+                at += pair.len();
+                let mean: f32 = pair.iter().zip(gradient).map(|(p, g)| p.weight * g).sum();
+                for (part, gradient) in pair.iter().zip(gradient) {
+                    let slope = part.weight * (gradient - mean) / temperature;
+                    gradients[slot][part.choice] += f64::from(slope);
                 }
             }
         }
@@ -143,19 +170,28 @@ pub fn random_within(prices: &PriceTable, limit: f64, seed: Seed) -> Option<Vec<
         return None;
     }
     let mut random = seed.random();
-    let mut picks: Vec<usize> = prices.slots.iter().map(|slot| random.below(slot.len())).collect();
+    let mut picks: Vec<usize> = prices
+        .slots
+        .iter()
+        .map(|slot| random.below(slot.len()))
+        .collect();
     // An even draw is kept as long as one turns up; the space may be far larger than the limit.
     for _ in 0..200 {
         if prices.of(&picks) <= limit {
             return Some(picks);
         }
-        picks = prices.slots.iter().map(|slot| random.below(slot.len())).collect();
+        picks = prices
+            .slots
+            .iter()
+            .map(|slot| random.below(slot.len()))
+            .collect();
     }
     while prices.of(&picks) > limit {
         let slot = random.below(picks.len());
         let current = prices.slots[slot][picks[slot]];
-        let cheaper: Vec<usize> =
-            (0..prices.slots[slot].len()).filter(|&c| prices.slots[slot][c] < current).collect();
+        let cheaper: Vec<usize> = (0..prices.slots[slot].len())
+            .filter(|&c| prices.slots[slot][c] < current)
+            .collect();
         if !cheaper.is_empty() {
             picks[slot] = cheaper[random.below(cheaper.len())];
         }
@@ -164,8 +200,11 @@ pub fn random_within(prices: &PriceTable, limit: f64, seed: Seed) -> Option<Vec<
 }
 
 fn sample_pair(logits: &[f32], temperature: f32, random: &mut Random) -> Vec<(usize, f32)> {
-    let mut perturbed: Vec<(usize, f32)> =
-        logits.iter().map(|logit| logit + random.gumbel()).enumerate().collect();
+    let mut perturbed: Vec<(usize, f32)> = logits
+        .iter()
+        .map(|logit| logit + random.gumbel())
+        .enumerate()
+        .collect();
     perturbed.sort_unstable_by(|a, b| b.1.total_cmp(&a.1));
     let [first, second, ..] = perturbed[..] else {
         return vec![(0, 1.0)];
@@ -178,7 +217,10 @@ fn sample_pair(logits: &[f32], temperature: f32, random: &mut Random) -> Vec<(us
 
 fn softmax(logits: &[f32]) -> Vec<f64> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = logits.iter().map(|l| f64::from(l - largest).exp()).collect();
+    let powers: Vec<f64> = logits
+        .iter()
+        .map(|l| f64::from(l - largest).exp())
+        .collect();
     let sum: f64 = powers.iter().sum();
     powers.into_iter().map(|power| power / sum).collect()
 }
@@ -188,30 +230,48 @@ mod tests {
     use super::*;
 
     fn prices() -> PriceTable {
-        PriceTable { fixed: 1.0, slots: vec![vec![0.0, 2.0, 5.0], vec![1.0, 3.0]] }
+        PriceTable {
+            fixed: 1.0,
+            slots: vec![vec![0.0, 2.0, 5.0], vec![1.0, 3.0]],
+        }
     }
 
     #[test]
     fn every_example_draws_its_own_pair() {
         let architecture = Architecture::even(&[8]);
         let mixture = architecture.sample(64, 1.0, &mut Seed(1).random());
+        let pairs = mixture.slots[0].as_chunks::<2>().0;
         let firsts: std::collections::BTreeSet<_> =
-            mixture[0].iter().map(|pair| pair[0].0).collect();
-        assert_eq!(firsts.len(), 8, "64 even draws among 8 miss one with probability 1.5e-3");
-        assert!(mixture[0].iter().all(|pair| (pair[0].1 + pair[1].1 - 1.0).abs() < 1e-6));
+            pairs.iter().map(|pair| pair[0].choice).collect();
+        assert_eq!(
+            firsts.len(),
+            8,
+            "64 even draws among 8 miss one with probability 1.5e-3"
+        );
+        assert!(
+            pairs
+                .iter()
+                .all(|[a, b]| (a.weight + b.weight - 1.0).abs() < 1e-6)
+        );
     }
 
     #[test]
     fn first_choices_follow_the_probabilities() {
         // Gumbel-max: the largest perturbed logit is drawn with the softmax's probability.
-        let architecture = Architecture { logits: vec![vec![0.0, 1.0, 2.0]] };
+        let architecture = Architecture {
+            logits: vec![vec![0.0, 1.0, 2.0]],
+        };
         let wanted = &architecture.probabilities()[0];
         let n = 20_000;
         let mixture = architecture.sample(n, 1.0, &mut Seed(3).random());
         for choice in 0..3 {
-            let seen = mixture[0].iter().filter(|pair| pair[0].0 == choice).count() as f64;
+            let firsts = mixture.slots[0].iter().step_by(2);
+            let seen = firsts.filter(|part| part.choice == choice).count() as f64;
             let deviation = (wanted[choice] * (1.0 - wanted[choice]) / n as f64).sqrt();
-            assert!((seen / n as f64 - wanted[choice]).abs() < 4.0 * deviation, "{choice}");
+            assert!(
+                (seen / n as f64 - wanted[choice]).abs() < 4.0 * deviation,
+                "{choice}"
+            );
         }
     }
 
@@ -219,13 +279,18 @@ mod tests {
     fn low_temperatures_select() {
         let architecture = Architecture::even(&[4]);
         let mixture = architecture.sample(100, 1e-3, &mut Seed(1).random());
-        let decided = mixture[0].iter().filter(|pair| pair[0].1 > 0.99).count();
+        let decided = mixture.slots[0]
+            .iter()
+            .filter(|part| part.weight > 0.99)
+            .count();
         assert!(decided >= 95, "{decided} of 100 pairs are decided");
     }
 
     #[test]
     fn gradient_of_the_expected_price_is_its_slope() {
-        let mut architecture = Architecture { logits: vec![vec![0.3, -0.2, 0.7], vec![0.1, 0.5]] };
+        let mut architecture = Architecture {
+            logits: vec![vec![0.3, -0.2, 0.7], vec![0.1, 0.5]],
+        };
         let (_, gradient) = architecture.expected(&prices());
         for slot in 0..2 {
             for choice in 0..architecture.logits[slot].len() {
@@ -237,7 +302,10 @@ mod tests {
                     price
                 };
                 let slope = (at(h) - at(-h)) / (2.0 * f64::from(h));
-                assert!((slope - gradient[slot][choice]).abs() < 1e-3, "{slot} {choice}");
+                assert!(
+                    (slope - gradient[slot][choice]).abs() < 1e-3,
+                    "{slot} {choice}"
+                );
             }
         }
     }
@@ -256,8 +324,15 @@ mod tests {
         };
         let (w0, w1) = weights(a, b, t);
         let architecture = Architecture::even(&[3]);
-        let mixture = vec![vec![vec![(1, w0), (2, w1)]]];
-        let gradient = architecture.gradient(&mixture, &[vec![vec![3.0, -2.0]]], t);
+        let part = |choice, weight| Part {
+            example: 0,
+            choice,
+            weight,
+        };
+        let mixture = Mixture {
+            slots: vec![vec![part(1, w0), part(2, w1)]],
+        };
+        let gradient = architecture.gradient(&mixture, &[vec![3.0, -2.0]], t);
         let h = 1e-2;
         let slope_a = (loss(a + h, b) - loss(a - h, b)) / (2.0 * h);
         let slope_b = (loss(a, b + h) - loss(a, b - h)) / (2.0 * h);
@@ -268,7 +343,9 @@ mod tests {
 
     #[test]
     fn likeliest_within_the_limit() {
-        let architecture = Architecture { logits: vec![vec![0.0, 1.0, 2.0], vec![0.0, 1.0]] };
+        let architecture = Architecture {
+            logits: vec![vec![0.0, 1.0, 2.0], vec![0.0, 1.0]],
+        };
         let within = |limit| architecture.likeliest_within(&prices(), limit);
         assert_eq!(within(100.0), Some(vec![2, 1]));
         assert_eq!(within(9.0), Some(vec![2, 1]));

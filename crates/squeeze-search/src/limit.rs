@@ -19,7 +19,11 @@ pub struct Multiplier {
 impl Multiplier {
     /// A multiplier of zero that reaches 1 within about `steps` steps at twice the limit.
     pub fn new(limit: f64, steps: usize) -> Self {
-        Self { limit, value: 0.0, rate: 1.0 / steps.max(1) as f64 }
+        Self {
+            limit,
+            value: 0.0,
+            rate: 1.0 / steps.max(1) as f64,
+        }
     }
 
     /// Adapts to the present expected cost.
@@ -44,7 +48,10 @@ mod tests {
     /// A task that likes the dearest choice meets a limit in the middle.
     #[test]
     fn drives_the_cost_to_the_limit() {
-        let prices = PriceTable { fixed: 0.0, slots: vec![vec![1.0, 4.0, 9.0]; 3] };
+        let prices = PriceTable {
+            fixed: 0.0,
+            slots: vec![vec![1.0, 4.0, 9.0]; 3],
+        };
         let mut architecture = Architecture::even(&[3, 3, 3]);
         let mut multiplier = Multiplier::new(12.0, 50);
         for _ in 0..4000 {
@@ -55,14 +62,16 @@ mod tests {
             });
             for slot in 0..3 {
                 for choice in 0..3 {
-                    let slope =
-                        wish.1[slot][choice] + multiplier.scale() * gradient[slot][choice];
+                    let slope = wish.1[slot][choice] + multiplier.scale() * gradient[slot][choice];
                     architecture.logits[slot][choice] -= 0.5 * slope as f32;
                 }
             }
             multiplier.adapt(expected);
         }
         let (expected, _) = architecture.expected(&prices);
-        assert!((expected / 12.0 - 1.0).abs() < 0.05, "expected cost {expected} for a limit of 12");
+        assert!(
+            (expected / 12.0 - 1.0).abs() < 0.05,
+            "expected cost {expected} for a limit of 12"
+        );
     }
 }

@@ -11,6 +11,18 @@ pub enum Outcome {
     No,
 }
 
+/// No network meets the limits: the answer is no, with the figures.
+#[derive(Debug)]
+pub struct NoNetwork(pub String);
+
+impl std::fmt::Display for NoNetwork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NoNetwork {}
+
 /// Prints an error as one line on stderr and gives the exit status.
 pub fn finish(result: anyhow::Result<Outcome>) -> ExitCode {
     match result {
@@ -19,7 +31,7 @@ pub fn finish(result: anyhow::Result<Outcome>) -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("squeeze: {}", one_line(&error));
-            ExitCode::from(2)
+            ExitCode::from(if error.is::<NoNetwork>() { 1 } else { 2 })
         }
     }
 }

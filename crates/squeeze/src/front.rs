@@ -12,7 +12,7 @@ pub enum Front {
     /// Tokens, at most `length` of them.
     Text {
         /// Words to numbers.
-        tokenizer: Tokenizer,
+        tokenizer: Box<Tokenizer>,
         /// Most tokens that the network takes; longer texts are cut.
         length: usize,
     },
@@ -55,7 +55,7 @@ impl Front {
             .context("the model does not say how its input is made")?;
         Ok(match stored {
             Stored::Text { tokenizer, length } => Self::Text {
-                tokenizer: Tokenizer::from_json(&tokenizer)?,
+                tokenizer: Box::new(Tokenizer::from_json(&tokenizer)?),
                 length,
             },
             Stored::Image { preprocess } => Self::Image(preprocess),

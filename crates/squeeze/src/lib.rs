@@ -2,6 +2,7 @@
 
 pub mod classifier;
 pub mod commands;
+pub mod design;
 pub mod error;
 pub mod folder;
 pub mod front;

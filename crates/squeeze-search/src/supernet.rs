@@ -1,0 +1,253 @@
+//! Trains a supernet: weights and architecture together, on the same batches, the expected cost on
+//! the device in the loss (SqueezeNAS; Shaw et al., 2019, after FBNet; Wu et al., 2019).
+//!
+//! During the warm-up the logits stay even and weights alone are trained. Then each step moves the
+//! logits down the slope of `task loss + multiplier * expected cost / limit`, the multiplier being
+//! adapted by [`Multiplier`]. The temperature falls linearly over the search.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use squeeze_data::{Batching, Prepared};
+use squeeze_graph::{PriceTable, Space};
+use squeeze_tensor::{Seed, Weights};
+use squeeze_train::{
+    Answers, Engine, Feeds, Loss, Mode, Network, Optimiser, Parameters, Schedule, State, TrainError,
+};
+
+use crate::architecture::Architecture;
+use crate::limit::Multiplier;
+
+/// How a supernet is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Batches and augmentation.
+    pub batching: Batching,
+    /// The loss.
+    pub loss: Loss,
+    /// Optimiser of the weights.
+    pub optimiser: Optimiser,
+    /// Learning rate of the weights over the steps.
+    pub schedule: Schedule,
+    /// Share of the steps that train weights alone.
+    pub warm_up: f64,
+    /// Learning rate of the logits (Adam).
+    pub logit_rate: f64,
+    /// Temperature at the first and at the last step.
+    pub temperature: [f64; 2],
+    /// What the expected cost is driven to, in the unit of the prices.
+    pub limit: f64,
+    /// Seed of weights and samples.
+    pub seed: u64,
+}
+
+/// One step as the log shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Counted from 1.
+    pub step: u64,
+    /// Steps of the whole search.
+    pub of: u64,
+    /// Loss of the task.
+    pub loss: f64,
+    /// Temperature of the samples.
+    pub temperature: f64,
+    /// Expected cost.
+    pub cost: f64,
+    /// Weight of the cost in the loss.
+    pub multiplier: f64,
+    /// 1 while nothing is decided, 0 when everything is.
+    pub indecision: f64,
+}
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Preferences among the choices.
+    pub architecture: Architecture,
+    /// Weights of all choices.
+    pub weights: Weights,
+    /// Steps done.
+    pub steps: u64,
+    /// Seconds spent.
+    pub seconds: f64,
+}
+
+/// How long a search goes on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Length {
+    /// This many steps.
+    Steps(u64),
+    /// About this long: the steps are planned from the time of the first ones.
+    Time(Duration),
+}
+
+/// Steps whose time the plan is made from; the first is slower, so it is left out.
+pub const TIMED: u64 = 24;
+
+/// Trains the supernet of `space`. `tell` is given every step and says whether to go on.
+///
+/// # Errors
+/// When a batch cannot be made or does not fit the space.
+pub fn search(
+    space: &Space,
+    data: &Prepared,
+    prices: &PriceTable,
+    (config, length): (&Config, Length),
+    engine: &Engine,
+    tell: &mut dyn FnMut(&Step) -> bool,
+) -> Result<Found, TrainError> {
+    let seed = Seed(config.seed).child("supernet");
+    let mut parameters = Parameters::fresh_space(space, seed.child("weights"))?;
+    let network = Network::of_space(space, &parameters)?;
+    let mut state = State::new(&config.optimiser, &parameters);
+    let mut logits = Logits::new(&network.choices(), config);
+    let mut random = seed.child("gumbel").random();
+    let start = Instant::now();
+    let mut plan = Plan {
+        length,
+        start,
+        first: start,
+        planned: None,
+    };
+    let output = network.graph().node(network.graph().outputs()[0]);
+    let width = output.shape[output.shape.len() - 1];
+    let mut slope = vec![];
+    let (mut step, mut epoch) = (0, 0);
+    'search: loop {
+        for batch in data.epoch(&config.batching, epoch) {
+            let batch = batch?;
+            let total = plan.steps(step);
+            if step >= total {
+                break 'search;
+            }
+            let done = step as f64 / total as f64;
+            let temperature = config.temperature[0] * (1.0 - done) + config.temperature[1] * done;
+            let n = batch.labels.len();
+            let mixture = logits.now.sample(n, temperature as f32, &mut random);
+            let mode = Mode::Train(seed.child("dropout").child_number(step));
+            let answers = Answers::new(&batch, width);
+            let feeds = Feeds::new(network.graph(), batch)?;
+            parameters.clear_gradients();
+            let feeds = feeds.feeds();
+            let tape = engine.forward_space(&network, &mut parameters, &feeds, &mixture, mode)?;
+            slope.resize(n * width, 0.0);
+            let outputs = (tape.output(), width);
+            let loss =
+                config
+                    .loss
+                    .of(engine.cpu(), outputs, answers.targets(), None, &mut slope)?;
+            let gradients = engine.backward(&network, &mut parameters, tape, &slope);
+            let rate = config.schedule.factor(step, total);
+            config
+                .optimiser
+                .step(engine.cpu(), &mut parameters, &mut state, rate);
+            let cost = if done >= config.warm_up {
+                let task = logits
+                    .now
+                    .gradient(&mixture, &gradients.mixture, temperature as f32);
+                logits.step(task, prices)
+            } else {
+                logits.now.expected(prices).0
+            };
+            step += 1;
+            let told = Step {
+                step,
+                of: total,
+                loss: f64::from(loss),
+                temperature,
+                cost,
+                multiplier: logits.multiplier.value,
+                indecision: logits.now.indecision(),
+            };
+            if !tell(&told) {
+                break 'search;
+            }
+        }
+        epoch += 1;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(Found {
+        architecture: logits.now,
+        weights: parameters.weights(),
+        steps: step,
+        seconds,
+    })
+}
+
+/// The plan of a search's steps.
+struct Plan {
+    length: Length,
+    start: Instant,
+    first: Instant,
+    planned: Option<u64>,
+}
+
+impl Plan {
+    /// Steps of the whole search as far as is known after `done` steps: a guess of a thousand while
+    /// the first ones are timed, then a plan that is kept.
+    fn steps(&mut self, done: u64) -> u64 {
+        let time = match self.length {
+            Length::Steps(steps) => return steps,
+            Length::Time(time) => time,
+        };
+        if let Some(planned) = self.planned {
+            return planned;
+        }
+        if done == 1 {
+            self.first = Instant::now();
+        }
+        if done < TIMED {
+            return 1000;
+        }
+        let mean = self.first.elapsed().as_secs_f64() / (done - 1) as f64;
+        let left = time.saturating_sub(self.start.elapsed()).as_secs_f64();
+        *self.planned.insert(done + (left / mean.max(1e-9)) as u64)
+    }
+}
+
+/// The logits with their optimiser (Adam without weight decay) and the cost's multiplier.
+struct Logits {
+    now: Architecture,
+    rate: f64,
+    moments: Vec<Vec<[f64; 2]>>,
+    steps: i32,
+    multiplier: Multiplier,
+}
+
+impl Logits {
+    fn new(choices: &[usize], config: &Config) -> Self {
+        Self {
+            now: Architecture::even(choices),
+            rate: config.logit_rate,
+            moments: choices.iter().map(|&count| vec![[0.0; 2]; count]).collect(),
+            steps: 0,
+            multiplier: Multiplier::new(config.limit, ADAPTATION),
+        }
+    }
+
+    /// One step down the slope of the task and the weighted cost; gives the expected cost before.
+    fn step(&mut self, task: Vec<Vec<f64>>, prices: &PriceTable) -> f64 {
+        const BETAS: [f64; 2] = [0.5, 0.999];
+        let (cost, slope) = self.now.expected(prices);
+        self.multiplier.adapt(cost);
+        self.steps += 1;
+        let corrections = BETAS.map(|beta| 1.0 - beta.powi(self.steps));
+        let scale = self.multiplier.scale();
+        for (slot, logits) in self.now.logits.iter_mut().enumerate() {
+            for (choice, logit) in logits.iter_mut().enumerate() {
+                let gradient = task[slot][choice] + scale * slope[slot][choice];
+                let [mean, square] = &mut self.moments[slot][choice];
+                *mean += (1.0 - BETAS[0]) * (gradient - *mean);
+                *square += (1.0 - BETAS[1]) * (gradient * gradient - *square);
+                let spread = (*square / corrections[1]).sqrt() + 1e-8;
+                *logit -= (self.rate * *mean / corrections[0] / spread) as f32;
+            }
+        }
+        cost
+    }
+}
+
+/// Steps in which the multiplier grows by 1 at twice the limit.
+const ADAPTATION: usize = 50;

@@ -1,0 +1,187 @@
+//! Which space to search, and what its choices cost on the device.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use squeeze_graph::Space;
+use squeeze_infer::Target;
+use squeeze_measure::{Budget, Device, Profile, Subject, Table, measure_space, table_of, time};
+
+use super::ready::Ready;
+use super::stage::Context;
+use crate::error::NoNetwork;
+use crate::ui::StageBar;
+
+/// The space, its prices, and what they must stay within.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Measured {
+    /// Which of the data's spaces.
+    pub family: usize,
+    /// Prices of its choices.
+    pub table: Table,
+    /// What the sum of the prices may be: the limit of the user as a median, or less where larger
+    /// networks would see too few epochs.
+    pub limit_ms: f64,
+    /// Whether `limit_ms` was lowered for the sake of epochs.
+    pub lowered: bool,
+    /// Blocks in the profile.
+    pub blocks: usize,
+}
+
+/// Epochs that a network should be trained for at least, in the time that the winner gets.
+const EPOCHS: f64 = 15.0;
+
+/// A training step takes about three times the forward pass.
+const STEP_OVER_FORWARD: f64 = 3.0;
+
+/// Share of the median that is left for the difference between table and network.
+const MARGIN: f64 = 0.95;
+
+/// Picks the largest space whose networks reach from well below the limit, and measures it.
+///
+/// # Errors
+/// When no network of any space meets the limits, or a block cannot be compiled.
+pub fn measure(
+    context: &Context,
+    ready: &Ready,
+    (time, training): (Duration, Duration),
+    bar: &StageBar,
+) -> Result<(Measured, String)> {
+    let request = &context.request;
+    let device = Device::open(&request.device)?;
+    let quick = time.mul_f64(0.2);
+    let Sized { family, space } = size(context, ready, (quick, training), bar)?;
+    bar.say(space.name());
+    let (table, blocks) = match device {
+        Device::Here => {
+            let mut profile = Profile::here(request.threads);
+            let table = measure_space(&space, &mut profile, time - quick, |done, all| {
+                bar.set_steps(all as u64);
+                bar.at(done as u64);
+            })?;
+            let path = context.folder.join("profile.toml");
+            crate::folder::write(&path, profile.to_toml().as_bytes())?;
+            (table, profile.entries.len())
+        }
+        Device::Known(profile) => (table_of(&space, &profile)?, profile.entries.len()),
+    };
+    let wanted = request.p90_ms / table.p90_over_p50 * MARGIN;
+    let trainable = trainable_ms(ready, training);
+    // Even a short training is better than a network that the limit has no room for.
+    let limit_ms = wanted.min(trainable.max(table.prices().least() * 1.5));
+    let lowered = limit_ms < wanted;
+    let result = format!(
+        "{blocks} blocks of {}, {:.1e} networks from {:.3} to {:.3} ms; table within {:.0} % of {} \
+         whole networks{}",
+        space.name(),
+        space.size(),
+        table.prices().least(),
+        table.prices().most(),
+        100.0 * table.worst_error,
+        table.networks,
+        if lowered {
+            format!("; searched up to {limit_ms:.3} ms for {EPOCHS} epochs")
+        } else {
+            String::new()
+        }
+    );
+    Ok((
+        Measured {
+            family,
+            table,
+            limit_ms,
+            lowered,
+            blocks,
+        },
+        result,
+    ))
+}
+
+/// Latency whose networks see [`EPOCHS`] epochs in `training`.
+fn trainable_ms(ready: &Ready, training: Duration) -> f64 {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+    let examples = ready.train.len() as f64 * EPOCHS;
+    1e3 * training.as_secs_f64() * threads / (STEP_OVER_FORWARD * examples)
+}
+
+struct Sized {
+    family: usize,
+    space: Space,
+}
+
+fn size(
+    context: &Context,
+    ready: &Ready,
+    (quick, training): (Duration, Duration),
+    bar: &StageBar,
+) -> Result<Sized> {
+    let request = &context.request;
+    let target = Target::here(request.threads);
+    let families = ready.spaces();
+    let least = quick
+        .div_f64(2.0 * families.len() as f64)
+        .min(Duration::from_millis(300));
+    let budget = Budget {
+        warm_up: 2,
+        runs: 5,
+        least,
+    };
+    let limit = request.p90_ms.min(trainable_ms(ready, training));
+    let mut best: Option<Sized> = None;
+    for (family, row) in families.iter().enumerate() {
+        let space = row.space()?;
+        bar.say(format!("sizing {}", space.name()));
+        let cheapest = extreme(&space, |macs, than| macs < than);
+        let dearest = extreme(&space, |macs, than| macs > than);
+        let mut p90 = [0.0; 2];
+        let mut peak = 0;
+        for (p90, picks) in p90.iter_mut().zip([&cheapest, &dearest]) {
+            let mut subject = Subject::fresh(&space.resolve(picks)?, &target)?;
+            *p90 = time(|| subject.run(), &budget).p90_ms;
+            peak = if peak == 0 {
+                subject.plan().peak_bytes()
+            } else {
+                peak
+            };
+        }
+        let fits_memory = request.memory.is_none_or(|limit| peak as u64 <= limit);
+        let Some(_) = &best else {
+            if p90[0] > request.p90_ms || !fits_memory {
+                bail!(NoNetwork(format!(
+                    "no network of the smallest space meets the limits: the fastest, {}, takes \
+                     {:.3} ms (p90) and {peak} bytes; asked for are {} ms{}",
+                    space.genotype(&cheapest),
+                    p90[0],
+                    request.p90_ms,
+                    request
+                        .memory
+                        .map_or(String::new(), |m| format!(" and {m} bytes"))
+                )));
+            }
+            best = Some(Sized { family, space });
+            continue;
+        };
+        // A third of the way from the cheapest to the dearest must fit, or there is little choice.
+        if p90[0] + (p90[1] - p90[0]) / 3.0 > limit || !fits_memory {
+            break;
+        }
+        best = Some(Sized { family, space });
+    }
+    Ok(best.expect("the smallest space was taken or refused"))
+}
+
+/// The picks of least or most multiply-adds.
+fn extreme(space: &Space, better: impl Fn(u64, u64) -> bool) -> Vec<usize> {
+    let (_, costs) = space.costs();
+    let pick = |costs: &Vec<squeeze_graph::Cost>| {
+        (1..costs.len()).fold(0, |best, at| {
+            if better(costs[at].macs, costs[best].macs) {
+                at
+            } else {
+                best
+            }
+        })
+    };
+    costs.iter().map(pick).collect()
+}

@@ -1,0 +1,338 @@
+//! The supernet's choice against random networks of the same space, each trained alike.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use squeeze_graph::{Graph, Op, Space};
+use squeeze_infer::{Target, compile};
+use squeeze_measure::{Budget as Timed, Subject, Timing, interleaved};
+use squeeze_search::supernet::{self, Length};
+use squeeze_search::{Architecture, random_within};
+use squeeze_tensor::{Seed, Weights};
+use squeeze_train::{Engine, Feeds, Mode, Network, Parameters, predict, score};
+
+use super::budget::CONTROLS;
+use super::choose::Measured;
+use super::fit::{Fit, fit};
+use super::ready::Ready;
+use super::recipe;
+use super::stage::Context;
+use crate::error::NoNetwork;
+use crate::record::Origin;
+use crate::ui::StageBar;
+
+/// What the supernet chose.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Chosen {
+    /// Choice in each slot.
+    pub picks: Vec<usize>,
+    /// Accuracy on the validation split with the supernet's weights as they are.
+    pub shared_accuracy: f64,
+    /// Probability of each choice of each slot at the end.
+    pub probabilities: Vec<Vec<f64>>,
+    /// Steps of the supernet.
+    pub steps: u64,
+    /// Seconds of the supernet alone.
+    pub seconds: f64,
+}
+
+/// A network of the space that was trained for a while.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tried {
+    /// Who picked it.
+    pub origin: Origin,
+    /// Choice in each slot.
+    pub picks: Vec<usize>,
+    /// Accuracy on the validation split.
+    pub accuracy: f64,
+    /// Epochs it was trained for.
+    pub epochs: f64,
+    /// Seconds it was trained for.
+    pub seconds: f64,
+    /// What the whole network takes.
+    pub timing: Timing,
+    /// Peak working memory in bytes.
+    pub peak_bytes: usize,
+}
+
+/// Networks drawn from the trained architecture and compared with the supernet's weights.
+const DRAWN: u64 = 8;
+
+/// Trains the supernet and takes its choice. The weights go to `supernet.safetensors`.
+///
+/// # Errors
+/// When training fails or nothing fits the limits.
+pub fn search(
+    context: &Context,
+    (ready, space): (&Ready, &Space),
+    measured: &Measured,
+    time: Duration,
+    bar: &StageBar,
+) -> Result<(Chosen, String)> {
+    let request = &context.request;
+    let engine = super::engine();
+    let prices = measured.table.prices();
+    let config = recipe::searching(ready, measured.limit_ms, request.seed);
+    let mut log = vec![];
+    let length = match context.load::<u64>("search-steps")? {
+        Some(steps) => Length::Steps(steps),
+        None => Length::Time(time),
+    };
+    let mut planned = matches!(length, Length::Steps(_));
+    let mut problem = None;
+    let mut tell = |step: &supernet::Step| {
+        if !planned && step.step > supernet::TIMED {
+            planned = true;
+            problem = context.save("search-steps", &step.of).err();
+        }
+        bar.set_steps(step.of);
+        bar.at(step.step);
+        bar.say(format!(
+            "loss {:.3}, expected {:.3} ms of {:.3}, multiplier {:.3}, temperature {:.2}, undecided {:.0} %",
+            step.loss, step.cost, measured.limit_ms, step.multiplier, step.temperature,
+            100.0 * step.indecision
+        ));
+        if step.step.is_multiple_of(10) {
+            log.push(serde_json::to_string(step).expect("numbers"));
+        }
+        problem.is_none() && !context.progress.is_stopped()
+    };
+    let found = supernet::search(
+        space,
+        &ready.train,
+        &prices,
+        (&config, length),
+        &engine,
+        &mut tell,
+    )?;
+    if let Some(problem) = problem {
+        return Err(problem);
+    }
+    context.progress.check()?;
+    crate::folder::write(
+        &context.folder.join("search.jsonl"),
+        log.join("\n").as_bytes(),
+    )?;
+    let weights = context.folder.join("supernet.safetensors");
+    squeeze_formats::safetensors::save(&weights, &found.weights)?;
+
+    let mut candidates = vec![];
+    for picks in shortlist(space, &found.architecture, measured, context)? {
+        let graph = space.resolve(&picks)?;
+        let accuracy = accuracy(&engine, &graph, &found.weights, ready)?;
+        candidates.push((accuracy, picks));
+    }
+    // The first, the likeliest, wins ties.
+    let mut best = 0;
+    for at in 1..candidates.len() {
+        if candidates[at].0 > candidates[best].0 {
+            best = at;
+        }
+    }
+    let (shared_accuracy, picks) = candidates.swap_remove(best);
+    let result = format!(
+        "{} steps; chose {} ({:.3} ms expected, {:.1} % with shared weights)",
+        found.steps,
+        space.genotype(&picks),
+        prices.of(&picks),
+        100.0 * shared_accuracy
+    );
+    let chosen = Chosen {
+        picks,
+        shared_accuracy,
+        probabilities: found.architecture.probabilities(),
+        steps: found.steps,
+        seconds: found.seconds,
+    };
+    Ok((chosen, result))
+}
+
+/// The likeliest network within the limits, then others drawn from the architecture.
+fn shortlist(
+    space: &Space,
+    architecture: &Architecture,
+    measured: &Measured,
+    context: &Context,
+) -> Result<Vec<Vec<usize>>> {
+    let prices = measured.table.prices();
+    let mut list: Vec<Vec<usize>> = vec![];
+    let mut limit = measured.limit_ms;
+    // A likeliest network over the memory limit gives way to cheaper ones.
+    while list.is_empty() && limit > 0.25 * measured.limit_ms {
+        let picks = architecture.likeliest_within(&prices, limit);
+        list.extend(picks.filter(|picks| fits_memory(space, picks, context)));
+        limit *= 0.9;
+    }
+    let mut random = Seed(context.request.seed).child("shortlist").random();
+    for _ in 0..50 * DRAWN {
+        if list.len() as u64 > DRAWN {
+            break;
+        }
+        let mixture = architecture.sample(1, 1.0, &mut random);
+        let picks: Vec<usize> = mixture.slots.iter().map(|parts| parts[0].choice).collect();
+        let fits = prices.of(&picks) <= measured.limit_ms;
+        if fits && !list.contains(&picks) && fits_memory(space, &picks, context) {
+            list.push(picks);
+        }
+    }
+    if list.is_empty() {
+        bail!(NoNetwork(format!(
+            "no network that the search prefers is within {:.3} ms and the memory: the fastest \
+             of the space takes {:.3} ms",
+            measured.limit_ms,
+            prices.least()
+        )));
+    }
+    Ok(list)
+}
+
+fn fits_memory(space: &Space, picks: &[usize], context: &Context) -> bool {
+    let Some(limit) = context.request.memory else {
+        return true;
+    };
+    let graph = space.resolve(picks).expect("picks of the space");
+    let target = Target::here(context.request.threads);
+    let plan = compile(&graph, &squeeze_rewrite::fresh(&graph, Seed(0)), &target);
+    plan.is_ok_and(|plan| plan.peak_bytes() as u64 <= limit)
+}
+
+/// Batches that the running statistics of a network are collected over anew.
+const CALIBRATION: usize = 20;
+
+/// Accuracy on the validation split of a network with the supernet's weights. The supernet's batch
+/// norms saw mixtures, so their statistics are first collected for this network alone (as Guo et
+/// al., 2020, do).
+fn accuracy(engine: &Engine, graph: &Graph, weights: &Weights, ready: &Ready) -> Result<f64> {
+    let mut parameters = Parameters::from_weights(graph, weights)?;
+    let network = Network::new(graph, &parameters)?;
+    if graph
+        .nodes()
+        .iter()
+        .any(|node| matches!(node.op, Op::BatchNorm(_)))
+    {
+        let batching = recipe::batching(ready, 0);
+        for batch in ready.train.epoch(&batching, 0).take(CALIBRATION) {
+            let feeds = Feeds::new(graph, batch?)?;
+            engine.forward(
+                &network,
+                &mut parameters,
+                &feeds.feeds(),
+                Mode::Train(Seed(0)),
+            )?;
+        }
+    }
+    let outputs = predict(engine, &network, &mut parameters, &ready.validation, 64)?;
+    Ok(score(engine, &outputs, ready.validation.labels())?.metric)
+}
+
+/// Trains the supernet's choice for `time`.
+///
+/// # Errors
+/// When training fails.
+pub fn try_chosen(
+    context: &Context,
+    (ready, space): (&Ready, &Space),
+    chosen: &Chosen,
+    time: Duration,
+    bar: &StageBar,
+) -> Result<(Tried, String)> {
+    let tried = try_one(
+        context,
+        (ready, space),
+        (Origin::Supernet, &chosen.picks),
+        time,
+        bar,
+    )?;
+    let result = line(&tried, space);
+    Ok((tried, result))
+}
+
+/// Trains random networks within the limits for `time` each.
+///
+/// # Errors
+/// When training fails or nothing fits the limits.
+pub fn control(
+    context: &Context,
+    (ready, space): (&Ready, &Space),
+    measured: &Measured,
+    time: Duration,
+    bar: &StageBar,
+) -> Result<(Vec<Tried>, String)> {
+    let prices = measured.table.prices();
+    let seed = Seed(context.request.seed).child("control");
+    let mut all: Vec<Tried> = vec![];
+    for number in 0..200 * CONTROLS as u64 {
+        if all.len() == CONTROLS {
+            break;
+        }
+        let draw = random_within(&prices, measured.limit_ms, seed.child_number(number));
+        let Some(picks) = draw else { break };
+        if all.iter().any(|tried| tried.picks == picks) || !fits_memory(space, &picks, context) {
+            continue;
+        }
+        context.progress.check()?;
+        all.push(try_one(
+            context,
+            (ready, space),
+            (Origin::Random, &picks),
+            time,
+            bar,
+        )?);
+    }
+    let best = all.iter().max_by(|a, b| a.accuracy.total_cmp(&b.accuracy));
+    let result = match best {
+        Some(best) => format!(
+            "best of {} random networks: {}",
+            all.len(),
+            line(best, space)
+        ),
+        None => "no random network within the limits".into(),
+    };
+    Ok((all, result))
+}
+
+fn line(tried: &Tried, space: &Space) -> String {
+    format!(
+        "{} {:.1} % on validation after {:.1} epochs, p90 {:.3} ms",
+        space.genotype(&tried.picks),
+        100.0 * tried.accuracy,
+        tried.epochs,
+        tried.timing.p90_ms
+    )
+}
+
+fn try_one(
+    context: &Context,
+    (ready, space): (&Ready, &Space),
+    (origin, picks): (Origin, &[usize]),
+    time: Duration,
+    bar: &StageBar,
+) -> Result<Tried> {
+    let graph = space.resolve(picks)?;
+    let mut subject = Subject::fresh(&graph, &Target::here(context.request.threads))?;
+    let peak_bytes = subject.plan().peak_bytes();
+    let batch = Timed {
+        warm_up: 3,
+        runs: 10,
+        least: Duration::from_millis(100),
+    };
+    let mut work: Vec<Box<dyn FnMut() + '_>> = vec![Box::new(|| subject.run())];
+    let timing = interleaved(&mut work, 3, &batch).swap_remove(0).0;
+    let config = recipe::training(ready, time.as_secs_f64(), context.request.seed);
+    let Fit {
+        accuracy,
+        epochs,
+        seconds,
+        ..
+    } = fit(context, &graph, (ready, None), (&config, None), bar)?;
+    Ok(Tried {
+        origin,
+        picks: picks.to_vec(),
+        accuracy,
+        epochs,
+        seconds,
+        timing,
+        peak_bytes,
+    })
+}

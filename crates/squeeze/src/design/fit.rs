@@ -1,0 +1,92 @@
+//! Trains one network of a design.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use squeeze_graph::Graph;
+use squeeze_tensor::{Seed, Weights};
+use squeeze_train::{Config, Ending, Event, Job, Parameters, run};
+
+use super::ready::Ready;
+use super::stage::Context;
+use crate::ui::StageBar;
+
+/// A trained network.
+#[derive(Debug)]
+pub struct Fit {
+    /// Weights that were best on the validation split.
+    pub weights: Weights,
+    /// Accuracy on the validation split.
+    pub accuracy: f64,
+    /// Epochs that were gone through.
+    pub epochs: f64,
+    /// Seconds that it took.
+    pub seconds: f64,
+}
+
+/// Trains `graph` on the training split, from `start` or from fresh weights; with a `folder`, an
+/// interrupted training goes on from there.
+///
+/// # Errors
+/// When the network cannot be trained, or the user asked to stop.
+pub fn fit(
+    context: &Context,
+    graph: &Graph,
+    (ready, start): (&Ready, Option<&Weights>),
+    (config, folder): (&Config, Option<&Path>),
+    bar: &StageBar,
+) -> Result<Fit> {
+    let parameters = match start {
+        Some(weights) => Parameters::from_weights(graph, weights)?,
+        None => Parameters::fresh(graph, Seed(config.seed).child("weights"))?,
+    };
+    if let Some(folder) = folder {
+        std::fs::create_dir_all(folder)?;
+    }
+    let stop = context.progress.stop_flag();
+    let job = Job {
+        graph,
+        parameters,
+        train: &ready.train,
+        validation: Some(&ready.validation),
+        teacher: None,
+        folder,
+        stop: Some(&stop),
+    };
+    let mut epoch = 1;
+    let mut best = 0.0;
+    let mut on_event = |event: &Event| match event {
+        Event::Planned {
+            steps,
+            epoch: steps_of_epoch,
+            ..
+        } => {
+            epoch = *steps_of_epoch;
+            bar.set_steps(*steps);
+        }
+        Event::Resumed { step, steps } => {
+            bar.set_steps(*steps);
+            bar.at(*step);
+        }
+        Event::Step { step, loss, .. } => {
+            bar.at(*step);
+            let epochs = *step as f64 / epoch as f64;
+            bar.say(format!(
+                "epoch {epochs:.1}, loss {loss:.3}, best {:.2} %",
+                100.0 * best
+            ));
+        }
+        Event::Validated { metric, .. } => best = f64::max(best, *metric),
+        Event::Ended { .. } => {}
+    };
+    let outcome = run(&super::engine(), job, config, &mut on_event)?;
+    if outcome.ending == Ending::Stopped {
+        bail!("stopped; the same command goes on from here");
+    }
+    Ok(Fit {
+        weights: outcome.parameters.weights(),
+        accuracy: outcome.best.map_or(0.0, |best| best.metric),
+        epochs: outcome.steps as f64 / epoch as f64,
+        seconds: outcome.seconds,
+    })
+}

@@ -1,0 +1,230 @@
+//! The main job: a data set and a device in, a small network proven to meet its limit out.
+//!
+//! Each stage keeps its result in the folder, so the same command goes on where it was stopped.
+
+mod budget;
+mod choose;
+mod contest;
+mod fit;
+mod prove;
+mod ready;
+mod recipe;
+mod request;
+mod stage;
+mod write_up;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use squeeze_formats::model::{Meta, ModelFile, save};
+use squeeze_tensor::Weights;
+use squeeze_train::Engine;
+
+pub use request::Request;
+
+use budget::Budget;
+use contest::{Chosen, Tried};
+use fit::{Fit, fit};
+use ready::Ready;
+use stage::Context;
+
+use crate::error::NoNetwork;
+use crate::record::{Origin, RunRecord};
+use crate::ui::{Progress, StageBar};
+
+/// Name of the exported file in the folder.
+pub const MODEL: &str = "model.squeeze";
+
+/// The winner after its training.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Trained {
+    winner: Tried,
+    accuracy: f64,
+    epochs: f64,
+    seconds: f64,
+    from_supernet: bool,
+}
+
+/// Does the whole job in `folder`, or what is left of it, and gives its record.
+///
+/// # Errors
+/// When a stage fails, the user asked to stop, or nothing meets the limits.
+pub fn design(request: Request, folder: PathBuf, progress: Progress) -> Result<RunRecord> {
+    let mut context = Context::open(folder, request, progress)?;
+    let mut opened = None;
+    let decided = context.stage("inspect", |context, _| {
+        let (ready, decided) = Ready::open(&context.request, None)?;
+        let result = write_up::inspection(&ready);
+        opened = Some(ready);
+        Ok((decided, result))
+    })?;
+    let ready = match opened {
+        Some(ready) => ready,
+        None => Ready::open(&context.request, Some(decided))?.0,
+    };
+    let budget = match context.load::<Budget>("budget")? {
+        Some(budget) => budget,
+        None => {
+            let budget = Budget::divide(context.left());
+            context.save("budget", &budget)?;
+            budget
+        }
+    };
+    let measured = context.stage("measure", |context, bar| {
+        choose::measure(context, &ready, (budget.measure, budget.train), bar)
+    })?;
+    let family = &ready.spaces()[measured.family];
+    let space = family.space()?;
+    let pair = (&ready, &space);
+    let chosen = context.stage("search", |context, bar| {
+        contest::search(context, pair, &measured, budget.search, bar)
+    })?;
+    let tried = context.stage("compare", |context, bar| {
+        contest::try_chosen(context, pair, &chosen, budget.candidate, bar)
+    })?;
+    let controls = context.stage("control", |context, bar| {
+        contest::control(context, pair, &measured, budget.candidate, bar)
+    })?;
+    let mut all = vec![tried];
+    all.extend(controls);
+    let mut winner = best_within(&context.request, &all)?.clone();
+    if winner.origin == Origin::Random && all[0].accuracy >= winner.accuracy {
+        winner = all[0].clone();
+    }
+    let trained = context.stage("train", |context, bar| {
+        train(context, (&ready, &chosen), (&winner, &space), &budget, bar)
+    })?;
+    let path = context.folder.join(MODEL);
+    let proof = context.stage("prove", |context, bar| {
+        prove::prove(context, (&path, &ready), &family.references()?, bar)
+    })?;
+    write_up::record(
+        &context,
+        &ready,
+        (&space, &measured),
+        (&chosen, &all),
+        (&trained, &proof),
+    )
+}
+
+/// An engine on all cores.
+fn engine() -> Engine {
+    Engine::new(std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// The most accurate of the networks whose measured figures are within the limits.
+fn best_within<'a>(request: &Request, all: &'a [Tried]) -> Result<&'a Tried> {
+    let fits = |tried: &&Tried| {
+        tried.timing.p90_ms <= request.p90_ms
+            && request
+                .memory
+                .is_none_or(|limit| tried.peak_bytes as u64 <= limit)
+    };
+    let best = all
+        .iter()
+        .filter(fits)
+        .max_by(|a, b| a.accuracy.total_cmp(&b.accuracy));
+    let Some(best) = best else {
+        let fastest = all
+            .iter()
+            .map(|tried| tried.timing.p90_ms)
+            .fold(f64::INFINITY, f64::min);
+        bail!(NoNetwork(format!(
+            "none of the {} networks that were trained is within {} ms: the fastest takes \
+             {fastest:.3} ms (p90) as a whole",
+            all.len(),
+            request.p90_ms
+        )));
+    };
+    Ok(best)
+}
+
+/// Trains the winner with the full recipe and exports it.
+fn train(
+    context: &Context,
+    (ready, chosen): (&Ready, &Chosen),
+    (winner, space): (&Tried, &squeeze_graph::Space),
+    budget: &Budget,
+    bar: &StageBar,
+) -> Result<(Trained, String)> {
+    let graph = space
+        .resolve(&winner.picks)?
+        .named(format!("{}-designed", space.name()));
+    // The supernet's weights start a network better when they already are where its own short
+    // training got to.
+    let from_supernet = winner.picks == chosen.picks && chosen.shared_accuracy >= winner.accuracy;
+    let start = match from_supernet {
+        true => Some(start_of(context, &graph)?),
+        false => None,
+    };
+    // What earlier stages overran is taken from here, so that the whole keeps its time.
+    let reserve = 0.05 * 60.0 * context.request.minutes + 5.0;
+    let planned = budget.train.as_secs_f64();
+    let seconds = planned.min(context.left().as_secs_f64() - reserve).max(5.0);
+    let seconds = match context.load::<f64>("train-seconds")? {
+        Some(seconds) => seconds,
+        None => {
+            context.save("train-seconds", &seconds)?;
+            seconds
+        }
+    };
+    let config = recipe::training(ready, seconds, context.request.seed);
+    let folder = context.folder.join("train");
+    let Fit {
+        weights,
+        accuracy,
+        epochs,
+        seconds,
+    } = fit(
+        context,
+        &graph,
+        (ready, start.as_ref()),
+        (&config, Some(&folder)),
+        bar,
+    )?;
+    let meta = Meta {
+        task: serde_json::to_value(ready.set.task)?,
+        labels: ready.set.labels.clone(),
+        input: ready.front.to_json()?,
+        card: write_up::card(context, space, winner, accuracy),
+    };
+    save(
+        &context.folder.join(MODEL),
+        &ModelFile {
+            graph,
+            weights,
+            meta,
+        },
+    )?;
+    let result = format!(
+        "{:.2} % on validation after {epochs:.1} epochs, {}",
+        100.0 * accuracy,
+        if from_supernet {
+            "from the supernet's weights"
+        } else {
+            "from fresh weights"
+        }
+    );
+    Ok((
+        Trained {
+            winner: winner.clone(),
+            accuracy,
+            epochs,
+            seconds,
+            from_supernet,
+        },
+        result,
+    ))
+}
+
+/// The supernet's weights of one network.
+fn start_of(context: &Context, graph: &squeeze_graph::Graph) -> Result<Weights> {
+    let all = squeeze_formats::safetensors::load(&context.folder.join("supernet.safetensors"))?;
+    let names: std::collections::BTreeSet<String> =
+        graph.params().into_iter().map(|(name, _)| name).collect();
+    let own = all.iter().filter(|(name, _)| names.contains(*name));
+    Ok(own
+        .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
+        .collect())
+}
