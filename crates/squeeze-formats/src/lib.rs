@@ -3,7 +3,9 @@
 mod checksum;
 mod error;
 pub mod model;
+pub mod onnx;
 pub mod safetensors;
+pub mod torch;
 mod write;
 
 pub use error::FileError;

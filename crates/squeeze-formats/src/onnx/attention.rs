@@ -1,0 +1,141 @@
+//! Attention put together from its parts: product, scale, mask, softmax, product.
+
+use squeeze_graph::ops::Attention;
+
+use super::array::Array;
+use super::import::{Import, Mask, Value};
+use super::proto::Node;
+use super::view::View;
+use crate::error::Broken;
+
+/// Queries times keys, on the way to attention.
+#[derive(Clone)]
+pub(super) struct Scores {
+    /// `[n, heads, s, d]`.
+    pub query: View,
+    /// `[n, heads, d, s]`.
+    pub key: View,
+    /// What the product is multiplied by.
+    pub factor: f64,
+    /// Whether padding is hidden.
+    pub masked: bool,
+    /// Whether the softmax was taken.
+    pub softmax: bool,
+}
+
+impl Scores {
+    /// Starts from a product of two results of layers.
+    pub fn new(query: View, key: View) -> Self {
+        let factor = query.factor * key.factor;
+        Self {
+            query,
+            key,
+            factor,
+            masked: false,
+            softmax: false,
+        }
+    }
+
+    /// The same, multiplied.
+    pub fn times(mut self, factor: f64) -> Option<Self> {
+        self.factor *= factor;
+        (!self.masked && !self.softmax).then_some(self)
+    }
+}
+
+impl Import<'_> {
+    /// The product of a softmax and values is our operator.
+    pub fn attention(
+        &mut self,
+        node: &Node,
+        scores: &Scores,
+        value: &View,
+    ) -> Result<Value, Broken> {
+        let wrong = |reason: &str| {
+            Broken::new(format!(
+                "{}: looks like attention, but {reason}: not read",
+                node.label()
+            ))
+        };
+        let (query, key) = (&scores.query, &scores.key);
+        let sizes = query.shape();
+        let &[n, heads, s, width] = &*sizes else {
+            return Err(wrong("its queries are not [n, heads, s, d]"));
+        };
+        if !scores.softmax {
+            return Err(wrong("there is no softmax"));
+        }
+        if (scores.factor * (width as f64).sqrt() - 1.0).abs() > 1e-4 {
+            return Err(wrong(
+                "its scale is not one over the root of the head's width",
+            ));
+        }
+        if value.factor != 1.0 {
+            return Err(wrong("its values are multiplied"));
+        }
+        let text = [n, s, heads * width];
+        let fits = |view: &View, order: [usize; 4], shape: &[usize]| {
+            let cut = View::plain(view.node, shape).reshaped(&[n, shape[1], heads, width]);
+            let cut = cut.and_then(|cut| cut.transposed(&order));
+            cut.is_some_and(|cut| cut.axes == view.axes)
+        };
+        let shape_of = |view: &View| self.b.shape(view.node).to_vec();
+        let whole = shape_of(query) == text
+            && shape_of(key).len() == 3
+            && shape_of(key) == shape_of(value)
+            && fits(query, [0, 2, 1, 3], &text)
+            && fits(key, [0, 2, 3, 1], &shape_of(key))
+            && fits(value, [0, 2, 1, 3], &shape_of(value));
+        if !whole {
+            return Err(wrong("its heads are not cut from the channels in order"));
+        }
+        let mut inputs = vec![query.node, key.node, value.node];
+        if scores.masked {
+            inputs.extend(self.lengths);
+        }
+        let id = self.add(&node.outputs[0], Attention { heads }, &inputs, vec![])?;
+        let plain = View::plain(id, &text);
+        let cut = plain.reshaped(&[n, s, heads, width]);
+        let cut = cut.and_then(|cut| cut.transposed(&[0, 2, 1, 3]));
+        Ok(Value::Node(cut.expect("heads divide the channels")))
+    }
+
+    /// Adds a mask to scores: it must hide padding and nothing else.
+    pub fn masked(&self, node: &Node, scores: Scores, mask: &Mask) -> Result<Value, Broken> {
+        let half = self.length.div_ceil(2);
+        let hides = |array: &Array, length: usize| {
+            let shape = [1, 1, self.length, self.length];
+            array.shape.len() <= 4
+                && super::array::broadcast(&array.shape, &shape).is_some()
+                && array
+                    .shape
+                    .iter()
+                    .rev()
+                    .zip(shape.iter().rev())
+                    .all(|(a, b)| a <= b || *a == 1)
+                && Array::from_places(shape.to_vec(), |place| {
+                    let value = array.at(place);
+                    let right = if place[3] < length {
+                        value == 0.0
+                    } else {
+                        value < -1e4
+                    };
+                    // What a padded token sees is nobody's concern.
+                    f64::from(u8::from(right || place[2] >= length))
+                })
+                .data
+                .iter()
+                .all(|&right| right == 1.0)
+        };
+        if scores.softmax || !hides(&mask.whole, self.length) || !hides(&mask.half, half) {
+            return Err(Broken::new(format!(
+                "{}: its mask hides more, or less, than padding: not read",
+                node.label()
+            )));
+        }
+        Ok(Value::Scores(Scores {
+            masked: true,
+            ..scores
+        }))
+    }
+}

@@ -1,0 +1,233 @@
+//! Sums, products and choices of two values, and the parts of GELU and attention among them.
+
+use squeeze_graph::ops::{Activation, Add, Embedding, Mul, Position, Softmax};
+use squeeze_graph::{Op, channel_axis};
+use squeeze_tensor::Tensor;
+
+use super::array::Array;
+use super::attention::Scores;
+use super::fold::axis;
+use super::import::{Import, Value};
+use super::layers::unread;
+use super::proto::Node;
+use super::view::View;
+use crate::error::Broken;
+
+impl Import<'_> {
+    /// The first half of a GELU that is written out.
+    pub(super) fn erf(&mut self, node: &Node) -> Result<Value, Broken> {
+        match self.value(node, 0)? {
+            Value::Node(view) if (view.factor - 0.5f64.sqrt()).abs() < 1e-5 => Ok(Value::Erf(
+                View {
+                    factor: 1.0,
+                    ..view
+                },
+                false,
+            )),
+            _ => Err(unread(node, "an error function outside of GELU")),
+        }
+    }
+
+    pub(super) fn softmax(&mut self, node: &Node) -> Result<Value, Broken> {
+        let along = node.int("axis", -1);
+        match self.value(node, 0)? {
+            Value::Scores(scores) if along == -1 || along == 3 => Ok(Value::Scores(Scores {
+                softmax: true,
+                ..scores
+            })),
+            Value::Node(view) => {
+                let shape = self.b.shape(view.node).to_vec();
+                let plain = view.order(&shape).is_some_and(|order| {
+                    axis(along, order.len()).is_some_and(|at| order[at] == channel_axis(&shape))
+                });
+                if !plain || view.factor != 1.0 {
+                    return Err(unread(
+                        node,
+                        "a softmax over another axis than the channels",
+                    ));
+                }
+                self.keep(&node.outputs[0], Softmax {}, &view, vec![])
+            }
+            _ => Err(unread(
+                node,
+                "a softmax of something that is no layer's result",
+            )),
+        }
+    }
+
+    pub(super) fn sum(&mut self, node: &Node) -> Result<Value, Broken> {
+        let (a, b) = (self.value(node, 0)?, self.value(node, 1)?);
+        match (a, b) {
+            (Value::Erf(view, false), Value::Known(one))
+            | (Value::Known(one), Value::Erf(view, false))
+                if node.op == "Add" && one.scalar() == Some(1.0) =>
+            {
+                Ok(Value::Erf(view, true))
+            }
+            (Value::Scores(scores), Value::Mask(mask))
+            | (Value::Mask(mask), Value::Scores(scores))
+                if node.op == "Add" =>
+            {
+                self.masked(node, scores, &mask)
+            }
+            (Value::Scores(scores), Value::Known(nothing))
+                if nothing.data.iter().all(|&value| value == 0.0) =>
+            {
+                Ok(Value::Scores(scores))
+            }
+            (Value::Node(_), Value::Known(known)) if node.op == "Add" => {
+                let view = self.view(node, 0)?;
+                self.fixed_positions(node, &view, &known)
+            }
+            (Value::Known(known), Value::Node(_)) if node.op == "Add" => {
+                let view = self.view(node, 1)?;
+                self.fixed_positions(node, &view, &known)
+            }
+            (Value::Node(_), Value::Node(_)) if node.op == "Add" => {
+                let (a, b) = (self.view(node, 0)?, self.view(node, 1)?);
+                self.pair(node, Add {}, [a, b])
+            }
+            _ => Err(unread(node, "a sum or difference of this kind")),
+        }
+    }
+
+    /// Known numbers for each token are embeddings of positions that the exporter looked up.
+    pub(super) fn fixed_positions(
+        &mut self,
+        node: &Node,
+        view: &View,
+        known: &Array,
+    ) -> Result<Value, Broken> {
+        let shape = self.b.shape(view.node).to_vec();
+        let (&[_, s, width], [.., rows, columns]) = (&*shape, &*known.shape) else {
+            return Err(unread(node, "a sum with known numbers"));
+        };
+        let fits = (*rows, *columns) == (s, width)
+            && known.data.len() == s * width
+            && view.is(&shape, &[0, 1, 2]);
+        let Some(ids) = self.ids.filter(|_| fits) else {
+            return Err(unread(node, "a sum with known numbers"));
+        };
+        let values: Vec<f32> = known.data.iter().map(|&value| value as f32).collect();
+        let weights = vec![("weight", Tensor::from_f32(&[s, width], &values))];
+        let output = &node.outputs[0];
+        let position = Position {
+            first: 0,
+            places: s,
+        };
+        let ids = self.add(&format!("{output}.position"), position, &[ids], vec![])?;
+        let table = Embedding { rows: s, width };
+        let places = self.add(&format!("{output}.places"), table, &[ids], weights)?;
+        let id = self.add(output, Add {}, &[view.node, places], vec![])?;
+        Ok(Value::Node(view.on(id)))
+    }
+
+    pub(super) fn product(&mut self, node: &Node) -> Result<Value, Broken> {
+        let (a, b) = (self.value(node, 0)?, self.value(node, 1)?);
+        let multiplies = node.op == "Mul";
+        match (a, b) {
+            (value, Value::Known(known)) | (Value::Known(known), value)
+                if multiplies || !matches!(self.value(node, 0)?, Value::Known(_)) =>
+            {
+                let known = known
+                    .scalar()
+                    .ok_or_else(|| unread(node, "many known numbers"))?;
+                let factor = if multiplies { known } else { 1.0 / known };
+                match value {
+                    Value::Node(view) => {
+                        let exact = view.factor * factor;
+                        let factor = if (exact - 1.0).abs() < 1e-6 {
+                            1.0
+                        } else {
+                            exact
+                        };
+                        Ok(Value::Node(View { factor, ..view }))
+                    }
+                    Value::Scores(scores) => {
+                        let late = || unread(node, "a scale behind mask or softmax");
+                        Ok(Value::Scores(scores.times(factor).ok_or_else(late)?))
+                    }
+                    _ => Err(unread(node, "a product of this kind")),
+                }
+            }
+            (Value::Erf(erf, true), Value::Node(x)) | (Value::Node(x), Value::Erf(erf, true))
+                if multiplies && (x.node, &x.axes) == (erf.node, &erf.axes) =>
+            {
+                let id = self.add(&node.outputs[0], Activation::Gelu, &[x.node], vec![])?;
+                let exact = 2.0 * x.factor;
+                let factor = if (exact - 1.0).abs() < 1e-6 {
+                    1.0
+                } else {
+                    exact
+                };
+                Ok(Value::Node(View { factor, ..x.on(id) }))
+            }
+            (Value::Node(_), Value::Node(_)) if multiplies => {
+                let (a, b) = (self.view(node, 0)?, self.view(node, 1)?);
+                self.pair(node, Mul {}, [a, b])
+            }
+            _ => Err(unread(node, "a product or quotient of this kind")),
+        }
+    }
+
+    /// Sum or product of two results under the same axes, or of an image and a gate.
+    pub(super) fn pair(
+        &mut self,
+        node: &Node,
+        op: impl Into<Op>,
+        [a, b]: [View; 2],
+    ) -> Result<Value, Broken> {
+        let shape = |view: &View| self.b.shape(view.node).to_vec();
+        let (shape_a, shape_b) = (shape(&a), shape(&b));
+        let name = &node.outputs[0];
+        if a.axes == b.axes && shape_a == shape_b {
+            let id = self.add(name, op, &[a.node, b.node], vec![])?;
+            return Ok(Value::Node(a.on(id)));
+        }
+        // A gate is [n, c] and stands as [n, c, 1, 1].
+        for (x, gate) in [(&a, &b), (&b, &a)] {
+            let (image, vector) = (shape(x), shape(gate));
+            let sizes = gate.shape();
+            if image.len() == 4 && vector == image[..2] && sizes == [image[0], image[1], 1, 1] {
+                let id = self.add(name, op, &[x.node, gate.node], vec![])?;
+                return Ok(Value::Node(x.on(id)));
+            }
+        }
+        let x = self.materialize(&node.label(), &a)?;
+        let y = self.materialize(&node.label(), &b)?;
+        let id = self.add(name, op, &[x, y], vec![])?;
+        Ok(Value::Node(View::plain(id, self.b.shape(id))))
+    }
+
+    /// Masks written as a choice: scores where the mask says so, a very low number elsewhere.
+    pub(super) fn choose(&mut self, node: &Node) -> Result<Value, Broken> {
+        match (
+            self.value(node, 0)?,
+            self.value(node, 1)?,
+            self.value(node, 2)?,
+        ) {
+            (Value::Never, _, value) => Ok(value),
+            (Value::Mask(mut mask), Value::Scores(scores), Value::Known(low)) => {
+                let low = low.scalar().unwrap_or(0.0);
+                for array in [&mut mask.whole, &mut mask.half] {
+                    array
+                        .data
+                        .iter_mut()
+                        .for_each(|v| *v = if *v != 0.0 { 0.0 } else { low });
+                }
+                self.masked(node, scores, &mask)
+            }
+            (Value::Mask(mut mask), Value::Known(low), Value::Scores(scores)) => {
+                let low = low.scalar().unwrap_or(0.0);
+                for array in [&mut mask.whole, &mut mask.half] {
+                    array
+                        .data
+                        .iter_mut()
+                        .for_each(|v| *v = if *v != 0.0 { low } else { 0.0 });
+                }
+                self.masked(node, scores, &mask)
+            }
+            _ => Err(unread(node, "a choice outside of attention")),
+        }
+    }
+}

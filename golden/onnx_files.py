@@ -1,0 +1,92 @@
+"""Writes the small ONNX files, each with its inputs and PyTorch's answer, that the import is held against.
+
+onnx_squeezebert  as torch.onnx.export writes it (GELU, LayerNormalization, Conv over [n, c, s])
+onnx_bert         with a real mask, through the older exporter (GELU and attention written out)
+onnx_image        a network of convolutions with a gate, a Fire-like concatenation and batch norms
+"""
+import json
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+import onnx
+import torch
+import transformers
+from torch import nn
+
+torch.manual_seed(0)
+SMALL = dict(vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+             max_position_embeddings=12, num_labels=3, attn_implementation="eager")
+
+
+class Logits(nn.Module):
+    def __init__(self, m):
+        super().__init__()
+        self.m = m
+
+    def forward(self, input_ids, attention_mask, token_type_ids):
+        return self.m(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids).logits
+
+
+class Image(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.filter = nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8)
+        self.down, self.up = nn.Conv2d(8, 4, 1), nn.Conv2d(4, 8, 1)
+        self.narrow, self.wide = nn.Conv2d(8, 6, 1, groups=2), nn.Conv2d(8, 6, 3, padding=1)
+        self.pool = nn.MaxPool2d(3, 2, ceil_mode=True)
+        self.head = nn.Linear(12, 5)
+
+    def forward(self, x):
+        x = nn.functional.relu6(self.norm(self.stem(x)))
+        x = x + nn.functional.hardswish(self.filter(x))
+        gate = torch.sigmoid(self.up(torch.relu(self.down(nn.functional.adaptive_avg_pool2d(x, 1)))))
+        x = self.pool(x * gate)
+        x = torch.cat([torch.relu(self.narrow(x)), nn.functional.silu(self.wide(x))], 1)
+        return self.head(torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1))
+
+
+def randomize(m):
+    with torch.no_grad():
+        for p in m.parameters():
+            p.add_(torch.randn_like(p) * 0.2)
+        for b in m.modules():
+            if isinstance(b, nn.BatchNorm2d):
+                b.running_mean.normal_()
+                b.running_var.uniform_(0.5, 2.0)
+    return m.eval()
+
+
+def write(name, m, args, names, **options):
+    m = randomize(m)
+    with torch.no_grad():
+        answer = m(*args)
+        torch.onnx.export(m, args, name + ".onnx", input_names=names, output_names=["out"], **options)
+    model = onnx.load(name + ".onnx")
+    for part in [*model.graph.node, *model.graph.value_info, model.graph, model]:  # stack traces, four fifths of the file
+        del part.metadata_props[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+    onnx.save(model, name + ".onnx")
+    facts = {n: a.flatten().tolist() for n, a in zip(names, args)}
+    json.dump({**facts, "out": [round(v, 7) for v in answer.flatten().tolist()]}, open(name + ".json", "w"))
+    print(name, os.path.getsize(name + ".onnx"))
+
+
+def text(length, seen):
+    ids = torch.randint(0, 40, (1, length))
+    mask = (torch.arange(length) < seen).long()[None]
+    types = (torch.arange(length) > 3).long()[None]
+    return ids, mask, types
+
+
+TEXT = ["input_ids", "attention_mask", "token_type_ids"]
+config = transformers.SqueezeBertConfig(embedding_size=16, **SMALL)
+write("onnx_squeezebert", Logits(transformers.SqueezeBertForSequenceClassification(config)), text(8, 8), TEXT,
+      dynamo=True, external_data=False)
+config = transformers.BertConfig(**SMALL)
+write("onnx_bert", Logits(transformers.BertForSequenceClassification(config)), text(8, 5), TEXT,
+      dynamo=False, opset_version=17)
+torch.manual_seed(1)
+write("onnx_image", Image(), (torch.randn(1, 3, 12, 12).mul(100).round().div(100),), ["x"], dynamo=True, external_data=False, optimize=False)
