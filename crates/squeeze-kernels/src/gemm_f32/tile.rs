@@ -51,10 +51,11 @@ pub(crate) struct Tile {
     pub a: *const [*const f32; ROWS],
     /// How many segments there are.
     pub segments: usize,
+    /// From one k to the next in `a`. It stands between two numbers that are written one by one just before: side by side they
+    /// would be copied as one, which waits until every store of the last tile has left the store buffer.
+    pub step: usize,
     /// Length of each segment.
     pub length: usize,
-    /// From one k to the next in `a`.
-    pub step: usize,
     /// `[segments * length, V * LANES]`.
     pub b: *const f32,
     /// What will be needed next, and how far to advance in it for each k.
