@@ -33,7 +33,7 @@ type Sparse = Vec<(u32, f32)>;
 /// Weight of the loss against the squared weights, as scikit-learn's default.
 const COST: f32 = 1.0;
 /// Passes over the examples at most.
-const PASSES: usize = 50;
+const PASSES: usize = 20;
 /// Passes end when no step of a pass was larger than this.
 const TOLERANCE: f32 = 0.01;
 /// Values of an image at most: larger ones are halved.

@@ -18,7 +18,7 @@ type Reader = fn(&Path, &OpenOptions) -> Result<Option<DataSet>, DataError>;
 /// The forms in the order in which they are tried; a reader gives nothing when the form is another.
 const FORMS: &[(&str, Reader)] = &[
     (
-        "a .csv, .tsv or .jsonl file, or a folder with train.csv, train.tsv or train.jsonl",
+        "a .csv, .tsv or .jsonl file, or a folder with train.csv, train.tsv or train.jsonl, or with only one such file",
         table::open,
     ),
     (

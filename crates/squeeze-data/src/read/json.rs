@@ -10,11 +10,24 @@ use crate::dataset::Problems;
 use crate::open::Parts;
 use crate::{DataError, DataSet, OpenOptions};
 
-/// Opens a `.json` file with `train`, perhaps `val` and `test`, each a list of `[text, label]`.
+/// Opens a `.json` file, or a folder with only one, with `train`, perhaps `val` and `test`, each a list of `[text, label]`.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Option<DataSet>, DataError> {
-    if !path.is_file() || path.extension().is_none_or(|ending| ending != "json") {
-        return Ok(None);
-    }
+    let is_json = |path: &Path| path.extension().is_some_and(|ending| ending == "json");
+    let names = super::entries(path)?;
+    let mut inside = names
+        .iter()
+        .map(|name| path.join(name))
+        .filter(|file| is_json(file));
+    let (first, second) = (inside.next(), inside.next());
+    let file = match (first, second) {
+        (None, _) if path.is_file() && is_json(path) => path.to_owned(),
+        (Some(file), None) => file,
+        _ => return Ok(None),
+    };
+    parts_of(&file, options, &super::name_of(path))
+}
+
+fn parts_of(path: &Path, options: &OpenOptions, name: &str) -> Result<Option<DataSet>, DataError> {
     let contents = bytes::read(path)?;
     let value: Value = serde_json::from_str(bytes::text(&contents, path)?)
         .map_err(|error| DataError::line(path, error.line(), format!("not JSON: {error}")))?;
@@ -56,12 +69,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Option<DataSet>, DataE
         test,
     };
     parts
-        .finish(
-            &super::name_of(path),
-            (all.task, all.labels),
-            problems,
-            options,
-        )
+        .finish(name, (all.task, all.labels), problems, options)
         .map(Some)
 }
 
@@ -104,6 +112,8 @@ mod tests {
             set.problems[0].to_string(),
             "part with an unknown name, not used: 1 (oos_train)"
         );
+        let folder = DataSet::open(root.path().to_str().unwrap(), &OpenOptions::default()).unwrap();
+        assert_eq!(folder.train, set.train);
         std::fs::write(&file, r#"{"train": [["hi"]]}"#).unwrap();
         assert!(DataSet::open(file.to_str().unwrap(), &OpenOptions::default()).is_err());
     }

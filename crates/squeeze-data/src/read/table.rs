@@ -33,6 +33,8 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Option<DataSet>, DataE
     };
     let files = if path.is_file() {
         [Form::of(path).map(|_| path.to_owned()), None, None]
+    } else if let Some(alone) = alone(&names) {
+        [Some(path.join(alone)), None, None]
     } else {
         [
             find(super::TRAIN),
@@ -82,6 +84,14 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Option<DataSet>, DataE
             options,
         )
         .map(Some)
+}
+
+/// The only table of a folder, whatever its name; a file of licence or notes beside it does not count.
+fn alone(names: &[String]) -> Option<&String> {
+    let mut tables = names
+        .iter()
+        .filter(|name| Form::of(Path::new(name)).is_some());
+    tables.next().filter(|_| tables.next().is_none())
 }
 
 /// One row of a table.
