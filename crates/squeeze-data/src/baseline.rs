@@ -274,7 +274,8 @@ mod tests {
         assert_eq!(grams, ["a", "b", "a b", "c", "b c", "2 d"]);
     }
 
-    /// Measured: see docs/results.md. The bounds leave three deviations of the share among 1,039 and 2,000.
+    /// The whole train splits give 0.967 and 0.915; with 3,000 examples each, the bounds are well below that
+    /// and far above the share of the largest class, 0.78 and 0.11.
     #[test]
     fn knows_spam_and_digits() {
         let score = |name: &str| {
