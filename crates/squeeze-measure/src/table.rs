@@ -58,6 +58,7 @@ pub fn measure_space(
     let count = blocks.len();
     // Two thirds for the blocks; a batch is long enough to notice other processes.
     let batch = Budget {
+        retries: 1,
         warm_up: 2,
         runs: 3,
         least: Duration::from_millis(60),

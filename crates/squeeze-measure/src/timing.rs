@@ -15,6 +15,8 @@ pub struct Budget {
     pub runs: usize,
     /// Least time of the counted runs together.
     pub least: Duration,
+    /// Times that a batch disturbed by other processes is repeated before it is taken and marked.
+    pub retries: usize,
 }
 
 impl Budget {
@@ -23,6 +25,7 @@ impl Budget {
         warm_up: 5,
         runs: 50,
         least: Duration::from_secs(1),
+        retries: 4,
     };
 
     /// At least 1,024 runs and one minute, as MLPerf Mobile asks for.
@@ -30,6 +33,7 @@ impl Budget {
         warm_up: 20,
         runs: 1024,
         least: Duration::from_secs(60),
+        retries: 4,
     };
 }
 
@@ -75,8 +79,6 @@ impl Ratio {
 
 /// Share of one core that others may use before a batch is repeated.
 const QUIET: f64 = 0.08;
-/// Times a disturbed batch is repeated before it is taken as it is and marked.
-const RETRIES: usize = 4;
 
 impl Timing {
     /// Sums up single runs.
@@ -117,7 +119,7 @@ pub fn time(mut work: impl FnMut(), budget: &Budget) -> Timing {
     let give_up = budget.least * 4 + Duration::from_secs(1);
     while runs.len() < budget.runs || spent < budget.least {
         let last_try = start.elapsed() > give_up;
-        let batch = Batch::run(&mut work, budget, if last_try { 0 } else { RETRIES });
+        let batch = Batch::run(&mut work, budget, if last_try { 0 } else { budget.retries });
         spent += batch.runs.iter().sum::<Duration>();
         others = larger(others, batch.others);
         runs.extend(batch.runs);
@@ -142,7 +144,7 @@ pub fn interleaved(
         for turn in 0..work.len() {
             // Every round begins with another one.
             let at = (turn + round) % work.len();
-            let mut batch = Batch::run(&mut work[at], batch, RETRIES);
+            let mut batch = Batch::run(&mut work[at], batch, batch.retries);
             batch.runs.sort_unstable();
             medians[at].push(batch.runs[batch.runs.len() / 2].as_secs_f64());
             runs[at].append(&mut batch.runs);
@@ -237,6 +239,7 @@ mod tests {
             }
         };
         let budget = Budget {
+            retries: 0,
             warm_up: 1,
             runs: 5,
             least: Duration::from_millis(10),

@@ -123,6 +123,7 @@ fn size(
         .div_f64(2.0 * families.len() as f64)
         .min(Duration::from_millis(300));
     let budget = Budget {
+        retries: 1,
         warm_up: 2,
         runs: 5,
         least,

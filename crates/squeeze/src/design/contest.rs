@@ -313,6 +313,7 @@ fn try_one(
     let mut subject = Subject::fresh(&graph, &Target::here(context.request.threads))?;
     let peak_bytes = subject.plan().peak_bytes();
     let batch = Timed {
+        retries: 1,
         warm_up: 3,
         runs: 10,
         least: Duration::from_millis(100),

@@ -89,6 +89,7 @@ pub fn prove(
     }
     bar.say("measuring it beside hand-designed networks");
     let batch = Budget {
+        retries: 4,
         warm_up: 5,
         runs: 25,
         least: Duration::from_millis(100),
