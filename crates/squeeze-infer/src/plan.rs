@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use squeeze_graph::Shape;
-use squeeze_kernels::{Cpu, Threads};
+use squeeze_kernels::{Buffer, Cpu, Threads};
 
 use crate::arena::Cut;
 use crate::error::InputError;
@@ -72,7 +72,7 @@ pub struct StepInfo<'a> {
 /// The memory and the threads of a run. One plan can run on many of these at once.
 #[derive(Debug)]
 pub struct Scratch {
-    arena: Vec<f32>,
+    arena: Buffer,
     lengths: Vec<Vec<usize>>,
     threads: Threads,
 }
@@ -91,7 +91,7 @@ impl Plan {
             vec![0; if is_length { spec.shape[0] } else { 0 }]
         };
         Scratch {
-            arena: vec![0.0; self.arena],
+            arena: Buffer::zeros(self.arena),
             lengths: self.inputs.iter().zip(&self.lengths).map(count).collect(),
             threads: Threads::new(self.target.threads),
         }

@@ -10,21 +10,34 @@ struct Line([f32; LANES]);
 
 /// A buffer that starts on a cache line.
 #[derive(Clone, Default)]
-pub(crate) struct Buffer {
+pub struct Buffer {
     lines: Vec<Line>,
     len: usize,
 }
 
 impl Buffer {
+    /// A buffer of `len` zeros.
+    pub fn zeros(len: usize) -> Buffer {
+        let mut buffer = Buffer::default();
+        buffer.sized(len);
+        buffer
+    }
+
     /// Makes the buffer `len` long and hands it out. What it held before is left there; growth is zeros. Shrinking keeps the
     /// memory.
-    pub(crate) fn sized(&mut self, len: usize) -> &mut [f32] {
+    pub fn sized(&mut self, len: usize) -> &mut [f32] {
         let lines = len.div_ceil(LANES);
         if lines > self.lines.len() {
             self.lines.resize(lines, Line([0.0; LANES]));
         }
         self.len = len;
         self
+    }
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffer({})", self.len)
     }
 }
 

@@ -22,6 +22,7 @@ mod threads;
 mod tier;
 mod vector;
 
+pub use buffer::Buffer;
 pub use cpu::Cpu;
 pub use threads::{SharedMut, Threads, even};
 pub use tier::Tier;

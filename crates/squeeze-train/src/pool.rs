@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use squeeze_kernels::Buffer as Aligned;
+
 /// Buffers that wait for their next use, by size.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pool {
-    free: Arc<Mutex<BTreeMap<usize, Vec<Vec<f32>>>>>,
+    free: Arc<Mutex<BTreeMap<usize, Vec<Aligned>>>>,
 }
 
 /// A buffer of `f32`, which goes back to its pool when dropped.
 #[derive(Debug)]
 pub(crate) struct Buffer {
-    data: Vec<f32>,
+    data: Aligned,
     len: usize,
     home: Pool,
 }
@@ -26,7 +28,7 @@ impl Pool {
         let data = free.get_mut(&class).and_then(Vec::pop);
         drop(free);
         Buffer {
-            data: data.unwrap_or_else(|| vec![0.0; class]),
+            data: data.unwrap_or_else(|| Aligned::zeros(class)),
             len,
             home: self.clone(),
         }
