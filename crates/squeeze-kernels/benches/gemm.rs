@@ -1,6 +1,6 @@
 //! How near to a thread's peak the products, convolutions and their gradients come: `cargo bench --bench gemm [filter]`.
 //!
-//! Each figure is the best of many short rounds, for one thread by the time it was on a core; one and two threads are measured in turn with the peak, so that a machine that slows
+//! Each figure is the best of many short rounds; one and two threads are measured in turn with the peak, so that a machine that slows
 //! down slows them alike.
 
 use std::time::Instant;
@@ -231,18 +231,13 @@ fn report(filter: &str, name: &str, tier: Tier, macs: usize, mut run: impl FnMut
         peak = peak.max(peak::gflops(tier, 1));
         for (threads, best) in pools.iter().zip(&mut best) {
             run(threads);
-            let (start, busy) = (Instant::now(), busy());
+            let start = Instant::now();
             let mut runs = 0;
             while start.elapsed().as_secs_f64() < SECONDS {
                 run(threads);
                 runs += 1;
             }
-            let elapsed = start.elapsed().as_secs_f64();
-            let seconds = if threads.count() == 1 {
-                busy.map_or(elapsed, since)
-            } else {
-                elapsed
-            };
+            let seconds = start.elapsed().as_secs_f64();
             *best = best.max(2e-9 * (runs * macs) as f64 / seconds);
         }
     }
@@ -252,15 +247,4 @@ fn report(filter: &str, name: &str, tier: Tier, macs: usize, mut run: impl FnMut
         100.0 * best[0] / peak,
         best[1]
     );
-}
-
-/// Seconds that this thread has been on a core, where the system tells: others that use the core do not count.
-fn busy() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    Some(stat.split(' ').next()?.parse::<f64>().ok()? * 1e-9)
-}
-
-/// Seconds on a core since [`busy`] gave `start`.
-fn since(start: f64) -> f64 {
-    busy().map_or(f64::INFINITY, |now| now - start)
 }

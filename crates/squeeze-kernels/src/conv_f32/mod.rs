@@ -1,8 +1,7 @@
 //! Convolution of channels-last images, dense or grouped, with stride, dilation and any padding: the tiles of [`gemm_f32`], fed
 //! with the rows that each tap reads, so that no image is unrolled in memory.
 //!
-//! Groups with fewer than 16 channels (and images of one or three channels) are gathered tile by tile, so that their taps form one
-//! long sum. Depthwise convolutions are a family of their own.
+//! Images of a few channels are read a row of taps at a time. Depthwise convolutions are a family of their own.
 //!
 //! [`gemm_f32`]: crate::gemm_f32
 
@@ -10,7 +9,7 @@ mod gradients;
 pub mod scalar;
 #[cfg(test)]
 mod tests;
-mod window;
+pub(crate) mod window;
 
 pub use gradients::{bias_gradient, forward, input_gradient, weight_gradient};
 

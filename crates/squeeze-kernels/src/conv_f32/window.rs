@@ -40,18 +40,15 @@ struct Corner {
 /// What a window reads outside the image.
 static ZEROS: [f32; PATCH] = [0.0; PATCH];
 
-/// Groups with fewer channels than this are gathered: their taps are too short to be walked one by one.
-const GATHER_BELOW: usize = 16;
+/// Images with fewer channels than this are read a row of taps at a time, where their windows are wholly inside.
+const JOIN_BELOW: usize = 16;
 
+#[inline(always)]
 fn signed(size: usize) -> isize {
-    isize::try_from(size).expect("sizes of slices fit")
+    size.cast_signed()
 }
 
 impl Window {
-    pub(crate) fn taps(&self) -> usize {
-        self.kernel[0] * self.kernel[1]
-    }
-
     /// Calls `each` with the index and corner of every output pixel of `rows`, in order.
     fn corners(&self, rows: Range<usize>, mut each: impl FnMut(usize, Corner)) {
         let (mut x, above) = (rows.start % self.out_w, rows.start / self.out_w);
@@ -85,20 +82,23 @@ impl Window {
             && at.x + self.reach(1) < signed(self.w)
     }
 
-    /// The pixel that `tap` reads, if it is inside.
-    fn pixel(&self, at: Corner, tap: usize) -> Option<usize> {
-        let y = at.y + signed(tap / self.kernel[1] * self.dilation[0]);
-        let x = at.x + signed(tap % self.kernel[1] * self.dilation[1]);
-        let inside = y >= 0 && x >= 0 && y < signed(self.h) && x < signed(self.w);
-        inside.then(|| ((at.image + y) * signed(self.w) + x).unsigned_abs())
-    }
-
-    /// Calls `each` with the tap and the pixel of every tap of every output pixel of `rows` that is inside, and the row's index.
+    /// Calls `each` with the row's index, the tap and the pixel of every tap of every output pixel of `rows` that is inside.
     pub(crate) fn pixels(&self, rows: Range<usize>, mut each: impl FnMut(usize, usize, usize)) {
-        self.corners(rows, |row, corner| {
-            for tap in 0..self.taps() {
-                if let Some(pixel) = self.pixel(corner, tap) {
-                    each(row, tap, pixel);
+        let [down, across] = self.dilation.map(signed);
+        self.corners(rows, |row, at| {
+            let mut tap = 0;
+            for ky in 0..self.kernel[0] {
+                let y = at.y + signed(ky) * down;
+                for kx in 0..self.kernel[1] {
+                    let x = at.x + signed(kx) * across;
+                    if y >= 0 && x >= 0 && y < signed(self.h) && x < signed(self.w) {
+                        each(
+                            row,
+                            tap,
+                            ((at.image + y) * signed(self.w) + x).unsigned_abs(),
+                        );
+                    }
+                    tap += 1;
                 }
             }
         });
@@ -106,9 +106,10 @@ impl Window {
 }
 
 impl Image<'_> {
-    /// Whether the channels of neighbouring taps follow each other, so that a row of taps is one stretch.
-    fn joined(&self) -> bool {
-        self.k == self.channels && self.window.dilation[1] == 1
+    /// How many taps follow each other in memory and are read as one run: a row of taps when all channels are one small group.
+    fn run_taps(&self) -> usize {
+        let joined = self.k == self.channels && self.k < JOIN_BELOW && self.window.dilation[1] == 1;
+        if joined { self.window.kernel[1] } else { 1 }
     }
 
     /// Writes range `k` of what the pixels `rows` read of `group` to rows of `to` that are `step` apart.
@@ -120,54 +121,151 @@ impl Image<'_> {
         to: (&mut [f32], usize),
     ) {
         let (to, step) = to;
-        // A run is what lies evenly: a tap's channels, or those of a whole row of taps.
-        let taps = if self.joined() {
-            self.window.kernel[1]
-        } else {
-            1
-        };
-        let run = taps * self.k;
+        let first = Runs::new(self, k.start);
         self.window.corners(rows, |row, corner| {
-            let mut to = &mut to[row * step..][..k.len()];
-            let mut at = k.start;
-            while at < k.end {
-                let (index, from) = (at / run, at % run);
-                let until = run.min(from + k.end - at);
-                let (now, later) = to.split_at_mut(until - from);
-                self.run(group, corner, index * taps, (from, now));
-                (to, at) = (later, at + until - from);
-            }
+            self.gather_row(group, corner, first, &mut to[row * step..][..k.len()]);
         });
     }
 
-    /// Part of the run that begins at `tap`: from the run's number `from` on, as many as `to` holds.
-    fn run(&self, group: usize, at: Corner, tap: usize, (from, to): (usize, &mut [f32])) {
-        if !self.joined() || self.window.kernel[1] == 1 {
-            return match self.window.pixel(at, tap) {
-                Some(pixel) => copy(&self.x[pixel * self.channels + group * self.k + from..], to),
-                None => to.fill(0.0),
-            };
-        }
-        let y = at.y + signed(tap / self.window.kernel[1] * self.window.dilation[0]);
-        if y < 0 || y >= signed(self.window.h) {
-            return to.fill(0.0);
-        }
-        // The run begins at column `at.x`; numbers of columns outside of 0..w are zeros.
-        let c = signed(self.channels);
-        let first = at.x * c + signed(from);
-        let inside = |edge: isize| (edge - first).clamp(0, signed(to.len())).unsigned_abs();
-        let (lo, hi) = (inside(0), inside(signed(self.window.w) * c));
-        to[..lo].fill(0.0);
-        to[hi..].fill(0.0);
-        if lo < hi {
-            let row =
-                ((at.image + y) * signed(self.window.w) * c + first + signed(lo)).unsigned_abs();
-            copy(&self.x[row..], &mut to[lo..hi]);
+    /// Writes what one pixel reads of `group`, from a place in its runs on, to all of `to`.
+    fn gather_row(&self, group: usize, at: Corner, mut runs: Runs, mut to: &mut [f32]) {
+        let (w, channels) = (signed(self.window.w), signed(self.channels));
+        let all_inside = self.window.inside(at);
+        while !to.is_empty() {
+            let count = to.len().min(runs.len - runs.from);
+            let (now, later) = to.split_at_mut(count);
+            to = later;
+            let (y, x) = (at.y + runs.y, at.x + runs.x);
+            // The run's numbers from `first` on, counted from the first of its row's; those of columns outside of 0..w are zeros.
+            let first = x * channels + signed(group * self.k + runs.from);
+            let row = (at.image + y) * w * channels;
+            if all_inside {
+                copy(&self.x[(row + first).unsigned_abs()..], now);
+            } else if y < 0 || y >= signed(self.window.h) {
+                now.fill(0.0);
+            } else if runs.taps == 1 {
+                if x < 0 || x >= w {
+                    now.fill(0.0);
+                } else {
+                    copy(&self.x[(row + first).unsigned_abs()..], now);
+                }
+            } else {
+                let inside = |edge: isize| (edge - first).clamp(0, signed(count)).unsigned_abs();
+                let (lo, hi) = (inside(0), inside(w * channels));
+                now[..lo].fill(0.0);
+                now[hi..].fill(0.0);
+                if lo < hi {
+                    copy(
+                        &self.x[(row + first + signed(lo)).unsigned_abs()..],
+                        &mut now[lo..hi],
+                    );
+                }
+            }
+            runs.next();
         }
     }
 
-    fn gathers(&self) -> bool {
-        self.k < GATHER_BELOW
+    /// Looks up which pixel each row's taps read, once for all groups and panels.
+    fn look(&self, rows: &Range<usize>, runs: Range<usize>, memo: &mut Memo) {
+        if memo.rows == *rows && memo.runs == runs {
+            return;
+        }
+        let (taps, w) = (self.run_taps(), signed(self.window.w));
+        let mut first = Runs::new(self, runs.start * taps * self.k);
+        first.from = 0;
+        self.window.corners(rows.clone(), |row, at| {
+            memo.corners[row] = at;
+            let all_inside = self.window.inside(at);
+            let start = (at.image + at.y) * w + at.x;
+            let mut now = first;
+            for run in 0..runs.len() {
+                let (y, x) = (at.y + now.y, at.x + now.x);
+                let inside = all_inside
+                    || (taps == 1 && y >= 0 && x >= 0 && y < signed(self.window.h) && x < w);
+                memo.pixels[run][row] = if inside {
+                    start + now.y * w + now.x
+                } else {
+                    -1
+                };
+                now.next();
+            }
+        });
+        (memo.rows, memo.runs) = (rows.clone(), runs);
+    }
+}
+
+/// A place in the runs that a pixel reads, one after the other.
+#[derive(Clone, Copy)]
+struct Runs {
+    /// Numbers of a run and how many taps it spans.
+    len: usize,
+    taps: usize,
+    /// Of the run: which tap of its row comes first, and where the row and the tap lie from the corner.
+    kx: usize,
+    y: isize,
+    x: isize,
+    /// The number of the run to go on with.
+    from: usize,
+    kw: usize,
+    dilation: [isize; 2],
+}
+
+impl Runs {
+    /// The place of number `k` of a pixel's sum.
+    fn new(image: &Image, k: usize) -> Runs {
+        let (taps, kw) = (image.run_taps(), image.window.kernel[1]);
+        let len = taps * image.k;
+        let tap = k / len * taps;
+        let dilation = image.window.dilation.map(signed);
+        let (ky, kx) = (tap / kw, tap % kw);
+        let (y, x) = (signed(ky) * dilation[0], signed(kx) * dilation[1]);
+        Runs {
+            len,
+            taps,
+            kx,
+            y,
+            x,
+            from: k % len,
+            kw,
+            dilation,
+        }
+    }
+
+    #[inline(always)]
+    fn next(&mut self) {
+        self.from = 0;
+        self.kx += self.taps;
+        self.x += self.dilation[1];
+        if self.kx >= self.kw {
+            self.kx = 0;
+            self.x = 0;
+            self.y += self.dilation[0];
+        }
+    }
+}
+
+/// Which pixels the rows of the last tile read.
+pub(crate) struct Memo {
+    rows: Range<usize>,
+    runs: Range<usize>,
+    corners: [Corner; ROWS],
+    /// For each run the pixel it begins at, or -1 where it is not wholly inside.
+    pixels: [[isize; ROWS]; SEGMENTS],
+}
+
+impl Default for Memo {
+    fn default() -> Memo {
+        let corner = Corner {
+            image: 0,
+            y: 0,
+            x: 0,
+        };
+        Memo {
+            rows: 0..0,
+            runs: 0..0,
+            corners: [corner; ROWS],
+            pixels: [[-1; ROWS]; SEGMENTS],
+        }
     }
 }
 
@@ -175,80 +273,55 @@ impl Image<'_> {
 #[inline(always)]
 fn copy(from: &[f32], to: &mut [f32]) {
     let from = &from[..to.len()];
-    let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<4>(), to.as_chunks_mut::<4>());
-    if to.len() > 8 {
-        to.copy_from_slice(from);
-    } else {
-        for (to, from) in to.iter_mut().zip(from) {
-            *to = *from;
-        }
-    }
-    for (to, from) in to_rest.iter_mut().zip(from_rest) {
-        *to = *from;
+    match (from.as_chunks::<4>(), to.as_chunks_mut::<4>()) {
+        (([a], []), ([x], [])) => *x = *a,
+        (([a, b], []), ([x, y], [])) => (*x, *y) = (*a, *b),
+        _ => to.copy_from_slice(from),
     }
 }
 
 impl Source for Image<'_> {
     fn stretch(&self) -> usize {
-        if self.gathers() {
-            self.window.taps() * self.k
-        } else {
-            self.k
-        }
+        self.run_taps() * self.k
     }
 
     fn step(&self) -> usize {
         1
     }
 
+    fn is_costly(&self) -> bool {
+        true
+    }
+
     fn feed(&self, group: usize, rows: Range<usize>, k: Range<usize>, feed: &mut Feed) {
-        if self.gathers() {
-            (feed.segments, feed.length) = (1, k.len());
-            self.gather(group, rows, k, (&mut feed.patch, PATCH));
-            for row in 0..ROWS {
-                feed.pointers[0][row] = feed.patch[row * PATCH..].as_ptr();
-            }
-            return;
-        }
-        let mut corners = [Corner {
-            image: 0,
-            y: 0,
-            x: 0,
-        }; ROWS];
-        let mut inside = true;
-        let count = rows.len();
-        self.window.corners(rows, |row, corner| {
-            corners[row] = corner;
-            inside &= self.window.inside(corner);
-        });
-        let taps = k.start / self.k..k.end.div_ceil(self.k);
-        feed.segments = taps.len();
-        feed.length = k.len() / taps.len();
+        let (taps, run) = (self.run_taps(), self.run_taps() * self.k);
+        let runs = k.start / run..k.end.div_ceil(run);
+        feed.segments = runs.len();
+        feed.length = k.len() / runs.len();
         assert!(
             feed.segments <= SEGMENTS && feed.length <= PATCH,
             "blocks of k fit a tile's segments"
         );
-        let channel = group * self.k + k.start % self.k;
-        let start = self.x[channel..].as_ptr();
-        if inside {
-            let pixels =
-                corners.map(|at| ((at.image + at.y) * signed(self.window.w) + at.x).unsigned_abs());
-            for (pointers, tap) in feed.pointers.iter_mut().zip(taps) {
-                let [kh, kw] = [tap / self.window.kernel[1], tap % self.window.kernel[1]];
-                let ahead =
-                    kh * self.window.dilation[0] * self.window.w + kw * self.window.dilation[1];
-                for row in 0..count {
-                    pointers[row] = start.wrapping_add((pixels[row] + ahead) * self.channels);
+        self.look(&rows, runs, &mut feed.memo);
+        if taps > 1 {
+            let place = Runs::new(self, k.start);
+            for row in 0..rows.len() {
+                if feed.memo.pixels[0][row] < 0 {
+                    let to = &mut feed.patch[row * PATCH..][..k.len()];
+                    self.gather_row(group, feed.memo.corners[row], place, to);
                 }
             }
-            return;
         }
-        for (pointers, tap) in feed.pointers.iter_mut().zip(taps) {
-            for row in 0..count {
-                pointers[row] = match self.window.pixel(corners[row], tap) {
-                    Some(pixel) => start.wrapping_add(pixel * self.channels),
-                    None => ZEROS.as_ptr(),
+        let start = self.x[group * self.k + k.start % run..].as_ptr();
+        let patch = feed.patch.as_ptr();
+        for (segment, pixels) in feed.memo.pixels[..feed.segments].iter().enumerate() {
+            for row in 0..ROWS {
+                let outside = match taps {
+                    1 => ZEROS.as_ptr(),
+                    _ => patch.wrapping_add(row * PATCH + segment * feed.length),
                 };
+                let inside = start.wrapping_offset(pixels[row] * signed(self.channels));
+                feed.pointers[segment][row] = if pixels[row] < 0 { outside } else { inside };
             }
         }
     }

@@ -6,6 +6,7 @@ use super::panels::Panels;
 use super::tile::{ROWS, Tile};
 use super::{Epilogue, Kernel, Residual, Start};
 use crate::activation::{self, Activation};
+use crate::conv_f32::window::Memo;
 use crate::{SharedMut, Threads, even};
 
 /// The most segments of k that one tile call walks.
@@ -13,12 +14,19 @@ pub(crate) const SEGMENTS: usize = 16;
 /// Rows of a are walked in blocks of about this many bytes, which stay in a core's second cache for all panels.
 const ROW_BLOCK_BYTES: usize = 1 << 20;
 
+/// A right side of so many bytes stays near while the tiles of all its panels are computed for a few rows.
+const SMALL_BYTES: usize = 96 << 10;
+
 /// Where the rows of the left side come from.
 pub(crate) trait Source: Sync {
     /// Length of the stretch of k that lies evenly for every row; the whole k is a multiple of it.
     fn stretch(&self) -> usize;
     /// From one k to the next within a stretch.
     fn step(&self) -> usize;
+    /// Whether `feed` has something to look up for a tile's rows that it remembers for other panels.
+    fn is_costly(&self) -> bool {
+        false
+    }
     /// Fills `feed` for `rows` of `group`, over `k`: a range inside one stretch, or whole stretches.
     fn feed(&self, group: usize, rows: Range<usize>, k: Range<usize>, feed: &mut Feed);
 }
@@ -29,6 +37,7 @@ pub(crate) struct Feed {
     pub segments: usize,
     pub length: usize,
     pub patch: [f32; ROWS * PATCH],
+    pub memo: Memo,
 }
 
 /// The longest range of k that is gathered at once.
@@ -126,14 +135,19 @@ impl Product<'_> {
     fn part(&self, rows: Range<usize>, panels: Range<usize>, c: &SharedMut<f32>) {
         let k = self.panels.k;
         let mr = self.kernel.rows();
-        let block = (ROW_BLOCK_BYTES / (4 * k * self.groups))
-            .max(4 * mr)
-            .next_multiple_of(mr);
+        let small = 4 * self.groups * self.panels.group_len() <= SMALL_BYTES;
+        let block = match small && self.source.is_costly() {
+            true => mr,
+            false => (ROW_BLOCK_BYTES / (4 * k * self.groups))
+                .max(4 * mr)
+                .next_multiple_of(mr),
+        };
         let mut feed = Feed {
             pointers: [[std::ptr::null(); ROWS]; SEGMENTS],
             segments: 0,
             length: 0,
             patch: [0.0; ROWS * PATCH],
+            memo: Memo::default(),
         };
         let mut row = rows.start;
         while row < rows.end {
