@@ -217,7 +217,7 @@ fn pack_flipped(
     let parts = threads.parts(conv.groups * len * 4, units);
     threads.run(parts, &|part| {
         for unit in even(units, parts, part) {
-            let (group, index) = (unit / panels.count, unit % panels.count);
+            let (group, index) = panels.place(unit);
             let start = group * len + panels.start(index);
             // SAFETY: panels are disjoint, and each belongs to one part.
             let to = unsafe { data.slice(start..start + panels.width(index) * panels.k) };

@@ -209,7 +209,7 @@ pub(crate) fn pack_groups<'a>(
     let parts = threads.parts(groups * len * 4, units);
     threads.run(parts, &|part| {
         for unit in even(units, parts, part) {
-            let (group, index) = (unit / panels.count, unit % panels.count);
+            let (group, index) = panels.place(unit);
             let start = group * len + panels.start(index);
             // SAFETY: panels are disjoint, and each belongs to one part.
             let to = unsafe { data.slice(start..start + panels.width(index) * panels.k) };
@@ -256,7 +256,7 @@ impl Sums<'_> {
                     .parts(4 * len * self.groups * (self.n + self.k), units + stripes);
                 cpu.threads.run(parts, &|part| {
                     for unit in even(units, parts, part) {
-                        let (group, index) = (unit / panels.count, unit % panels.count);
+                        let (group, index) = panels.place(unit);
                         let at = group * group_columns + panels.start(index);
                         // SAFETY: panels are disjoint, and each belongs to one part.
                         let to = unsafe { columns.slice(at..at + panels.width(index) * len) };

@@ -13,6 +13,8 @@ pub(crate) struct Panels {
     /// Columns of one group.
     pub n: usize,
     lanes: usize,
+    /// Registers across all columns of one group.
+    across: usize,
     /// Panels of one group.
     pub count: usize,
 }
@@ -33,13 +35,25 @@ impl Panels {
             k,
             n,
             lanes: kernel.lanes,
+            across: registers,
             count: registers.div_ceil(kernel.registers()),
+        }
+    }
+
+    /// The group and the panel within it of a panel that is counted over all groups.
+    pub(crate) fn place(&self, panel: usize) -> (usize, usize) {
+        match self.count {
+            1 => (panel, 0),
+            count => (panel / count, panel % count),
         }
     }
 
     /// The registers of panel `index`.
     pub(crate) fn registers(&self, index: usize) -> Range<usize> {
-        even(self.n.div_ceil(self.lanes), self.count, index)
+        match self.count {
+            1 => 0..self.across,
+            count => even(self.across, count, index),
+        }
     }
 
     /// The columns of panel `index` that exist.
@@ -60,7 +74,7 @@ impl Panels {
 
     /// How many numbers one group takes.
     pub(crate) fn group_len(&self) -> usize {
-        self.n.div_ceil(self.lanes) * self.lanes * self.k
+        self.across * self.lanes * self.k
     }
 
     /// Packs rows `rows` of panel `index` into its place within the group's slice; columns that do not exist become zeros. The

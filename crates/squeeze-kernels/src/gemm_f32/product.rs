@@ -155,7 +155,7 @@ impl Product<'_> {
             for panel in panels.clone() {
                 let mut k0 = 0;
                 while k0 < k {
-                    let k1 = self.next_k(k0, panel % self.panels.count);
+                    let k1 = self.next_k(k0, self.panels.place(panel).1);
                     self.block(row..end, panel, k0..k1, (c, &mut feed));
                     k0 = k1;
                 }
@@ -168,8 +168,12 @@ impl Product<'_> {
     /// stretches as fit.
     fn next_k(&self, k0: usize, panel: usize) -> usize {
         let widest = self.kernel.lanes * self.kernel.registers();
-        let depth = (self.kernel.depth * widest / self.panels.width(panel)).min(PATCH);
+        let wide = self.panels.width(panel) == widest;
+        let depth = if wide { self.kernel.depth } else { PATCH };
         let stretch = self.source.stretch();
+        if self.panels.k <= depth && self.panels.k <= stretch * SEGMENTS {
+            return self.panels.k;
+        }
         if stretch <= depth {
             let together = (depth / stretch).min(SEGMENTS);
             let blocks = (self.panels.k / stretch).div_ceil(together);
@@ -194,7 +198,7 @@ impl Product<'_> {
         on: (&SharedMut<f32>, &mut Feed),
     ) {
         let (c, feed) = on;
-        let (group, index) = (panel / self.panels.count, panel % self.panels.count);
+        let (group, index) = self.panels.place(panel);
         let (columns, width) = (self.panels.columns(index), self.panels.width(index));
         let base = group * self.panels.group_len() + self.panels.start(index);
         let b = &self.b[base + k.start * width..base + k.end * width];
