@@ -5,7 +5,7 @@ use squeeze_tensor::Random;
 
 use crate::Preprocess;
 
-/// Random changes to images while training; the default changes nothing.
+/// Random changes to examples while training; the default changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augment {
@@ -23,9 +23,20 @@ pub struct Augment {
     pub erase: f32,
     /// Both parameters of the Beta distribution that mixes pairs (Zhang et al., 2018); 0 for none, at most 1.
     pub mixup: f32,
+    /// Share of a text's tokens that become the unknown token, so that no single word decides
+    /// (word dropout; Iyyer et al., 2015).
+    pub forget: f32,
 }
 
 impl Augment {
+    /// For texts: one token in ten is forgotten.
+    pub fn texts() -> Self {
+        Self {
+            forget: 0.1,
+            ..Self::default()
+        }
+    }
+
     /// For photos: moved by an eighth of the side, mirrored, mild colours, a quarter erased.
     pub fn photos(preprocess: &Preprocess) -> Self {
         let side = preprocess.size[0].min(preprocess.size[1]);
@@ -334,6 +345,7 @@ mod tests {
             jitter: 0.3,
             erase: 0.3,
             mixup: 0.0,
+            forget: 0.1,
         };
         assert_eq!(apply(&all, &[9; 64], &p, 4), apply(&all, &[9; 64], &p, 4));
         assert_ne!(apply(&all, &[9; 64], &p, 4), apply(&all, &[9; 64], &p, 5));

@@ -32,6 +32,7 @@ pub(crate) enum Inputs {
         type_ids: Vec<i32>,
         ends: Vec<usize>,
         pad: i32,
+        unknown: i32,
         /// No batch is wider.
         longest: usize,
     },
@@ -98,6 +99,7 @@ impl Prepared {
             type_ids,
             ends,
             pad: tokenizer.pad(),
+            unknown: tokenizer.unknown(),
             longest,
         };
         Ok(Self {

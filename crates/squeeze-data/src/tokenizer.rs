@@ -25,6 +25,7 @@ pub struct Encoded {
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     pad: i32,
+    unknown: i32,
     start: i32,
     end: i32,
 }
@@ -99,14 +100,16 @@ impl Tokenizer {
                     ))
                 })
         };
-        let (pad, start, end) = (
+        let (pad, unknown, start, end) = (
             find(&["[PAD]", "<pad>"])?,
+            find(&["[UNK]", "<unk>"])?,
             find(&["[CLS]", "<s>"])?,
             find(&["[SEP]", "</s>"])?,
         );
         Ok(Self {
             inner,
             pad,
+            unknown,
             start,
             end,
         })
@@ -142,6 +145,11 @@ impl Tokenizer {
     /// The number that fills the ends of short rows of a batch.
     pub fn pad(&self) -> i32 {
         self.pad
+    }
+
+    /// The number of whatever is in no vocabulary.
+    pub fn unknown(&self) -> i32 {
+        self.unknown
     }
 
     /// A text or a pair of texts as at most `longest` numbers; of a pair, the longer text is cut first.

@@ -92,10 +92,10 @@ impl Ready {
         }
     }
 
-    /// Random changes that suit the images.
+    /// Random changes that suit the examples.
     pub fn augment(&self) -> Augment {
         match &self.front {
-            Front::Text { .. } => Augment::default(),
+            Front::Text { .. } => Augment::texts(),
             Front::Image(preprocess) => Augment::suited(preprocess),
         }
     }
