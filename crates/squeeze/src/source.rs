@@ -1,4 +1,4 @@
-//! What a MODEL argument may be: a published network's name, a Squeeze model file, or a network as TOML.
+//! What a MODEL argument may be: a published network's name, a Squeeze model file, an ONNX file, or a network as TOML.
 
 use std::path::Path;
 
@@ -68,6 +68,15 @@ impl Source {
                     meta,
                 }
             }
+            "onnx" => {
+                let (graph, weights) = squeeze_formats::onnx::import(path)?;
+                Self {
+                    name,
+                    graph,
+                    weights: Some(weights),
+                    meta: None,
+                }
+            }
             "toml" => {
                 let text = std::fs::read_to_string(path)
                     .with_context(|| format!("cannot read {model}"))?;
@@ -81,7 +90,7 @@ impl Source {
             }
             _ if path.is_dir() => bail!("{model} is a folder: give the model file in it"),
             _ if path.is_file() => {
-                bail!("{model}: not a .squeeze or .toml file; `squeeze import` reads others")
+                bail!("{model}: not a .squeeze, .onnx or .toml file; `squeeze import` reads others")
             }
             _ => {
                 let (image, length) = (sizes.image(), sizes.length());

@@ -9,6 +9,7 @@ mod measure;
 mod report;
 mod run;
 mod show;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,8 @@ enum Command {
     Export(export::Args),
     /// The reports of finished designs, drawn again, and the designs side by side
     Report(report::Args),
+    /// One network in one process, driven over stdin and stdout by a benchmark
+    Worker(worker::Args),
 }
 
 /// Runs the command line and gives the exit status: 0 done, 1 the answer is no, 2 error.
@@ -59,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(args),
         Command::Report(args) => report::run(args),
+        Command::Worker(args) => worker::run(args),
     };
     error::finish(result)
 }

@@ -1,0 +1,282 @@
+//! `squeeze worker`: one network in one process, driven over stdin and stdout by a benchmark.
+//!
+//! The folder holds `model.onnx`, `meta.json` (names, shapes and types of the inputs) and one
+//! `NAME.bin` an input. Lines in: `run N`, `out PATH`, `mem`, `quit`. Each answer is a JSON line.
+
+use std::fs;
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_json::json;
+use squeeze_graph::{Graph, Shape};
+use squeeze_infer::{Input, Plan, Scratch, Target, channels_last, compile};
+
+use crate::error::{Outcome, one_line};
+use crate::out;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Folder with model.onnx, meta.json and the inputs
+    dir: PathBuf,
+    /// Threads
+    #[arg(value_parser = clap::value_parser!(u8).range(1..))]
+    threads: u8,
+}
+
+/// The network on the bench with its inputs.
+struct Bench {
+    plan: Plan,
+    scratch: Scratch,
+    inputs: Vec<Fed>,
+    output: Shape,
+}
+
+enum Fed {
+    Numbers(Vec<f32>),
+    Indices(Vec<i32>),
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    inputs: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    name: String,
+    shape: Shape,
+    dtype: String,
+}
+
+pub(super) fn run(args: &Args) -> Result<Outcome> {
+    let begun = Instant::now();
+    let [resident_before, _] = memory();
+    let ready = Bench::open(args).and_then(|mut bench| {
+        let load_ms = 1e3 * begun.elapsed().as_secs_f64();
+        let first = Instant::now();
+        bench.run();
+        Ok((bench, load_ms, 1e3 * first.elapsed().as_secs_f64()))
+    });
+    let mut bench = match ready {
+        Ok((bench, load_ms, first_ms)) => {
+            let [resident, highest] = memory();
+            out::json(&json!({
+                "ready": true, "engine": "squeeze", "import_ms": 0.0, "load_ms": load_ms, "first_ms": first_ms,
+                "rss0_kb": resident_before, "rss_kb": resident, "hwm_kb": highest,
+            }))?;
+            bench
+        }
+        Err(error) => {
+            out::json(&json!({ "ready": false, "engine": "squeeze", "error": one_line(&error) }))?;
+            return Err(error);
+        }
+    };
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        match line.split_once(' ').unwrap_or((line.trim(), "")) {
+            ("run", count) => {
+                let count: usize = count.trim().parse().with_context(|| format!("`{line}`"))?;
+                let cpu = cpu_ns();
+                let times: Vec<u64> = (0..count).map(|_| bench.timed()).collect();
+                out::json(&json!({ "ns": times, "cpu_ns": cpu_ns().saturating_sub(cpu) }))?;
+            }
+            ("out", path) => {
+                bench.write(Path::new(path.trim()))?;
+                out::json(&json!({ "ok": true }))?;
+            }
+            ("mem", _) => {
+                let [resident, highest] = memory();
+                out::json(&json!({ "rss_kb": resident, "hwm_kb": highest }))?;
+            }
+            ("quit", _) => break,
+            _ => bail!("`{line}` is no command: run N, out PATH, mem, quit"),
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+impl Bench {
+    fn open(args: &Args) -> Result<Self> {
+        let path = args.dir.join("meta.json");
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let meta: Meta = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        let (graph, weights) = squeeze_formats::onnx::import(&args.dir.join("model.onnx"))?;
+        let inputs = inputs(&args.dir, &meta, &graph)?;
+        let output = graph.node(graph.outputs()[0]).shape.clone();
+        let plan = compile(&graph, &weights, &Target::here(usize::from(args.threads)))?;
+        plan.check(&inputs.iter().map(Fed::input).collect::<Vec<_>>())?;
+        let scratch = plan.scratch();
+        Ok(Self {
+            plan,
+            scratch,
+            inputs,
+            output,
+        })
+    }
+
+    fn run(&mut self) -> &[f32] {
+        let inputs: Vec<Input> = self.inputs.iter().map(Fed::input).collect();
+        self.plan.run(&inputs, &mut self.scratch).first()
+    }
+
+    /// Nanoseconds of one run.
+    fn timed(&mut self) -> u64 {
+        let inputs: Vec<Input> = self.inputs.iter().map(Fed::input).collect();
+        let start = Instant::now();
+        self.plan.run(&inputs, &mut self.scratch);
+        u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Writes the first output as a NumPy file.
+    fn write(&mut self, path: &Path) -> Result<()> {
+        let shape = self.output.clone();
+        let bytes = npy(&shape, self.run());
+        squeeze_formats::write(path, &bytes)?;
+        Ok(())
+    }
+}
+
+impl Fed {
+    fn input(&self) -> Input<'_> {
+        match self {
+            Self::Numbers(values) => Input::Numbers(values),
+            Self::Indices(values) => Input::Indices(values),
+        }
+    }
+}
+
+/// The network's inputs from the folder's files, by what their names say they are.
+fn inputs(dir: &Path, meta: &Meta, graph: &Graph) -> Result<Vec<Fed>> {
+    let of_name = |wanted: &str| {
+        let is_it = |row: &&Row| match wanted {
+            "image" => row.dtype == "float32",
+            "lengths" => row.name.contains("mask"),
+            "types" => row.name.contains("type"),
+            _ => row.dtype != "float32" && !row.name.contains("mask") && !row.name.contains("type"),
+        };
+        let row = meta.inputs.iter().find(is_it);
+        let row = row.with_context(|| format!("meta.json has no input for `{wanted}`"))?;
+        read(dir, row).and_then(|fed| match (wanted, fed) {
+            ("lengths", Fed::Indices(mask)) => Ok(Fed::Indices(lengths(&mask, &row.shape)?)),
+            (_, fed) => Ok(fed),
+        })
+    };
+    graph
+        .inputs()
+        .iter()
+        .map(|&id| of_name(&graph.node(id).name))
+        .collect()
+}
+
+fn read(dir: &Path, row: &Row) -> Result<Fed> {
+    let path = dir.join(format!("{}.bin", row.name));
+    let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+    Ok(match row.dtype.as_str() {
+        "float32" => {
+            let values: Vec<f32> = bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&b| f32::from_le_bytes(b))
+                .collect();
+            let shape: [usize; 4] = row
+                .shape
+                .as_slice()
+                .try_into()
+                .context("an image has four axes")?;
+            if values.len() != shape.iter().product::<usize>() {
+                bail!("{} does not hold {shape:?} numbers", path.display());
+            }
+            Fed::Numbers(channels_last(shape, &values))
+        }
+        "int64" => {
+            let values = bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&b| i32::try_from(i64::from_le_bytes(b)));
+            Fed::Indices(values.collect::<Result<_, _>>()?)
+        }
+        other => bail!(
+            "input {} is of {other}: float32 and int64 are read",
+            row.name
+        ),
+    })
+}
+
+/// Ones of each row of a mask; they must come first.
+fn lengths(mask: &[i32], shape: &[usize]) -> Result<Vec<i32>> {
+    let width = shape.last().copied().unwrap_or(0).max(1);
+    let of = |row: &[i32]| {
+        let ones = row.iter().take_while(|&&bit| bit == 1).count();
+        if row[ones..].iter().any(|&bit| bit != 0) {
+            bail!("a mask whose ones do not come first: only padding at the end is understood");
+        }
+        Ok(i32::try_from(ones)?)
+    };
+    mask.chunks(width).map(of).collect()
+}
+
+/// A NumPy file, version 1.0.
+fn npy(shape: &[usize], values: &[f32]) -> Vec<u8> {
+    let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
+    let mut head = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({sizes}), }}");
+    while (10 + head.len() + 1) % 64 != 0 {
+        head.push(' ');
+    }
+    head.push('\n');
+    let length = u16::try_from(head.len()).expect("a few axes fit into one line");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend(length.to_le_bytes());
+    bytes.extend(head.bytes());
+    let count = shape.iter().product::<usize>();
+    bytes.extend(values[..count].iter().flat_map(|value| value.to_le_bytes()));
+    bytes
+}
+
+/// Resident memory of the process, and its highest so far, in kB; zeros where the system does not tell.
+fn memory() -> [u64; 2] {
+    let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ["VmRSS:", "VmHWM:"].map(|key| {
+        let line = text.lines().find(|line| line.starts_with(key));
+        let value = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+        value.unwrap_or(0)
+    })
+}
+
+/// Processor time of all threads of the process so far, in nanoseconds.
+fn cpu_ns() -> u64 {
+    let tasks = fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let of = |task: fs::DirEntry| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    };
+    tasks.filter_map(of).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_become_lengths() {
+        assert_eq!(
+            lengths(&[1, 1, 0, 1, 1, 1], &[2, 3]).expect("ones first"),
+            [2, 3]
+        );
+        assert!(lengths(&[1, 0, 1], &[1, 3]).is_err());
+    }
+
+    #[test]
+    fn numpy_files_are_aligned() {
+        let bytes = npy(&[1, 2], &[1.0, 2.0, 9.0]);
+        assert_eq!((bytes.len() - 8) % 64, 0);
+        assert!(String::from_utf8_lossy(&bytes[..64]).contains("'shape': (1, 2, )"));
+    }
+}
