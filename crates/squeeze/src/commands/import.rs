@@ -16,7 +16,7 @@ use crate::units::show_count;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// An ONNX file, or weights as safetensors
+    /// An ONNX file, or weights as safetensors or of PyTorch
     file: PathBuf,
     /// The network that the weights belong to: a name from `squeeze list models`
     #[arg(long, value_name = "MODEL")]
@@ -35,19 +35,24 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
             let Source { graph, weights, .. } = Source::open(&file, &args.sizes)?;
             (graph, weights.context("an ONNX file has weights")?)
         }
-        Some("safetensors") => {
+        Some(ending @ ("safetensors" | "pt" | "pth" | "bin")) => {
             let Some(model) = &args.model else {
                 bail!(
                     "{file} holds weights only: name their network with --model, e.g. --model squeezebert"
                 );
             };
             let graph = Source::open(model, &args.sizes)?.graph;
-            let weights = matched(&graph, &squeeze_formats::safetensors::load(&args.file)?)
-                .with_context(|| format!("{file} as {model}"))?;
+            let all = match ending {
+                "safetensors" => squeeze_formats::safetensors::load(&args.file)?,
+                _ => squeeze_formats::torch::load(&args.file)?,
+            };
+            let weights = matched(&graph, &all).with_context(|| format!("{file} as {model}"))?;
             (graph, weights)
         }
         _ if !args.file.exists() => bail!("there is no file {file}"),
-        _ => bail!("{file}: cannot tell its form; it must end in .onnx or .safetensors"),
+        _ => bail!(
+            "{file}: cannot tell its form; it must end in .onnx, .safetensors, .pt, .pth or .bin"
+        ),
     };
     let card = json!({ "imported_from": name_of(&args.file) });
     let params = graph.cost().params;
