@@ -1,6 +1,7 @@
 //! The commands, one a file, and how the command line is read.
 
 mod cost;
+mod design;
 mod eval;
 mod export;
 mod import;
@@ -27,6 +28,8 @@ struct Line {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// The main job: data and a device in, a small network proven to meet its limit out
+    Design(design::Args),
     /// What there is: models, data, spaces, devices, kernels
     List(list::Args),
     /// A network's nodes, or the steps of its plan on this machine
@@ -53,6 +56,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let line = Line::parse();
     let result: anyhow::Result<Outcome> = match &line.command {
+        Command::Design(args) => design::run(args),
         Command::List(args) => list::run(args),
         Command::Show(args) => show::run(args),
         Command::Cost(args) => cost::run(args),
