@@ -47,8 +47,8 @@ fn sizes(ready: &Ready) -> String {
                 .partition_point(|&own| own <= *length)
                 .saturating_sub(1);
             format!(
-                "at most {length} tokens ({:.0} % of the texts need no more), {} word pieces",
-                100.0 * held as f64 / lengths.len().max(1) as f64,
+                "at most {length} tokens ({:.0} % of the texts are shorter), {} word pieces",
+                100.0 * shorter as f64 / lengths.len().max(1) as f64,
                 tokenizer.vocabulary()
             )
         }
