@@ -43,9 +43,8 @@ fn sizes(ready: &Ready) -> String {
         Front::Text { tokenizer, length } => {
             let mut lengths = ready.train.lengths();
             lengths.sort_unstable();
-            let held = lengths
-                .partition_point(|&own| own <= *length)
-                .saturating_sub(1);
+            // A text that was cut is exactly as long as the limit.
+            let shorter = lengths.partition_point(|&own| own < *length);
             format!(
                 "at most {length} tokens ({:.0} % of the texts are shorter), {} word pieces",
                 100.0 * shorter as f64 / lengths.len().max(1) as f64,
