@@ -25,3 +25,6 @@ pub use squeeze_search as search;
 pub use squeeze_tensor as tensor;
 pub use squeeze_train as train;
 pub use squeeze_zoo as zoo;
+
+#[doc = include_str!("../../../docs/tutorial.md")]
+pub mod tutorial {}

@@ -53,6 +53,10 @@ impl Context {
         match context.load::<Request>("request")? {
             None => context.save("request", &context.request)?,
             Some(held) if held == context.request => {}
+            // A design that never got past its data holds nothing worth keeping.
+            Some(_) if !context.folder.join("inspect.json").exists() => {
+                context.save("request", &context.request)?;
+            }
             Some(held) => bail!(
                 "{} holds another design ({held}; this is {}): give this one its own folder \
                  with -o, or delete that one",

@@ -1,0 +1,390 @@
+//! The binary from outside: exit status, what goes to stdout, and messages for input that cannot work.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use squeeze::formats::{Meta, ModelFile, model};
+use squeeze::front::Front;
+use squeeze::graph::ops::{Linear, Reshape};
+use squeeze::graph::{Builder, Element};
+use squeeze::record::RunRecord;
+use squeeze::rewrite::fresh;
+use squeeze::tensor::Seed;
+
+fn squeeze(words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_squeeze"));
+    command.args(words).output().expect("the binary runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The command fails with status 2, says so on one line, and prints no result.
+#[track_caller]
+fn refused(words: &[&str], wanted: &str) {
+    let output = squeeze(words);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{words:?}: {message}");
+    assert!(message.contains(wanted), "{words:?}: {message}");
+    assert!(!message.contains("panicked"), "{message}");
+    assert!(output.stdout.is_empty(), "{words:?} printed a result");
+}
+
+/// A design of this data that cannot begin.
+#[track_caller]
+fn no_design(folder: &Path, data: &str, wanted: &str) {
+    let out = folder.join("run").display().to_string();
+    refused(
+        &[
+            "design",
+            "--data",
+            data,
+            "--p90",
+            "1ms",
+            "--minutes",
+            "1",
+            "-o",
+            &out,
+        ],
+        wanted,
+    );
+}
+
+fn temporary() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+/// A model of 4 x 4 grey images with two classes, and its path.
+fn image_model(folder: &Path) -> String {
+    let mut b = Builder::new("tiny");
+    let x = b
+        .input("image", &[1, 1, 4, 4], Element::Number)
+        .expect("fits");
+    let x = b.add("flat", Reshape::flatten(), &[x]).expect("fits");
+    let x = b.add("head", Linear::dense(2), &[x]).expect("fits");
+    let graph = b.finish(&[x]).expect("one output");
+    let preprocess = squeeze::data::Preprocess {
+        size: [4, 4],
+        channels: 1,
+        mean: vec![0.5],
+        std: vec![0.5],
+        resize: squeeze::data::Resize::Stretch,
+    };
+    let meta = Meta {
+        task: serde_json::json!({ "kind": "classify_image" }),
+        labels: vec!["cat".into(), "dog".into()],
+        input: Front::Image(preprocess).to_json().expect("JSON"),
+        card: serde_json::Value::Null,
+    };
+    let weights = fresh(&graph, Seed(1));
+    let path = folder.join("model.squeeze");
+    model::save(
+        &path,
+        &ModelFile {
+            graph,
+            weights,
+            meta,
+        },
+    )
+    .expect("writable");
+    path.display().to_string()
+}
+
+#[test]
+fn cost_prints_the_published_counts() {
+    let output = squeeze(&["cost", "squeezenet1_1", "--json"]);
+    assert!(output.status.success());
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(line["params"], 1_235_496, "torchvision's num_params");
+    for key in [
+        "model",
+        "macs",
+        "weight_bytes",
+        "activation_bytes",
+        "peak_bytes",
+    ] {
+        assert!(!line[key].is_null(), "{key}");
+    }
+}
+
+#[test]
+fn lists_are_json_lines() {
+    for what in ["models", "data", "spaces", "devices", "kernels"] {
+        let output = squeeze(&["list", what, "--json"]);
+        assert!(output.status.success(), "{what}");
+        let text = stdout(&output);
+        assert!(text.lines().count() > 0, "{what}");
+        for line in text.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).expect(what);
+            assert!(line["name"].is_string(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn shown_toml_is_read_back() {
+    let folder = temporary();
+    let text = stdout(&squeeze(&["show", "squeezenet1_1", "--toml"]));
+    let path = folder.path().join("net.toml");
+    fs::write(&path, text).expect("writable");
+    let cost = |model: &str| {
+        let line = stdout(&squeeze(&["cost", model, "--json"]));
+        serde_json::from_str::<serde_json::Value>(&line).expect("JSON")["macs"].clone()
+    };
+    assert_eq!(cost(&path.display().to_string()), cost("squeezenet1_1"));
+}
+
+#[test]
+fn unknown_names_are_answered_with_the_nearest() {
+    refused(&["cost", "squezebert"], "did you mean `squeezebert`?");
+    refused(
+        &["cost", "squeezebert", "--image", "32"],
+        "an image size means nothing",
+    );
+    refused(&["lst"], "list");
+    let folder = temporary();
+    let file = folder.path().join("p.toml").display().to_string();
+    let words = ["measure", "--profile", "--space", "text-tin", "-o", &file];
+    refused(&words, "did you mean `text-tiny`?");
+}
+
+#[test]
+fn limits_need_a_number_and_a_unit() {
+    for (limit, wanted) in [
+        ("0", "above zero"),
+        ("0ms", "above zero"),
+        ("5", "no unit"),
+        ("5 mins", "unknown unit"),
+    ] {
+        refused(&["design", "--data", "spam", "--p90", limit], wanted);
+    }
+    refused(
+        &[
+            "design", "--data", "spam", "--p90", "1ms", "--memory", "1 pint",
+        ],
+        "unknown unit",
+    );
+    refused(
+        &["design", "--data", "spam", "--p90", "1ms", "--minutes", "0"],
+        "above zero",
+    );
+    refused(&["design", "--data", "spam"], "--p90");
+}
+
+#[test]
+fn data_that_cannot_be_learned_from() {
+    let folder = temporary();
+    let path = folder.path();
+    no_design(path, "spma", "spam");
+    let table = |name: &str, text: &[u8]| {
+        let folder = path.join(name);
+        fs::create_dir_all(&folder).expect("writable");
+        fs::write(folder.join("train.csv"), text).expect("writable");
+        folder.display().to_string()
+    };
+    no_design(path, &table("columns", b"a,b\n1,2\n"), "label");
+    no_design(
+        path,
+        &table("one_class", b"text,label\nx,a\ny,a\nz,a\n"),
+        "class",
+    );
+    no_design(path, &table("no_rows", b"text,label\n"), "no examples");
+    no_design(
+        path,
+        &table("bytes", b"text,label\n\xff\xfe,a\nb,b\n"),
+        "train.csv",
+    );
+    no_design(
+        path,
+        &table("quotes", b"text,label\n\"open,a\nb,b\n"),
+        "train.csv",
+    );
+    let empty = path.join("empty");
+    fs::create_dir_all(&empty).expect("writable");
+    no_design(path, &empty.display().to_string(), "empty");
+}
+
+#[test]
+fn folders_that_cannot_be_written() {
+    let folder = temporary();
+    let file = folder.path().join("file");
+    fs::write(&file, "x").expect("writable");
+    let design = |out: &str, wanted: &str| {
+        refused(
+            &["design", "--data", "spam", "--p90", "1ms", "-o", out],
+            wanted,
+        );
+    };
+    design(&file.display().to_string(), "is a file");
+    design(
+        &file.join("run").display().to_string(),
+        "cannot make the folder",
+    );
+    design("/proc/run", "cannot make the folder");
+}
+
+#[test]
+fn two_designs_do_not_share_a_folder() {
+    let folder = temporary();
+    let held = squeeze::folder::RunFolder::open(folder.path()).expect("free");
+    let out = folder.path().display().to_string();
+    refused(
+        &["design", "--data", "spam", "--p90", "1ms", "-o", &out],
+        "another run is writing to",
+    );
+    drop(held);
+}
+
+#[test]
+fn a_model_answers_about_an_image() {
+    let folder = temporary();
+    let model = image_model(folder.path());
+    let image = folder.path().join("a.png");
+    let pixels = [0u8; 16];
+    write_png(&image, &pixels);
+    let image = image.display().to_string();
+    let output = squeeze(&["run", &model, "--image", &image, "--json"]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let sum: f64 = line["classes"]
+        .as_object()
+        .expect("classes")
+        .values()
+        .filter_map(|p| p.as_f64())
+        .sum();
+    // Two f32 probabilities: 2 eps.
+    assert!((sum - 1.0).abs() < 2.0 * f64::from(f32::EPSILON), "{sum}");
+    refused(&["run", &model, "--text", "hello"], "takes images");
+    refused(&["run", &model, "--image", "/no/such.png"], "/no/such.png");
+    fs::write(
+        folder.path().join("cut.png"),
+        &fs::read(&image).expect("written")[..30],
+    )
+    .expect("writable");
+    let cut = folder.path().join("cut.png").display().to_string();
+    refused(&["run", &model, "--image", &cut], "cut.png");
+}
+
+#[test]
+fn damaged_models_are_refused() {
+    let folder = temporary();
+    let model = image_model(folder.path());
+    let bytes = fs::read(&model).expect("written");
+    let damaged = folder.path().join("damaged.squeeze");
+    let name = damaged.display().to_string();
+    for length in [0, 7, 8, 100, bytes.len() / 2, bytes.len() - 1] {
+        fs::write(&damaged, &bytes[..length]).expect("writable");
+        refused(&["run", &name, "--image", "x.png"], "damaged.squeeze");
+    }
+    // The length of the header, its text, and the last weight.
+    for at in [0, 7, 20, bytes.len() - 1] {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 0x40;
+        fs::write(&damaged, bytes).expect("writable");
+        refused(&["run", &name, "--image", "x.png"], "damaged.squeeze");
+    }
+    refused(
+        &["run", "/no/such.squeeze", "--image", "x.png"],
+        "/no/such.squeeze",
+    );
+}
+
+#[test]
+fn reports_are_drawn_from_records() {
+    let folder = temporary();
+    let path = folder.path().display().to_string();
+    refused(&["report", &path], "not a finished run");
+    RunRecord::default().save(folder.path()).expect("writable");
+    let output = squeeze(&["report", &path]);
+    assert!(output.status.success());
+    assert!(folder.path().join("report.html").is_file());
+    fs::write(folder.path().join(RunRecord::FILE), "{").expect("writable");
+    refused(&["report", &path], "is damaged");
+}
+
+#[test]
+fn weights_go_out_and_in() {
+    let folder = temporary();
+    let model = image_model(folder.path());
+    let file = folder.path().join("w.safetensors").display().to_string();
+    let output = squeeze(&["export", &model, "--to", "safetensors", "-o", &file]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let toml = folder.path().join("net.toml");
+    fs::write(&toml, stdout(&squeeze(&["show", &model, "--toml"]))).expect("writable");
+    let (toml, again) = (
+        toml.display().to_string(),
+        folder.path().join("b.squeeze").display().to_string(),
+    );
+    let output = squeeze(&["import", &file, "--model", &toml, "-o", &again]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let load = |path: &str| model::load(Path::new(path)).expect("own file").weights;
+    assert_eq!(load(&model), load(&again));
+    refused(&["import", &file, "-o", &again], "--model");
+    refused(
+        &[
+            "export",
+            "squeezenet1_1",
+            "--to",
+            "safetensors",
+            "-o",
+            &file,
+        ],
+        "has no weights",
+    );
+}
+
+/// A 4 x 4 grey PNG: one stored deflate block, checksums by hand, so that no image crate is needed here.
+fn write_png(path: &Path, pixels: &[u8; 16]) {
+    let rows: Vec<u8> = pixels
+        .chunks(4)
+        .flat_map(|row| [&[0], row].concat())
+        .collect();
+    let (mut a, mut b) = (1u32, 0u32);
+    for &byte in &rows {
+        a = (a + u32::from(byte)) % 65_521;
+        b = (b + a) % 65_521;
+    }
+    let length = u16::try_from(rows.len()).expect("short");
+    let mut packed = vec![0x78, 0x01, 1];
+    packed.extend(length.to_le_bytes());
+    packed.extend((!length).to_le_bytes());
+    packed.extend(rows);
+    packed.extend(((b << 16) | a).to_be_bytes());
+    let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+    let mut chunk = |kind: &[u8], body: &[u8]| {
+        png.extend(u32::try_from(body.len()).expect("short").to_be_bytes());
+        let start = png.len();
+        png.extend(kind);
+        png.extend(body);
+        let mut crc = u32::MAX;
+        for &byte in &png[start..] {
+            crc ^= u32::from(byte);
+            for _ in 0..8 {
+                crc = if crc & 1 == 1 {
+                    (crc >> 1) ^ 0xedb8_8320
+                } else {
+                    crc >> 1
+                };
+            }
+        }
+        png.extend((!crc).to_be_bytes());
+    };
+    chunk(b"IHDR", &[0, 0, 0, 4, 0, 0, 0, 4, 8, 0, 0, 0, 0]);
+    chunk(b"IDAT", &packed);
+    chunk(b"IEND", &[]);
+    fs::write(path, png).expect("writable");
+}
