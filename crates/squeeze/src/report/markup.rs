@@ -17,7 +17,7 @@ p{margin:.3rem 0 .8rem}.yes{color:var(--yes);font-weight:600}.no{color:var(--no)
 .tiles div{background:var(--tile);border-radius:.5rem;padding:.6rem .8rem;color:var(--soft);font-size:.8rem}\
 .tiles b{display:block;font-size:1.35rem;color:var(--ink)}\
 .wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.85rem}\
-th,td{text-align:left;padding:.3rem .7rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere;min-width:4.2rem}\
+th,td{text-align:left;padding:.3rem .7rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:break-word}\
 th{color:var(--soft);font-weight:500}td{font-variant-numeric:tabular-nums}\
 .bar{display:flex;align-items:center;gap:.5rem;min-width:9rem}.bar i{display:block;height:.6rem;background:var(--a);border-radius:.15rem}\
 dl{display:grid;grid-template-columns:minmax(8rem,max-content) 1fr;gap:.25rem 1rem;font-size:.9rem;margin:0}\

@@ -185,17 +185,34 @@ fn layers(layers: &[Layer]) -> String {
     format!("{}{}", kinds.html(), markup::fold(&summary, &rows.html()))
 }
 
-/// The family that a step's time is counted under: the part before anything fused into it.
+/// The family that a step's time is counted under: that of its heaviest part.
 pub fn family(kind: &str) -> &'static str {
-    match kind.split([' ', '+']).next().unwrap_or_default() {
-        "linear" => "fully connected",
-        "conv2d" | "conv1d" | "depthwise" => "convolution",
-        "attention" => "attention",
-        "layer_norm" | "batch_norm" => "norm",
-        "embedding" | "position" => "embedding",
-        "pool" | "global_average" | "token_mean" => "pooling",
-        _ => "other",
-    }
+    const FAMILIES: &[(&str, &[&str])] = &[
+        ("fully connected", &["linear"]),
+        ("convolution", &["conv2d", "conv1d"]),
+        ("attention", &["attention"]),
+        ("norm", &["layer_norm", "batch_norm"]),
+        ("embedding", &["embedding"]),
+        ("pooling", &["pool", "global_average", "token_mean"]),
+        (
+            "rearranging",
+            &[
+                "channel_shuffle",
+                "concat",
+                "copy",
+                "reshape",
+                "select",
+                "slice",
+                "transpose",
+            ],
+        ),
+    ];
+    let parts: Vec<&str> = kind.split(['+', ' ']).collect();
+    let is_of = |(_, names): &&(&str, &[&str])| names.iter().any(|name| parts.contains(name));
+    FAMILIES
+        .iter()
+        .find(is_of)
+        .map_or("other", |(family, _)| family)
 }
 
 fn search(search: &SearchFacts) -> String {
@@ -494,6 +511,7 @@ mod tests {
     fn kinds_have_families() {
         assert_eq!(family("linear+gelu"), "fully connected");
         assert_eq!(family("conv2d + relu"), "convolution");
+        assert_eq!(family("add + layer_norm"), "norm");
         assert_eq!(family("softmax"), "other");
     }
 }
