@@ -3,6 +3,7 @@
 pub mod copy;
 pub mod dropout;
 pub mod scalar;
+pub mod transpose;
 pub(crate) mod vector;
 
 use self::vector::{
@@ -13,8 +14,9 @@ use crate::norm::BLOCK_ROWS;
 use crate::vector::per_tier;
 use crate::{Cpu, SharedMut, Tier};
 
-pub use copy::{Block, Shuffle, Transpose, add_block, copy_block, permute, shuffle, transpose};
+pub use copy::{Block, add_block, copy_block};
 pub use dropout::{Dropout, dropout};
+pub use transpose::{Shuffle, Transpose, permute, shuffle, transpose};
 
 /// The rows of this family: name and tier.
 pub const KERNELS: &[(&str, Tier)] = &[

@@ -1,6 +1,7 @@
 //! The definition of the elementwise kernels.
 
 use super::Gate;
+use super::transpose::Sides;
 use crate::activation::{Activation, scalar::apply};
 
 /// `y = activation(a + b)`.
@@ -74,6 +75,25 @@ pub fn block_sums(x: &[f32], sums: &mut [f32]) {
     for (i, sum) in sums.iter_mut().enumerate() {
         let column = x[i.min(x.len())..].iter().step_by(c);
         *sum = column.map(|&x| f64::from(x)).sum::<f64>() as f32;
+    }
+}
+
+/// `y[column][row] = x[row][column]` of each matrix.
+pub fn transpose(sides: Sides, x: &[f32], y: &mut [f32]) {
+    let Sides {
+        rows,
+        columns,
+        stride,
+    } = sides;
+    for (x, y) in x
+        .chunks(rows * stride)
+        .zip(y.chunks_exact_mut(rows * columns))
+    {
+        for column in 0..columns {
+            for row in 0..rows {
+                y[column * rows + row] = x[row * stride + column];
+            }
+        }
     }
 }
 

@@ -153,6 +153,38 @@ impl Vector for F32x8 {
         Self(unsafe { _mm256_blendv_ps(no.0, yes.0, _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, limit.0)) })
     }
     #[inline(always)]
+    fn interleave(self, right: Self) -> [Self; 2] {
+        // SAFETY: see above.
+        unsafe {
+            let low = _mm256_unpacklo_ps(self.0, right.0);
+            let high = _mm256_unpackhi_ps(self.0, right.0);
+            [
+                Self(_mm256_permute2f128_ps::<0x20>(low, high)),
+                Self(_mm256_permute2f128_ps::<0x31>(low, high)),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn deinterleave(self, right: Self) -> [Self; 2] {
+        // SAFETY: see above.
+        unsafe {
+            let low = _mm256_permute2f128_ps::<0x20>(self.0, right.0);
+            let high = _mm256_permute2f128_ps::<0x31>(self.0, right.0);
+            [
+                Self(_mm256_shuffle_ps::<0x88>(low, high)),
+                Self(_mm256_shuffle_ps::<0xdd>(low, high)),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn permute(self, places: &[i32]) -> Self {
+        // SAFETY: see above.
+        Self(unsafe {
+            let places = _mm256_loadu_si256(places[..8].as_ptr().cast());
+            _mm256_permutevar8x32_ps(self.0, places)
+        })
+    }
+    #[inline(always)]
     fn sum(self) -> f32 {
         // SAFETY: see above.
         unsafe {

@@ -143,6 +143,32 @@ impl Vector for F32x16 {
         })
     }
     #[inline(always)]
+    fn interleave(self, right: Self) -> [Self; 2] {
+        // SAFETY: see above.
+        unsafe {
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+            [low, high].map(|places| Self(_mm512_permutex2var_ps(self.0, places, right.0)))
+        }
+    }
+    #[inline(always)]
+    fn deinterleave(self, right: Self) -> [Self; 2] {
+        // SAFETY: see above.
+        unsafe {
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+            [even, odd].map(|places| Self(_mm512_permutex2var_ps(self.0, places, right.0)))
+        }
+    }
+    #[inline(always)]
+    fn permute(self, places: &[i32]) -> Self {
+        // SAFETY: see above.
+        Self(unsafe {
+            let places = _mm512_loadu_si512(places[..16].as_ptr().cast());
+            _mm512_permutexvar_ps(places, self.0)
+        })
+    }
+    #[inline(always)]
     fn sum(self) -> f32 {
         // SAFETY: see above.
         unsafe { _mm512_reduce_add_ps(self.0) }

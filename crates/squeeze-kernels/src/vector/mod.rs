@@ -76,6 +76,12 @@ pub(crate) trait Vector:
     fn scale(self, power: Self) -> Self;
     /// In each lane `yes` where `self < limit`, else `no`.
     fn if_less(self, limit: Self, yes: Self, no: Self) -> Self;
+    /// The lanes of both in turn, its own first, as two vectors.
+    fn interleave(self, right: Self) -> [Self; 2];
+    /// The lanes with even places of both, and those with odd ones.
+    fn deinterleave(self, right: Self) -> [Self; 2];
+    /// Lane `i` is lane `places[i] % LANES` of `self`; there are at least `LANES` places.
+    fn permute(self, places: &[i32]) -> Self;
     /// The sum of the lanes, in pairs: halves, quarters and so on.
     fn sum(self) -> f32;
     /// The largest lane.
