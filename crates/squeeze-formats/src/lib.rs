@@ -10,4 +10,4 @@ mod write;
 
 pub use error::FileError;
 pub use model::{Meta, ModelFile};
-pub use write::write;
+pub use write::{PARTIAL, write};

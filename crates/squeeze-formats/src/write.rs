@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::path::Path;
 
-use tempfile::NamedTempFile;
-
 use crate::FileError;
+
+/// How the name of a file that is being written ends; one that a killed process left may be deleted.
+pub const PARTIAL: &str = ".squeeze-partial";
 
 /// Writes `bytes` to `path`: into a temporary file in the same folder, onto the disk, and only
 /// then under its name. A crash at any moment leaves the old file or the new one.
@@ -21,7 +22,11 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut file = NamedTempFile::new_in(folder).map_err(error)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".")
+        .suffix(PARTIAL)
+        .tempfile_in(folder)
+        .map_err(error)?;
     file.write_all(bytes).map_err(error)?;
     file.as_file().sync_all().map_err(error)?;
     file.persist(path).map_err(|failed| error(failed.error))?;

@@ -77,6 +77,9 @@ pub enum ProfileError {
         /// What the compiler says.
         reason: String,
     },
+    /// The caller did not want to go on.
+    #[error("measuring was stopped: the blocks so far are in the profile, measure again to go on")]
+    Stopped,
 }
 
 impl Profile {

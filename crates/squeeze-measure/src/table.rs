@@ -43,15 +43,16 @@ impl Table {
 }
 
 /// Measures every block of `space` that `profile` does not have yet, then whole networks, within
-/// about `time`. `progress` is told how many blocks are done of how many.
+/// about `time`. `progress` is given the profile so far, how many blocks are done and of how many, and
+/// says whether to go on.
 ///
 /// # Errors
-/// When a block cannot be compiled.
+/// When a block cannot be compiled, or `progress` says no.
 pub fn measure_space(
     space: &Space,
     profile: &mut Profile,
     time: Duration,
-    mut progress: impl FnMut(usize, usize),
+    mut progress: impl FnMut(&Profile, usize, usize) -> bool,
 ) -> Result<Table, ProfileError> {
     let target = Target::here(profile.threads);
     let blocks = missing_blocks(space, profile);
@@ -86,7 +87,9 @@ pub fn measure_space(
             profile.entries.insert(key.clone(), entry);
         }
         done += part.len();
-        progress(done, count);
+        if !progress(profile, done, count) {
+            return Err(ProfileError::Stopped);
+        }
     }
     fit(space, profile, &target, &batch)
 }
@@ -260,8 +263,11 @@ mod tests {
         let mut profile = Profile::here(1);
         let mut told = (0, 0);
         let time = Duration::from_millis(400);
-        let table = measure_space(&space, &mut profile, time, |done, all| told = (done, all))
-            .expect("both compile");
+        let table = measure_space(&space, &mut profile, time, |_, done, all| {
+            told = (done, all);
+            true
+        })
+        .expect("both compile");
         assert_eq!(told, (2, 2));
         assert!(
             table.slots_ms[0][1] > 4.0 * table.slots_ms[0][0],
@@ -273,10 +279,13 @@ mod tests {
                 .networks,
             0
         );
-        let none = Profile::here(1);
+        let mut none = Profile::here(1);
         assert!(matches!(
             table_of(&space, &none),
             Err(ProfileError::Missing { missing: 2, .. })
         ));
+        let stopped = measure_space(&space, &mut none, time, |_, _, _| false);
+        assert!(matches!(stopped, Err(ProfileError::Stopped)));
+        assert_eq!(none.entries.len(), 2, "what was measured is kept");
     }
 }

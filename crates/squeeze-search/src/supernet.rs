@@ -79,12 +79,18 @@ pub struct Found {
 pub enum Length {
     /// This many steps.
     Steps(u64),
+    /// Again the steps that a search of [`Length::Time`] planned, to the same bits: the first ones,
+    /// which that search timed, follow the same guess.
+    Planned(u64),
     /// About this long: the steps are planned from the time of the first ones.
     Time(Duration),
 }
 
 /// Steps whose time the plan is made from; the first is slower, so it is left out.
 pub const TIMED: u64 = 24;
+
+/// What the first steps take the whole search for, as long as nothing is planned.
+const GUESS: u64 = 1000;
 
 /// Trains the supernet of `space`. `tell` is given every step and says whether to go on.
 ///
@@ -185,11 +191,13 @@ struct Plan {
 }
 
 impl Plan {
-    /// Steps of the whole search as far as is known after `done` steps: a guess of a thousand while
-    /// the first ones are timed, then a plan that is kept.
+    /// Steps of the whole search as far as is known after `done` steps: a guess while the first ones
+    /// are timed, then a plan that is kept.
     fn steps(&mut self, done: u64) -> u64 {
         let time = match self.length {
             Length::Steps(steps) => return steps,
+            Length::Planned(_) if done < TIMED => return GUESS,
+            Length::Planned(steps) => return steps,
             Length::Time(time) => time,
         };
         if let Some(planned) = self.planned {
@@ -199,7 +207,7 @@ impl Plan {
             self.first = Instant::now();
         }
         if done < TIMED {
-            return 1000;
+            return GUESS;
         }
         let mean = self.first.elapsed().as_secs_f64() / (done - 1) as f64;
         let left = time.saturating_sub(self.start.elapsed()).as_secs_f64();

@@ -63,7 +63,12 @@ pub(crate) fn write(folder: &Path, header: &Header, buffers: &[&[f32]]) -> Resul
         bytes.extend(buffer.iter().flat_map(|value| value.to_le_bytes()));
     }
     bytes.extend(checksum(&bytes).to_le_bytes());
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    // Named as every unfinished file of a run is, so that one which a killed run left is cleared away.
+    let mut file = tempfile::Builder::new()
+        .prefix(".")
+        .suffix(".squeeze-partial")
+        .tempfile_in(folder)
+        .map_err(failed)?;
     file.write_all(&bytes).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist(&path).map_err(|error| failed(error.error))?;

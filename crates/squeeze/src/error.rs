@@ -1,5 +1,6 @@
 //! How a command ends: the exit status, errors on one line, and what a mistyped name may have meant.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 /// What a command that worked has to say.
@@ -36,7 +37,8 @@ pub fn finish(result: anyhow::Result<Outcome>) -> ExitCode {
     }
 }
 
-/// The error with its causes; a cause that its successor repeats is told once.
+/// The error with its causes; a cause that its successor repeats is told once. What helps against a
+/// full disk is said here, whatever was being written.
 pub fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -47,14 +49,26 @@ pub fn one_line(error: &anyhow::Error) -> String {
             line.push_str(cause.trim_end());
         }
     }
+    if error.chain().any(is_full_disk) {
+        line.push_str(": free some space there, then the same command goes on");
+    }
     line.replace('\n', " ")
+}
+
+fn is_full_disk(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let io = cause.downcast_ref::<std::io::Error>();
+    let kind = io.map(std::io::Error::kind);
+    matches!(
+        kind,
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+    )
 }
 
 /// A reader that went away, as `head` does, is no error.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let io = cause.downcast_ref::<std::io::Error>();
-        io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+        io.is_some_and(|io| io.kind() == ErrorKind::BrokenPipe)
     })
 }
 
@@ -130,5 +144,14 @@ mod tests {
             .context("cannot write a.squeeze")
             .expect_err("an error");
         assert_eq!(one_line(&error), "cannot write a.squeeze: no space left");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_what_helps() {
+        let full = std::io::Error::from(ErrorKind::StorageFull);
+        let line = one_line(&anyhow::Error::new(full).context("cannot write a.squeeze"));
+        assert!(line.starts_with("cannot write a.squeeze: "), "{line}");
+        let remedy = ": free some space there, then the same command goes on";
+        assert!(line.ends_with(remedy), "{line}");
     }
 }

@@ -41,7 +41,27 @@ impl RunFolder {
                 return Err(error).with_context(|| format!("cannot lock {shown}"));
             }
         }
-        Ok(Self { path, _lock: lock })
+        let run = Self { path, _lock: lock };
+        run.clear();
+        Ok(run)
+    }
+
+    /// Deletes what a killed run was writing, here and in the folders of its trainings.
+    fn clear(&self) {
+        let entries = |folder: &Path| {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).collect::<Vec<_>>()
+        };
+        let own = entries(&self.path);
+        let inner = own.iter().filter(|path| path.is_dir());
+        let inner: Vec<PathBuf> = inner.flat_map(|folder| entries(folder)).collect();
+        for path in own.iter().chain(&inner) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.ends_with(squeeze_formats::PARTIAL) {
+                // One that stays does no harm.
+                let _ = std::fs::remove_file(path);
+            }
+        }
     }
 
     /// Where it is.
@@ -77,6 +97,20 @@ mod tests {
         assert!(error.contains("another run is writing to"), "{error}");
         drop(first);
         RunFolder::open(folder.path()).expect("free again");
+    }
+
+    #[test]
+    fn what_a_killed_run_was_writing_is_cleared_away() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let inner = folder.path().join("train");
+        std::fs::create_dir(&inner).expect("writable");
+        for name in [".a1.squeeze-partial", "train/.b2.squeeze-partial", ".tmp"] {
+            std::fs::write(folder.path().join(name), "half").expect("writable");
+        }
+        let run = RunFolder::open(folder.path()).expect("free");
+        let left = |folder: &Path| std::fs::read_dir(folder).expect("a folder").count();
+        // The lock, the folder and the file that is not ours.
+        assert_eq!((left(run.path()), left(&inner)), (3, 0));
     }
 
     #[test]

@@ -268,9 +268,10 @@ fn profile(args: &Args) -> anyhow::Result<Outcome> {
     }
     let progress = Progress::on_terminal();
     let stage = progress.stage("measure", 1);
-    let table = measure_space(&space, &mut profile, args.time, |done, all| {
+    let table = measure_space(&space, &mut profile, args.time, |_, done, all| {
         stage.set_steps(all as u64);
         stage.at(done as u64);
+        true
     })?;
     squeeze_formats::write(output, profile.to_toml().as_bytes())?;
     let (blocks, error) = (profile.entries.len(), 100.0 * table.worst_error);

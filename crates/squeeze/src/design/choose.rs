@@ -1,5 +1,6 @@
 //! Which space to search, and what its choices cost on the device.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -51,18 +52,27 @@ pub fn measure(
     let request = &context.request;
     let device = Device::open(&request.device)?;
     let quick = time.mul_f64(0.2);
-    let Sized { family, space } = size(context, ready, (quick, training), bar)?;
+    let family = context.once("family", || {
+        size(context, ready, (quick, training), bar)
+    })?;
+    let space = ready.spaces()[family].space()?;
     bar.say(space.name());
     let (table, blocks) = match device {
         Device::Here => {
-            let mut profile = Profile::here(request.threads);
-            let table = measure_space(&space, &mut profile, time - quick, |done, all| {
+            let path = context.folder.join("profile.toml");
+            let mut profile = begun(&path, request.threads);
+            let mut problem = None;
+            let table = measure_space(&space, &mut profile, time - quick, |profile, done, all| {
                 bar.set_steps(all as u64);
                 bar.at(done as u64);
-            })?;
-            let path = context.folder.join("profile.toml");
-            crate::folder::write(&path, profile.to_toml().as_bytes())?;
-            (table, profile.entries.len())
+                problem = crate::folder::write(&path, profile.to_toml().as_bytes()).err();
+                problem.is_none() && !context.progress.is_stopped()
+            });
+            if let Some(problem) = problem {
+                return Err(problem);
+            }
+            context.progress.check()?;
+            (table?, profile.entries.len())
         }
         Device::Known(profile) => (table_of(&space, &profile)?, profile.entries.len()),
     };
@@ -98,6 +108,14 @@ pub fn measure(
     ))
 }
 
+/// The profile that an interrupted run began on this machine, or an empty one.
+fn begun(path: &Path, threads: usize) -> Profile {
+    let fresh = Profile::here(threads);
+    let begun = Profile::load(path).ok();
+    let own = |begun: &Profile| begun.machine == fresh.machine && begun.threads == threads;
+    begun.filter(own).unwrap_or(fresh)
+}
+
 /// Latency whose networks see [`EPOCHS`] epochs in `training`.
 fn trainable_ms(ready: &Ready, training: Duration) -> f64 {
     let threads = std::thread::available_parallelism().map_or(1, usize::from) as f64;
@@ -105,17 +123,13 @@ fn trainable_ms(ready: &Ready, training: Duration) -> f64 {
     1e3 * training.as_secs_f64() * threads / (STEP_OVER_FORWARD * examples)
 }
 
-struct Sized {
-    family: usize,
-    space: Space,
-}
-
+/// The largest of the data's spaces whose networks reach from well below the limit.
 fn size(
     context: &Context,
     ready: &Ready,
     (quick, training): (Duration, Duration),
     bar: &StageBar,
-) -> Result<Sized> {
+) -> Result<usize> {
     let request = &context.request;
     let target = Target::here(request.threads);
     let families = ready.spaces();
@@ -129,7 +143,7 @@ fn size(
         least,
     };
     let limit = request.p90_ms.min(trainable_ms(ready, training));
-    let mut best: Option<Sized> = None;
+    let mut best = None;
     for (family, row) in families.iter().enumerate() {
         let space = row.space()?;
         bar.say(format!("sizing {}", space.name()));
@@ -160,14 +174,14 @@ fn size(
                         .map_or(String::new(), |m| format!(" and {m} bytes"))
                 )));
             }
-            best = Some(Sized { family, space });
+            best = Some(family);
             continue;
         };
         // A third of the way from the cheapest to the dearest must fit, or there is little choice.
         if p90[0] + (p90[1] - p90[0]) / 3.0 > limit || !fits_memory {
             break;
         }
-        best = Some(Sized { family, space });
+        best = Some(family);
     }
     Ok(best.expect("the smallest space was taken or refused"))
 }

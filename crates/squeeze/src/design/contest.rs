@@ -76,10 +76,10 @@ pub fn search(
     let config = recipe::searching(ready, measured.limit_ms, request.seed);
     let mut log = vec![];
     let length = match context.load::<u64>("search-steps")? {
-        Some(steps) => Length::Steps(steps),
+        Some(steps) => Length::Planned(steps),
         None => Length::Time(time),
     };
-    let mut planned = matches!(length, Length::Steps(_));
+    let mut planned = matches!(length, Length::Planned(_));
     let mut problem = None;
     let mut tell = |step: &supernet::Step| {
         if !planned && step.step > supernet::TIMED {
@@ -240,7 +240,7 @@ pub fn try_chosen(
     let tried = try_one(
         context,
         (ready, space),
-        (Origin::Supernet, &chosen.picks),
+        ("tried", Origin::Supernet, &chosen.picks),
         time,
         bar,
     )?;
@@ -275,7 +275,7 @@ pub fn control(
         all.push(try_one(
             context,
             (ready, space),
-            (Origin::Random, &picks),
+            (&format!("tried-random-{number}"), Origin::Random, &picks),
             time,
             bar,
         )?);
@@ -302,13 +302,17 @@ fn line(tried: &Tried, space: &Space) -> String {
     )
 }
 
+/// Times and trains one network, or goes on with it in the folder of this name.
 fn try_one(
     context: &Context,
     (ready, space): (&Ready, &Space),
-    (origin, picks): (Origin, &[usize]),
+    (name, origin, picks): (&str, Origin, &[usize]),
     time: Duration,
     bar: &StageBar,
 ) -> Result<Tried> {
+    if let Some(tried) = context.load(name)? {
+        return Ok(tried);
+    }
     let graph = space.resolve(picks)?;
     let mut subject = Subject::fresh(&graph, &Target::here(context.request.threads))?;
     let peak_bytes = subject.plan().peak_bytes();
@@ -321,13 +325,20 @@ fn try_one(
     let mut work: Vec<Box<dyn FnMut() + '_>> = vec![Box::new(|| subject.run())];
     let timing = interleaved(&mut work, 3, &batch).swap_remove(0).0;
     let config = recipe::training(ready, time.as_secs_f64(), context.request.seed);
+    let folder = context.folder.join(name);
     let Fit {
         accuracy,
         epochs,
         seconds,
         ..
-    } = fit(context, &graph, (ready, None), (&config, None), bar)?;
-    Ok(Tried {
+    } = fit(
+        context,
+        &graph,
+        (ready, None),
+        (&config, Some(&folder)),
+        bar,
+    )?;
+    let tried = Tried {
         origin,
         picks: picks.to_vec(),
         accuracy,
@@ -335,5 +346,9 @@ fn try_one(
         seconds,
         timing,
         peak_bytes,
-    })
+    };
+    context.save(name, &tried)?;
+    // Its checkpoint has served; a folder that stays does no harm.
+    let _ = std::fs::remove_dir_all(folder);
+    Ok(tried)
 }

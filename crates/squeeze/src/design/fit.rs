@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use squeeze_graph::Graph;
 use squeeze_tensor::{Seed, Weights};
 use squeeze_train::{Config, Ending, Event, Job, Parameters, run};
@@ -41,7 +41,8 @@ pub fn fit(
         None => Parameters::fresh(graph, Seed(config.seed).child("weights"))?,
     };
     if let Some(folder) = folder {
-        std::fs::create_dir_all(folder)?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
     let stop = context.progress.stop_flag();
     let job = Job {

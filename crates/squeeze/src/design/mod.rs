@@ -63,14 +63,7 @@ pub fn design(request: Request, folder: PathBuf, progress: Progress) -> Result<R
         Some(ready) => ready,
         None => Ready::open(&context.request, Some(decided))?.0,
     };
-    let budget = match context.load::<Budget>("budget")? {
-        Some(budget) => budget,
-        None => {
-            let budget = Budget::divide(context.left());
-            context.save("budget", &budget)?;
-            budget
-        }
-    };
+    let budget = context.once("budget", || Ok(Budget::divide(context.left())))?;
     let measured = context.stage("measure", |context, bar| {
         choose::measure(context, &ready, (budget.measure, budget.train), bar)
     })?;
@@ -161,14 +154,10 @@ fn train(
     // What earlier stages overran is taken from here, so that the whole keeps its time.
     let reserve = 0.05 * 60.0 * context.request.minutes + 5.0;
     let planned = budget.train.as_secs_f64();
-    let seconds = planned.min(context.left().as_secs_f64() - reserve).max(5.0);
-    let seconds = match context.load::<f64>("train-seconds")? {
-        Some(seconds) => seconds,
-        None => {
-            context.save("train-seconds", &seconds)?;
-            seconds
-        }
-    };
+    let seconds = context.once("train-seconds", || {
+        let left = context.left().as_secs_f64() - reserve;
+        Ok(planned.min(left).max(5.0))
+    })?;
     let config = recipe::training(ready, seconds, context.request.seed);
     let folder = context.folder.join("train");
     let Fit {

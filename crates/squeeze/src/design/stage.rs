@@ -100,14 +100,15 @@ impl Context {
                 self.progress.check()?;
                 let bar = self.progress.stage(name, 0);
                 let (value, result) = work(self, &bar)?;
-                self.progress.check()?;
                 let done = Done {
                     seconds: bar.seconds(),
                     result,
                     value,
                 };
+                // What is done is kept, also when the user asked to stop meanwhile.
                 self.save(name, &done)?;
                 bar.done(&done.result);
+                self.progress.check()?;
                 done
             }
         };
@@ -118,6 +119,24 @@ impl Context {
             resumed: is_resumed,
         });
         Ok(done.value)
+    }
+
+    /// What was decided by the clock, or took long: made once, then taken from the folder, so that
+    /// a resumed design goes on with it.
+    ///
+    /// # Errors
+    /// When it cannot be made or kept.
+    pub fn once<T: Serialize + DeserializeOwned>(
+        &self,
+        name: &str,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        if let Some(kept) = self.load(name)? {
+            return Ok(kept);
+        }
+        let made = make()?;
+        self.save(name, &made)?;
+        Ok(made)
     }
 
     /// A value that was kept under a name.
