@@ -44,6 +44,17 @@ impl Architecture {
         }
     }
 
+    /// The same preferences with those for `picks` raised so far that from even logits each is drawn
+    /// by this `share` of the examples.
+    pub fn lifted(&self, picks: &[usize], share: f64) -> Self {
+        let mut lifted = self.clone();
+        for (logits, &pick) in lifted.logits.iter_mut().zip(picks) {
+            let others = logits.len().saturating_sub(1).max(1) as f64;
+            logits[pick] += (share / (1.0 - share) * others).ln() as f32;
+        }
+        lifted
+    }
+
     /// Probability of each choice when noise is left out.
     pub fn probabilities(&self) -> Vec<Vec<f64>> {
         self.logits.iter().map(|logits| softmax(logits)).collect()
@@ -273,6 +284,13 @@ mod tests {
                 "{choice}"
             );
         }
+    }
+
+    #[test]
+    fn lifted_choices_have_their_share() {
+        let lifted = Architecture::even(&[13, 4]).lifted(&[2, 0], 0.75);
+        let p = lifted.probabilities();
+        assert!((p[0][2] - 0.75).abs() < 1e-6 && (p[1][0] - 0.75).abs() < 1e-6);
     }
 
     #[test]

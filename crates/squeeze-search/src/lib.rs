@@ -3,6 +3,7 @@
 pub mod architecture;
 pub mod limit;
 pub mod pareto;
+pub mod shared;
 pub mod supernet;
 
 pub use architecture::{Architecture, random_within};

@@ -1,7 +1,12 @@
 //! Trains a supernet: weights and architecture together, on the same batches, the expected cost on
 //! the device in the loss (SqueezeNAS; Shaw et al., 2019, after FBNet; Wu et al., 2019).
 //!
-//! During the warm-up the logits stay even and weights alone are trained. Then each step moves the
+//! During the warm-up the logits stay even and weights alone are trained: first those of one path
+//! through the space, then more and more examples leave it in more and more slots (the largest
+//! network first, as Cai et al., 2020, do, would be a path that is often over the limit; ours is of
+//! the third quarter in price). Drawn evenly from the start, the choices of a slot learn features
+//! that the next slot cannot make sense of, and in some hundred steps little is learned.
+//! Most examples keep to the path in most slots to the end. After the warm-up each step moves the
 //! logits down the slope of `task loss + multiplier * expected cost / limit`, the multiplier being
 //! adapted by [`Multiplier`]. The temperature falls linearly over the search.
 
@@ -109,6 +114,7 @@ pub fn search(
     let network = Network::of_space(space, &parameters)?;
     let mut state = State::new(&config.optimiser, &parameters);
     let mut logits = Logits::new(&network.choices(), config);
+    let path = dear_path(prices);
     let mut random = seed.child("gumbel").random();
     let start = Instant::now();
     let mut plan = Plan {
@@ -131,7 +137,8 @@ pub fn search(
             let done = step as f64 / total as f64;
             let temperature = config.temperature[0] * (1.0 - done) + config.temperature[1] * done;
             let n = batch.labels.len();
-            let mixture = logits.now.sample(n, temperature as f32, &mut random);
+            let lifted = logits.now.lifted(&path, path_share(done, config.warm_up));
+            let mixture = lifted.sample(n, temperature as f32, &mut random);
             let mode = Mode::Train(seed.child("dropout").child_number(step));
             let answers = Answers::new(&batch, width);
             let feeds = Feeds::new(network.graph(), batch)?;
@@ -180,6 +187,31 @@ pub fn search(
         steps: step,
         seconds,
     })
+}
+
+/// Share of the examples that keep to the path in a slot, once the warm-up is over and while its
+/// logits are even.
+const ON_PATH: f64 = 0.75;
+
+/// Share of the examples that keep to the path in a slot while the logits are even: all of them at
+/// first, [`ON_PATH`] from the end of the warm-up on.
+fn path_share(done: f64, warm_up: f64) -> f64 {
+    let left = (1.0 - done / warm_up.max(f64::MIN_POSITIVE)).clamp(0.0, 1.0);
+    let odds = ON_PATH / (1.0 - ON_PATH) * (LIFT * left).exp();
+    odds / (1.0 + odds)
+}
+
+/// Logarithm of the factor by which the odds of the path are higher at first.
+const LIFT: f64 = 6.0;
+
+/// In each slot the choice that three quarters of the others are at most as dear as.
+fn dear_path(prices: &PriceTable) -> Vec<usize> {
+    let of = |prices: &Vec<f64>| {
+        let mut order: Vec<usize> = (0..prices.len()).collect();
+        order.sort_by(|&a, &b| prices[a].total_cmp(&prices[b]));
+        order[(prices.len() - 1) * 3 / 4]
+    };
+    prices.slots.iter().map(of).collect()
 }
 
 /// The plan of a search's steps.
@@ -259,3 +291,25 @@ impl Logits {
 
 /// Steps in which the multiplier grows by 1 at twice the limit.
 const ADAPTATION: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_left_little_by_little() {
+        assert!(path_share(0.0, 0.4) > 0.999);
+        assert!(path_share(0.2, 0.4) < path_share(0.1, 0.4));
+        assert!((path_share(0.4, 0.4) - ON_PATH).abs() < 1e-12);
+        assert!((path_share(1.0, 0.0) - ON_PATH).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_path_is_dear_but_not_the_dearest() {
+        let prices = PriceTable {
+            fixed: 0.0,
+            slots: vec![vec![5.0, 1.0, 9.0, 3.0, 7.0], vec![1.0]],
+        };
+        assert_eq!(dear_path(&prices), [4, 0]);
+    }
+}

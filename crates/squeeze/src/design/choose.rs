@@ -52,9 +52,7 @@ pub fn measure(
     let request = &context.request;
     let device = Device::open(&request.device)?;
     let quick = time.mul_f64(0.2);
-    let family = context.once("family", || {
-        size(context, ready, (quick, training), bar)
-    })?;
+    let family = context.once("family", || size(context, ready, (quick, training), bar))?;
     let space = ready.spaces()[family].space()?;
     bar.say(space.name());
     let (table, blocks) = match device {

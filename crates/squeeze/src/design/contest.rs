@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
-use squeeze_graph::{Graph, Op, Space};
+use squeeze_graph::Space;
 use squeeze_infer::{Target, compile};
 use squeeze_measure::{Budget as Timed, Subject, Timing, interleaved};
 use squeeze_search::supernet::{self, Length};
-use squeeze_search::{Architecture, random_within};
-use squeeze_tensor::{Seed, Weights};
-use squeeze_train::{Engine, Feeds, Mode, Network, Parameters, predict, score};
+use squeeze_search::{Architecture, random_within, shared};
+use squeeze_tensor::Seed;
 
 use super::budget::CONTROLS;
 use super::choose::Measured;
@@ -120,7 +119,9 @@ pub fn search(
     let mut candidates = vec![];
     for picks in shortlist(space, &found.architecture, measured, context)? {
         let graph = space.resolve(&picks)?;
-        let accuracy = accuracy(&engine, &graph, &found.weights, ready)?;
+        let train = (&ready.train, &config.batching);
+        let accuracy =
+            shared::accuracy(&engine, (&graph, &found.weights), train, &ready.validation)?;
         candidates.push((accuracy, picks));
     }
     // The first, the likeliest, wins ties.
@@ -195,35 +196,6 @@ fn fits_memory(space: &Space, picks: &[usize], context: &Context) -> bool {
     let target = Target::here(context.request.threads);
     let plan = compile(&graph, &squeeze_rewrite::fresh(&graph, Seed(0)), &target);
     plan.is_ok_and(|plan| plan.peak_bytes() as u64 <= limit)
-}
-
-/// Batches that the running statistics of a network are collected over anew.
-const CALIBRATION: usize = 20;
-
-/// Accuracy on the validation split of a network with the supernet's weights. The supernet's batch
-/// norms saw mixtures, so their statistics are first collected for this network alone (as Guo et
-/// al., 2020, do).
-fn accuracy(engine: &Engine, graph: &Graph, weights: &Weights, ready: &Ready) -> Result<f64> {
-    let mut parameters = Parameters::from_weights(graph, weights)?;
-    let network = Network::new(graph, &parameters)?;
-    if graph
-        .nodes()
-        .iter()
-        .any(|node| matches!(node.op, Op::BatchNorm(_)))
-    {
-        let batching = recipe::batching(ready, 0);
-        for batch in ready.train.epoch(&batching, 0).take(CALIBRATION) {
-            let feeds = Feeds::new(graph, batch?)?;
-            engine.forward(
-                &network,
-                &mut parameters,
-                &feeds.feeds(),
-                Mode::Train(Seed(0)),
-            )?;
-        }
-    }
-    let outputs = predict(engine, &network, &mut parameters, &ready.validation, 64)?;
-    Ok(score(engine, &outputs, ready.validation.labels())?.metric)
 }
 
 /// Trains the supernet's choice for `time`.

@@ -40,9 +40,9 @@ pub fn searching(ready: &Ready, limit: f64, seed: u64) -> supernet::Config {
             warmup: 0.05,
             last: 0.1,
         },
-        warm_up: 0.25,
+        warm_up: 0.4,
         logit_rate: 0.03,
-        temperature: [3.0, 0.3],
+        temperature: [1.0, 0.3],
         limit,
         seed,
     }
