@@ -25,10 +25,15 @@ macro_rules! data {
 /// The embedded set of this name, or nothing.
 pub fn open(name: &str, options: &OpenOptions) -> Option<Result<DataSet, DataError>> {
     match name {
-        "spam" => Some(spam(options)),
-        "digits" => Some(digits(options)),
+        "spam" => Some(known(name, options).and_then(|()| spam(options))),
+        "digits" => Some(known(name, options).and_then(|()| digits(options))),
         _ => None,
     }
+}
+
+/// What the columns of an embedded set are called is no question.
+fn known(name: &str, options: &OpenOptions) -> Result<(), DataError> {
+    options.columns.refuse(name)
 }
 
 fn spam(options: &OpenOptions) -> Result<DataSet, DataError> {
@@ -57,7 +62,12 @@ fn spam(options: &OpenOptions) -> Result<DataSet, DataError> {
         validation: None,
         test: Some(test),
     }
-    .finish("spam", (all.task, all.labels), problems, options)
+    .finish(
+        ("spam", Path::new("spam")),
+        (all.task, all.labels),
+        problems,
+        options,
+    )
 }
 
 fn digits(options: &OpenOptions) -> Result<DataSet, DataError> {
@@ -83,7 +93,7 @@ fn digits(options: &OpenOptions) -> Result<DataSet, DataError> {
         test: Some(test),
     }
     .finish(
-        "digits",
+        ("digits", Path::new("digits")),
         (Task::ClassifyImage, labels),
         Problems::default(),
         options,

@@ -32,24 +32,44 @@ pub enum DataError {
         looked_for: String,
     },
     /// A table has no column that can serve.
-    #[error("{}: no {wanted} column; columns are {found}: name it with the {wanted} column option", file.display())]
+    #[error("{}: no {wanted} column; columns are {found}: name one of them with --{role}-column", file.display())]
     MissingColumn {
         /// Which table.
         file: PathBuf,
-        /// What the column is needed for.
+        /// The column, or what it is needed for when it was not named.
         wanted: String,
+        /// What the column is needed for: text, pair or label.
+        role: &'static str,
         /// The columns there are.
         found: String,
     },
     /// Several columns could serve.
-    #[error("{}: {found} could each be the {wanted} column: name one with the {wanted} column option", file.display())]
+    #[error("{}: {found} could each be the {role} column: name one with --{role}-column", file.display())]
     AmbiguousColumn {
         /// Which table.
         file: PathBuf,
-        /// What the column is needed for.
-        wanted: String,
+        /// What the column is needed for: text, pair or label.
+        role: &'static str,
         /// The candidates.
         found: String,
+    },
+    /// One column was named for two things.
+    #[error("{}: --{}-column and --{}-column name the same column `{name}`: name two", file.display(), roles[0], roles[1])]
+    SameColumn {
+        /// Which table.
+        file: PathBuf,
+        /// What it was named for: text, pair or label.
+        roles: [&'static str; 2],
+        /// The column.
+        name: String,
+    },
+    /// Columns were named for data that has none.
+    #[error("{place}: no table, so no columns can be named: leave out {options}")]
+    NoColumns {
+        /// Which data set.
+        place: String,
+        /// The options that name columns.
+        options: String,
     },
     /// A line of a table cannot be read.
     #[error("{}:{line}: {reason}", file.display())]

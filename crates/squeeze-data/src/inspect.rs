@@ -296,6 +296,22 @@ mod tests {
     }
 
     #[test]
+    fn refusals_have_the_whole_path() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("data");
+        std::fs::create_dir(&folder).unwrap();
+        let message = |train: &str| {
+            std::fs::write(folder.join("train.csv"), train).unwrap();
+            let options = OpenOptions::default();
+            let error = DataSet::open(folder.to_str().unwrap(), &options).unwrap_err();
+            error.to_string()
+        };
+        let start = format!("{}: ", folder.display());
+        assert!(message("text,label\n").starts_with(&start));
+        assert!(message("text,label\na,x\nb,x\n").starts_with(&start));
+    }
+
+    #[test]
     fn the_embedded_sets_are_clean() {
         for (name, _) in crate::embedded::SETS {
             let set = DataSet::open(name, &OpenOptions::default()).unwrap();

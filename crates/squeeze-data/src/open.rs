@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use squeeze_tensor::Seed;
 
 use crate::dataset::{DataSet, Example, Problems, SplitOrigin};
@@ -35,7 +36,8 @@ impl Default for OpenOptions {
 }
 
 /// Names of the columns of a table; the usual names are found without.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Columns {
     /// The text, or the first of the pair.
     pub text: Option<String>,
@@ -43,6 +45,33 @@ pub struct Columns {
     pub pair: Option<String>,
     /// The answer.
     pub label: Option<String>,
+}
+
+impl Columns {
+    /// The columns that are named, each with the option that names it.
+    pub fn named(&self) -> Vec<(&'static str, &str)> {
+        let all = [
+            ("--text-column", &self.text),
+            ("--pair-column", &self.pair),
+            ("--label-column", &self.label),
+        ];
+        let named = all
+            .into_iter()
+            .filter_map(|(option, name)| Some((option, name.as_deref()?)));
+        named.collect()
+    }
+
+    /// Refuses names of columns for data that is no table.
+    pub(crate) fn refuse(&self, place: impl Into<String>) -> Result<(), DataError> {
+        let options: Vec<&str> = self.named().into_iter().map(|(option, _)| option).collect();
+        if options.is_empty() {
+            return Ok(());
+        }
+        Err(DataError::NoColumns {
+            place: place.into(),
+            options: options.join(" and "),
+        })
+    }
 }
 
 /// Whether a label is a class or a number.
@@ -92,7 +121,7 @@ impl Parts {
     /// A single held-out part is the test, whatever its name: decisions must not be made on what is reported.
     pub fn finish(
         self,
-        name: &str,
+        (name, place): (&str, &Path),
         (task, labels): (Task, Vec<String>),
         problems: Problems,
         options: &OpenOptions,
@@ -104,7 +133,7 @@ impl Parts {
         } = self;
         if train.is_empty() {
             return Err(DataError::Empty {
-                place: name.to_owned(),
+                place: place.display().to_string(),
                 skipped: problems.suffix(),
             });
         }
@@ -113,7 +142,7 @@ impl Parts {
             if train.iter().all(|example| example.label == first) {
                 let class = labels[first.class()].clone();
                 return Err(DataError::OneClass {
-                    place: name.to_owned(),
+                    place: place.display().to_string(),
                     class,
                 });
             }
@@ -157,5 +186,42 @@ impl Parts {
             origin,
             problems: problems.into_vec(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labelled(name: &str) -> OpenOptions {
+        let label = Some(name.to_owned());
+        OpenOptions {
+            columns: Columns {
+                label,
+                ..Columns::default()
+            },
+            ..OpenOptions::default()
+        }
+    }
+
+    #[test]
+    fn a_table_is_read_by_the_names_that_are_given() {
+        let file = tempfile::Builder::new().suffix(".csv").tempfile().unwrap();
+        let rows = "text,kind,label\na,x,1\nb,y,1\nc,x,1\nd,y,1\n";
+        std::fs::write(file.path(), rows).unwrap();
+        let set = DataSet::open(file.path().to_str().unwrap(), &labelled("kind")).unwrap();
+        assert_eq!(set.labels, ["x", "y"]);
+    }
+
+    #[test]
+    fn what_is_no_table_has_no_columns() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["spam", "digits", folder.path().to_str().unwrap()] {
+            let error = DataSet::open(name, &labelled("kind")).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("{name}: no table, so no columns can be named: leave out --label-column")
+            );
+        }
     }
 }

@@ -45,7 +45,11 @@ const FORMS: &[(&str, Reader)] = &[
 
 /// Opens a folder or file that exists.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<DataSet, DataError> {
-    for (_, reader) in FORMS {
+    for (at, (_, reader)) in FORMS.iter().enumerate() {
+        // Only the first form has columns to name.
+        if at == 1 {
+            options.columns.refuse(path.display().to_string())?;
+        }
         if let Some(set) = reader(path, options)? {
             return Ok(set);
         }

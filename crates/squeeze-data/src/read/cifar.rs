@@ -203,7 +203,7 @@ fn finish(
     // Classes beyond the list of names are called by their numbers.
     labels.extend((labels.len()..classes).map(|class| class.to_string()));
     parts.finish(
-        &super::name_of(path),
+        (&super::name_of(path), path),
         (Task::ClassifyImage, labels),
         Problems::default(),
         options,

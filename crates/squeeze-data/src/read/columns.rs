@@ -66,28 +66,29 @@ pub fn find(header: &[String], wanted: &Columns, file: &Path) -> Result<Places, 
             .iter()
             .position(|column| column.trim().eq_ignore_ascii_case(name))
     };
-    let missing = |what: &str| DataError::MissingColumn {
+    let missing = |wanted: &str, role: &'static str| DataError::MissingColumn {
         file: file.to_owned(),
-        wanted: what.to_owned(),
+        wanted: wanted.to_owned(),
+        role,
         found: header.join(", "),
     };
-    let given = |name: &Option<String>, what: &str| match name {
+    let given = |name: &Option<String>, role: &'static str| match name {
         None => Ok(None),
-        Some(name) => named(name)
+        Some(name) => named(name.trim())
             .map(Some)
-            .ok_or_else(|| missing(&format!("`{name}` ({what})"))),
+            .ok_or_else(|| missing(&format!("`{name}`"), role)),
     };
-    let among = |names: &[&str], what: &str| {
+    let among = |names: &[&str], role: &'static str| {
         if let Some(place) = named(names[0]) {
             return Ok(place);
         }
         let found: Vec<usize> = names.iter().filter_map(|name| named(name)).collect();
         match found[..] {
-            [] => Err(missing(what)),
+            [] => Err(missing(role, role)),
             [place] => Ok(place),
             _ => Err(DataError::AmbiguousColumn {
                 file: file.to_owned(),
-                wanted: what.to_owned(),
+                role,
                 found: found
                     .iter()
                     .map(|&i| header[i].as_str())
@@ -102,12 +103,12 @@ pub fn find(header: &[String], wanted: &Columns, file: &Path) -> Result<Places, 
     };
     let pair = given(&wanted.pair, "pair")?;
     if let Some(text) = given(&wanted.text, "text")? {
-        return Ok(Places { text, pair, label });
+        return distinct(Places { text, pair, label }, header, file);
     }
     let known = PAIRS
         .iter()
         .find_map(|[first, second]| Some((named(first)?, named(second)?)));
-    Ok(match (known, pair) {
+    let places = match (known, pair) {
         (Some((text, second)), None) => Places {
             text,
             pair: Some(second),
@@ -118,7 +119,25 @@ pub fn find(header: &[String], wanted: &Columns, file: &Path) -> Result<Places, 
             pair,
             label,
         },
-    })
+    };
+    distinct(places, header, file)
+}
+
+/// Refuses one column for two things: a label among the texts would be a lesson with its answer.
+fn distinct(places: Places, header: &[String], file: &Path) -> Result<Places, DataError> {
+    let Places { text, pair, label } = places;
+    let all = [("text", Some(text)), ("pair", pair), ("label", Some(label))];
+    for (first, second) in [(0, 1), (0, 2), (1, 2)] {
+        let ((role, place), (other, same)) = (all[first], all[second]);
+        if let Some(place) = place.filter(|_| place == same) {
+            return Err(DataError::SameColumn {
+                file: file.to_owned(),
+                roles: [role, other],
+                name: header[place].clone(),
+            });
+        }
+    }
+    Ok(places)
 }
 
 #[cfg(test)]
@@ -136,6 +155,54 @@ mod tests {
         }
     }
 
+    #[track_caller]
+    fn check_named(
+        names: [Option<&str>; 3],
+        expected: Result<(usize, Option<usize>, usize), &str>,
+    ) {
+        let header = ["id", "Body", "reply", "kind", "label"].map(str::to_owned);
+        let [text, pair, label] = names.map(|name| name.map(str::to_owned));
+        match (
+            find(&header, &Columns { text, pair, label }, Path::new("t.csv")),
+            expected,
+        ) {
+            (Ok(p), Ok(expected)) => assert_eq!((p.text, p.pair, p.label), expected),
+            (Err(error), Err(message)) => assert_eq!(error.to_string(), message),
+            (found, expected) => panic!("{found:?} where {expected:?} was expected"),
+        }
+    }
+
+    #[test]
+    fn names_that_are_given_win() {
+        check_named([Some("body"), None, Some("kind")], Ok((1, None, 3)));
+        check_named([Some("Body"), Some("reply"), None], Ok((1, Some(2), 4)));
+    }
+    #[test]
+    fn a_given_name_that_is_not_there() {
+        check_named(
+            [Some("body"), None, Some("knid")],
+            Err(
+                "t.csv: no `knid` column; columns are id, Body, reply, kind, label: name one of them with --label-column",
+            ),
+        );
+        check_named(
+            [None, Some("reply"), None],
+            Err(
+                "t.csv: no text column; columns are id, Body, reply, kind, label: name one of them with --text-column",
+            ),
+        );
+    }
+    #[test]
+    fn one_column_for_two_things() {
+        check_named(
+            [Some("kind"), None, Some("kind")],
+            Err("t.csv: --text-column and --label-column name the same column `kind`: name two"),
+        );
+        check_named(
+            [Some("label"), None, None],
+            Err("t.csv: --text-column and --label-column name the same column `label`: name two"),
+        );
+    }
     #[test]
     fn banking77() {
         check("text,category", Ok((0, None, 1)));

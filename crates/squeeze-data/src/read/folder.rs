@@ -86,7 +86,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Option<DataSet>, DataE
     };
     parts
         .finish(
-            &super::name_of(path),
+            (&super::name_of(path), path),
             (Task::ClassifyImage, labels),
             problems,
             options,

@@ -24,10 +24,14 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Option<DataSet>, DataE
         (Some(file), None) => file,
         _ => return Ok(None),
     };
-    parts_of(&file, options, &super::name_of(path))
+    parts_of(&file, options, (&super::name_of(path), path))
 }
 
-fn parts_of(path: &Path, options: &OpenOptions, name: &str) -> Result<Option<DataSet>, DataError> {
+fn parts_of(
+    path: &Path,
+    options: &OpenOptions,
+    place: (&str, &Path),
+) -> Result<Option<DataSet>, DataError> {
     let contents = bytes::read(path)?;
     let value: Value = serde_json::from_str(bytes::text(&contents, path)?)
         .map_err(|error| DataError::line(path, error.line(), format!("not JSON: {error}")))?;
@@ -69,7 +73,7 @@ fn parts_of(path: &Path, options: &OpenOptions, name: &str) -> Result<Option<Dat
         test,
     };
     parts
-        .finish(name, (all.task, all.labels), problems, options)
+        .finish(place, (all.task, all.labels), problems, options)
         .map(Some)
 }
 

@@ -52,7 +52,9 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Option<DataSet>, DataE
         let form = Form::of(file).expect("only files with a known ending were found");
         let rows = match parse(&bytes::read(file)?, form, &options.columns, file) {
             // GLUE's test.tsv files have no labels.
-            Err(DataError::MissingColumn { .. }) if !parts.is_empty() => {
+            Err(DataError::MissingColumn { .. })
+                if !parts.is_empty() && form != Form::JsonLines =>
+            {
                 problems.add(
                     "held-out file without the columns of train, not used",
                     file.display().to_string(),
@@ -78,7 +80,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Option<DataSet>, DataE
     };
     parts
         .finish(
-            &super::name_of(path),
+            (&super::name_of(path), path),
             (all.task, all.labels),
             problems,
             options,
@@ -177,7 +179,7 @@ fn separated(text: &str, comma: u8, names: &Columns, file: &Path) -> Result<Vec<
     let header: Vec<String> = first.iter().map(str::to_owned).collect();
     let (places, skip) = match columns::find(&header, names, file) {
         Ok(places) => (places, 1),
-        Err(_) if !quoted && is_cola(&header) => (
+        Err(_) if !quoted && names.named().is_empty() && is_cola(&header) => (
             Places {
                 text: 3,
                 pair: None,
@@ -292,7 +294,8 @@ fn json_lines(text: &str, names: &Columns, file: &Path) -> Result<Vec<Row>, Data
             ));
         };
         let header: Vec<String> = object.keys().cloned().collect();
-        let places = columns::find(&header, names, file).map_err(|error| bad(error.to_string()))?;
+        let place = format!("{}:{}", file.display(), index + 1);
+        let places = columns::find(&header, names, Path::new(&place))?;
         let field = |place: usize| match &object[&header[place]] {
             Value::String(text) => Ok(text.trim().to_owned()),
             Value::Null => Ok(String::new()),
