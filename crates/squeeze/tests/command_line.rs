@@ -184,13 +184,18 @@ fn data_that_cannot_be_learned_from() {
         fs::write(folder.join("train.csv"), text).expect("writable");
         folder.display().to_string()
     };
-    no_design(path, &table("columns", b"a,b\n1,2\n"), "label");
+    let columns = table("columns", b"a,b\n1,2\n");
+    let file = format!("{columns}/train.csv: no label column; columns are a, b: ");
     no_design(
         path,
-        &table("one_class", b"text,label\nx,a\ny,a\nz,a\n"),
-        "class",
+        &columns,
+        &format!("{file}name one of them with --label-column"),
     );
-    no_design(path, &table("no_rows", b"text,label\n"), "no examples");
+    let one_class = table("one_class", b"text,label\nx,a\ny,a\nz,a\n");
+    let wanted = format!("{one_class}: every example has the class `a`");
+    no_design(path, &one_class, &wanted);
+    let no_rows = table("no_rows", b"text,label\n");
+    no_design(path, &no_rows, &format!("{no_rows}: no examples"));
     no_design(
         path,
         &table("bytes", b"text,label\n\xff\xfe,a\nb,b\n"),
@@ -204,6 +209,38 @@ fn data_that_cannot_be_learned_from() {
     let empty = path.join("empty");
     fs::create_dir_all(&empty).expect("writable");
     no_design(path, &empty.display().to_string(), "empty");
+}
+
+#[test]
+fn columns_that_cannot_be_read() {
+    let folder = temporary();
+    let table = folder.path().join("t.csv");
+    fs::write(&table, "body,kind\na,x\nb,y\n").expect("writable");
+    let table = table.display().to_string();
+    let out = folder.path().join("run").display().to_string();
+    let model = image_model(folder.path());
+    for words in [
+        &["design", "--p90", "1ms", "-o", &out][..],
+        &["eval", &model],
+    ] {
+        let with = |more: &[&str], wanted: &str| refused(&[words, more].concat(), wanted);
+        with(
+            &["--data", &table, "--label-column", "knid"],
+            "no `knid` column; columns are body, kind: name one of them with --label-column",
+        );
+        with(
+            &["--data", &table, "--label-column", "kind"],
+            "name one of them with --text-column",
+        );
+        let named = ["--text-column", "body", "--label-column", "kind"];
+        with(
+            &[&["--data", "digits"], &named[..]].concat(),
+            "leave out --text-column and --label-column",
+        );
+    }
+    let named = ["--text-column", "body", "--label-column", "kind"];
+    let words = [&["eval", &model, "--data", &table], &named[..]].concat();
+    refused(&words, "the model is made to");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::columns::ColumnArgs;
 use crate::design::{self, Request};
 use crate::error::Outcome;
 use crate::record::{Limit, RunRecord};
@@ -18,6 +19,8 @@ pub(super) struct Args {
     /// .tsv or .jsonl whose columns are text (and pair) and label
     #[arg(long, value_name = "NAME|DIR")]
     data: String,
+    #[command(flatten)]
+    columns: ColumnArgs,
     /// Where the network will run: `here`, or a profile made by `squeeze measure --profile`
     #[arg(long, default_value = "here", value_name = "here|FILE")]
     device: String,
@@ -51,6 +54,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         .unwrap_or_else(|| default_folder(&args.data));
     let request = Request {
         data: args.data.clone(),
+        columns: args.columns.columns(),
         device: args.device.clone(),
         p90_ms: 1e3 * args.p90.as_secs_f64(),
         memory: args.memory,

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use serde_json::json;
 use squeeze_data::{DataSet, Example, Label, OpenOptions, Prepared};
 
+use super::columns::ColumnArgs;
 use crate::classifier::Classifier;
 use crate::error::Outcome;
 use crate::front::Front;
@@ -20,6 +21,8 @@ pub(super) struct Args {
     /// A name from `squeeze list data`, a folder or a file
     #[arg(long)]
     data: String,
+    #[command(flatten)]
+    columns: ColumnArgs,
     /// Which part of the data
     #[arg(long, value_enum, default_value_t = Split::Test)]
     split: Split,
@@ -40,7 +43,11 @@ enum Split {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let mut classifier = Classifier::open(&args.model, usize::from(args.threads))?;
-    let set = DataSet::open(&args.data, &OpenOptions::default())?;
+    let options = OpenOptions {
+        columns: args.columns.columns(),
+        ..OpenOptions::default()
+    };
+    let set = DataSet::open(&args.data, &options)?;
     if set.task != classifier.task {
         bail!(
             "the model is made to {}, the data to {}",

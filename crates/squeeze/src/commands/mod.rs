@@ -1,5 +1,6 @@
 //! The commands, one a file, and how the command line is read.
 
+mod columns;
 mod cost;
 mod design;
 mod eval;

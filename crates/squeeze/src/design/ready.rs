@@ -46,6 +46,7 @@ impl Ready {
     /// When the data cannot be read or learned from.
     pub fn open(request: &Request, decided: Option<Decided>) -> Result<(Self, Decided)> {
         let options = OpenOptions {
+            columns: request.columns.clone(),
             seed: Seed(request.seed),
             ..OpenOptions::default()
         };

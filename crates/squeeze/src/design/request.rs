@@ -1,6 +1,7 @@
 //! What a design is asked for.
 
 use serde::{Deserialize, Serialize};
+use squeeze_data::Columns;
 
 /// A data set, a device, limits and a time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -8,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Request {
     /// Name or path of the data set.
     pub data: String,
+    /// Names of the columns of a table, where the usual ones do not fit.
+    #[serde(default)]
+    pub columns: Columns,
     /// `here`, or the path of a device's profile.
     pub device: String,
     /// Limit of the 90th percentile of the time of one inference, in milliseconds.
@@ -26,6 +30,7 @@ impl std::fmt::Display for Request {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
             data,
+            columns,
             device,
             p90_ms,
             memory,
@@ -34,10 +39,44 @@ impl std::fmt::Display for Request {
             seed,
         } = self;
         let memory = memory.map_or(String::new(), |bytes| format!(", {bytes} B"));
+        let named = columns.named().into_iter();
+        let columns: String = named
+            .map(|(option, name)| format!(" {option} {name}"))
+            .collect();
         write!(
             f,
-            "{data} on {device} within {p90_ms} ms{memory}, {minutes} min, {threads} threads, \
+            "{data}{columns} on {device} within {p90_ms} ms{memory}, {minutes} min, {threads} threads, \
              seed {seed}"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = r#"{"data": "d", "device": "here", "p90_ms": 1.5, "memory": null,
+        "minutes": 6.0, "threads": 1, "seed": 0}"#;
+
+    #[test]
+    fn a_request_without_columns_is_read() {
+        let request: Request = serde_json::from_str(OLD).expect("a request");
+        assert_eq!(request.columns, Columns::default());
+        let shown = "d on here within 1.5 ms, 6 min, 1 threads, seed 0";
+        assert_eq!(request.to_string(), shown);
+    }
+
+    #[test]
+    fn columns_are_kept_and_shown() {
+        let mut request: Request = serde_json::from_str(OLD).expect("a request");
+        request.columns.label = Some("kind".into());
+        let text = serde_json::to_string(&request).expect("text");
+        let again: Request = serde_json::from_str(&text).expect("a request");
+        assert_eq!(again, request);
+        let shown = request.to_string();
+        assert!(
+            shown.starts_with("d --label-column kind on here"),
+            "{shown}"
+        );
     }
 }
