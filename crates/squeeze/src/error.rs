@@ -24,6 +24,18 @@ impl std::fmt::Display for NoNetwork {
 
 impl std::error::Error for NoNetwork {}
 
+/// The user pressed Ctrl-C, and the work ended at a safe place; exit status 130, as shells have it.
+#[derive(Debug)]
+pub struct Stopped;
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("stopped; the same command goes on from here")
+    }
+}
+
+impl std::error::Error for Stopped {}
+
 /// Prints an error as one line on stderr and gives the exit status.
 pub fn finish(result: anyhow::Result<Outcome>) -> ExitCode {
     match result {
@@ -32,7 +44,13 @@ pub fn finish(result: anyhow::Result<Outcome>) -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("squeeze: {}", one_line(&error));
-            ExitCode::from(if error.is::<NoNetwork>() { 1 } else { 2 })
+            ExitCode::from(if error.is::<NoNetwork>() {
+                1
+            } else if error.is::<Stopped>() {
+                130
+            } else {
+                2
+            })
         }
     }
 }

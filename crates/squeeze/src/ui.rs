@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::error::Stopped;
 use crate::units;
 
 /// The running commentary of a command, and the user's wish to stop.
@@ -65,7 +66,7 @@ impl Progress {
     /// When the user asked to stop.
     pub fn check(&self) -> anyhow::Result<()> {
         if self.is_stopped() {
-            bail!("stopped; the same command goes on from here");
+            bail!(Stopped);
         }
         Ok(())
     }

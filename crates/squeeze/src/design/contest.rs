@@ -109,6 +109,10 @@ pub fn search(
         return Err(problem);
     }
     context.progress.check()?;
+    if !planned {
+        // So short a search ended before it told its plan.
+        context.save("search-steps", &found.steps)?;
+    }
     crate::folder::write(
         &context.folder.join("search.jsonl"),
         log.join("\n").as_bytes(),

@@ -9,6 +9,7 @@ use squeeze_train::{Config, Ending, Event, Job, Parameters, run};
 
 use super::ready::Ready;
 use super::stage::Context;
+use crate::error::Stopped;
 use crate::ui::StageBar;
 
 /// A trained network.
@@ -82,7 +83,7 @@ pub fn fit(
     };
     let outcome = run(&super::engine(), job, config, &mut on_event)?;
     if outcome.ending == Ending::Stopped {
-        bail!("stopped; the same command goes on from here");
+        bail!(Stopped);
     }
     Ok(Fit {
         weights: outcome.parameters.weights(),

@@ -96,6 +96,7 @@ pub fn prove(
     };
     let mut timed = vec![];
     for _ in 0..TRIES {
+        context.progress.check()?;
         let mut work: Vec<Box<dyn FnMut() + '_>> = vec![];
         for subject in &mut subjects {
             work.push(Box::new(|| subject.run()));
