@@ -1,7 +1,7 @@
 //! What a supernet learns in a given time: steps, loss, and the accuracy of networks with its weights.
 //!
-//! Prices are multiply-adds, the limit the smallest space, a third of the way from the cheapest to the dearest network.
-//! `cargo bench -p squeeze-search -- [digits|spam] [seconds] [seed]`
+//! Prices are multiply-adds, the limit a third of the way from the cheapest to the dearest network.
+//! `cargo bench -p squeeze-search -- [digits|spam] [seconds] [seed] [size of the space, from 0]`
 
 use std::time::Duration;
 
@@ -20,17 +20,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .filter(|w| w != "--bench")
         .collect();
     let word = |at: usize, default: &str| words.get(at).cloned().unwrap_or(default.into());
-    let (name, seconds, seed) = (
+    let (name, seconds, seed, size) = (
         word(0, "digits"),
         word(1, "20").parse()?,
         word(2, "1").parse()?,
+        word(3, "0").parse()?,
     );
     let set = DataSet::open(&name, &OpenOptions::default())?;
     let image = set.task.is_image();
     let (space, train, validation, augment) = if image {
         let preprocess = Preprocess::fit(&set.train, None)?;
         let row = ImageSpace::presets(preprocess.channels, preprocess.size[0], set.outputs())
-            .swap_remove(0);
+            .swap_remove(size);
         let train = Prepared::images(&set.train, &preprocess)?;
         let validation = Prepared::images(&set.validation, &preprocess)?;
         (
@@ -45,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             _ => None,
         });
         let tokenizer = Tokenizer::train(texts, None)?;
-        let row = TextSpace::presets(tokenizer.vocabulary(), 128, set.outputs()).swap_remove(0);
+        let row = TextSpace::presets(tokenizer.vocabulary(), 128, set.outputs()).swap_remove(size);
         let train = Prepared::texts(&set.train, &tokenizer, 128)?;
         let validation = Prepared::texts(&set.validation, &tokenizer, 128)?;
         (

@@ -1,9 +1,11 @@
 //! The architecture parameters of a supernet: one logit a choice, sampled with Gumbel-softmax
 //! (Jang et al., 2017), freshly for every example of a batch as SqueezeNAS does (Shaw et al., 2019).
 //!
-//! We differ in one point: of each example's Gumbel-softmax weights the two largest are kept and
-//! renormalised (as ProxylessNAS samples two paths; Cai et al., 2019), so that a step costs two
-//! choices a slot and not all of them. With a falling temperature the pair becomes a single choice.
+//! We differ in two points: of each example's Gumbel-softmax weights the two largest are kept and
+//! renormalised (as ProxylessNAS samples two paths; Cai et al., 2019), or the largest alone, so that
+//! a step costs one to two choices a slot and not all of them; and a step can offer only some choices
+//! of a slot, so that each sees more than an example or two. With a falling temperature the pair
+//! becomes a single choice.
 
 use squeeze_graph::PriceTable;
 use squeeze_tensor::{Random, Seed};
@@ -24,12 +26,23 @@ impl Architecture {
         }
     }
 
-    /// Draws, for every slot and each of `n` examples, the choices it runs at this `temperature`.
-    pub fn sample(&self, n: usize, temperature: f32, random: &mut Random) -> Mixture {
+    /// Draws, for every slot and each of `n` examples, the choices it runs at this `temperature`:
+    /// two for a share of `pairs` of the examples, for the others the first of the two alone.
+    pub fn sample(
+        &self,
+        n: usize,
+        (temperature, pairs): (f32, f64),
+        random: &mut Random,
+    ) -> Mixture {
         let mut slot = |logits: &Vec<f32>| {
             let mut parts = vec![];
             for example in 0..n {
-                for (choice, weight) in sample_pair(logits, temperature, random) {
+                let mut drawn = sample_pair(logits, temperature, random);
+                if f64::from(random.uniform()) >= pairs {
+                    drawn.truncate(1);
+                    drawn[0].1 = 1.0;
+                }
+                for (choice, weight) in drawn {
                     parts.push(Part {
                         example,
                         choice,
@@ -53,6 +66,25 @@ impl Architecture {
             logits[pick] += (share / (1.0 - share) * others).ln() as f32;
         }
         lifted
+    }
+
+    /// The same preferences among at most `count` choices of each slot, drawn by their
+    /// probabilities without putting any back; the others cannot be drawn.
+    pub fn offered(&self, count: usize, random: &mut Random) -> Self {
+        let mut slot = |logits: &Vec<f32>| {
+            let noisy = |logit: &f32| logit + random.gumbel();
+            let perturbed: Vec<f32> = logits.iter().map(noisy).collect();
+            let mut order: Vec<usize> = (0..logits.len()).collect();
+            order.sort_unstable_by(|&a, &b| perturbed[b].total_cmp(&perturbed[a]));
+            let mut offered = logits.clone();
+            for &choice in order.iter().skip(count) {
+                offered[choice] = f32::NEG_INFINITY;
+            }
+            offered
+        };
+        Self {
+            logits: self.logits.iter().map(&mut slot).collect(),
+        }
     }
 
     /// Probability of each choice when noise is left out.
@@ -250,7 +282,7 @@ mod tests {
     #[test]
     fn every_example_draws_its_own_pair() {
         let architecture = Architecture::even(&[8]);
-        let mixture = architecture.sample(64, 1.0, &mut Seed(1).random());
+        let mixture = architecture.sample(64, (1.0, 1.0), &mut Seed(1).random());
         let pairs = mixture.slots[0].as_chunks::<2>().0;
         let firsts: std::collections::BTreeSet<_> =
             pairs.iter().map(|pair| pair[0].choice).collect();
@@ -274,7 +306,7 @@ mod tests {
         };
         let wanted = &architecture.probabilities()[0];
         let n = 20_000;
-        let mixture = architecture.sample(n, 1.0, &mut Seed(3).random());
+        let mixture = architecture.sample(n, (1.0, 1.0), &mut Seed(3).random());
         for choice in 0..3 {
             let firsts = mixture.slots[0].iter().step_by(2);
             let seen = firsts.filter(|part| part.choice == choice).count() as f64;
@@ -287,6 +319,25 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_offered_is_drawn() {
+        let architecture = Architecture::even(&[8, 3]);
+        let mut random = Seed(2).random();
+        let mixture = architecture
+            .offered(4, &mut random)
+            .sample(200, (1.0, 0.5), &mut random);
+        let drawn = |slot: usize| {
+            let choices = mixture.slots[slot].iter().map(|part| part.choice);
+            choices.collect::<std::collections::BTreeSet<_>>().len()
+        };
+        assert_eq!([drawn(0), drawn(1)], [4, 3]);
+        // Of 200 examples about half take two choices: 300 parts, give or take 7.
+        let parts = mixture.slots[0].len();
+        assert!((265..=335).contains(&parts), "{parts} parts");
+        let whole = mixture.slots[0].iter().filter(|part| part.weight == 1.0);
+        assert!(whole.count() >= 400 - parts);
+    }
+
+    #[test]
     fn lifted_choices_have_their_share() {
         let lifted = Architecture::even(&[13, 4]).lifted(&[2, 0], 0.75);
         let p = lifted.probabilities();
@@ -296,7 +347,7 @@ mod tests {
     #[test]
     fn low_temperatures_select() {
         let architecture = Architecture::even(&[4]);
-        let mixture = architecture.sample(100, 1e-3, &mut Seed(1).random());
+        let mixture = architecture.sample(100, (1e-3, 1.0), &mut Seed(1).random());
         let decided = mixture.slots[0]
             .iter()
             .filter(|part| part.weight > 0.99)

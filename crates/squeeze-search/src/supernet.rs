@@ -137,8 +137,17 @@ pub fn search(
             let done = step as f64 / total as f64;
             let temperature = config.temperature[0] * (1.0 - done) + config.temperature[1] * done;
             let n = batch.labels.len();
-            let lifted = logits.now.lifted(&path, path_share(done, config.warm_up));
-            let mixture = lifted.sample(n, temperature as f32, &mut random);
+            let drawn_as = plan.drawn_as(step, done);
+            let lifted = logits
+                .now
+                .lifted(&path, path_share(drawn_as, config.warm_up));
+            let pairs = if drawn_as < config.warm_up {
+                0.0
+            } else {
+                PAIRS
+            };
+            let offered = lifted.offered(OFFERED, &mut random);
+            let mixture = offered.sample(n, (temperature as f32, pairs), &mut random);
             let mode = Mode::Train(seed.child("dropout").child_number(step));
             let answers = Answers::new(&batch, width);
             let feeds = Feeds::new(network.graph(), batch)?;
@@ -189,6 +198,14 @@ pub fn search(
     })
 }
 
+/// Choices that a step offers in each slot; more would each see one or two examples, which is slow
+/// and leaves batch norms without statistics.
+const OFFERED: usize = 4;
+
+/// Share of the examples that take two choices of a slot, once the warm-up is over; the others take
+/// one and tell the logits nothing, in half the time.
+const PAIRS: f64 = 0.5;
+
 /// Share of the examples that keep to the path in a slot, once the warm-up is over and while its
 /// logits are even.
 const ON_PATH: f64 = 0.75;
@@ -223,6 +240,18 @@ struct Plan {
 }
 
 impl Plan {
+    /// How much of the search a step's choices are drawn as if it were done. The first steps are
+    /// drawn by turns as the first and, thrice as often, as the last: later ones are dearer, and
+    /// the plan is made from their time.
+    fn drawn_as(&self, step: u64, done: f64) -> f64 {
+        match self.length {
+            Length::Steps(_) => done,
+            _ if step >= TIMED => done,
+            _ if step.is_multiple_of(4) => 0.0,
+            _ => 1.0,
+        }
+    }
+
     /// Steps of the whole search as far as is known after `done` steps: a guess while the first ones
     /// are timed, then a plan that is kept.
     fn steps(&mut self, done: u64) -> u64 {

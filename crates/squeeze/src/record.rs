@@ -227,13 +227,13 @@ pub struct Comparison {
 /// What the search cost, and the control.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SearchFacts {
-    /// Seconds of the supernet search.
+    /// Seconds of the supernet search and of the short trainings of its choices.
     pub seconds: f64,
     /// Seconds of one full training of the winner.
     pub training_seconds: f64,
     /// Seconds that the random search was given.
     pub control_seconds: f64,
-    /// Accuracy of the supernet's choice, one value a seed.
+    /// Best validation accuracy of the supernet's choices after their short trainings, one value a seed.
     pub chosen: Vec<f64>,
     /// Accuracy of the best random network within the limit, one value a seed.
     pub random: Vec<f64>,

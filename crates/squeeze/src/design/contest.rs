@@ -1,4 +1,4 @@
-//! The supernet's choice against random networks of the same space, each trained alike.
+//! The supernet's choices against random networks of the same space, each trained alike.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use squeeze_search::supernet::{self, Length};
 use squeeze_search::{Architecture, random_within, shared};
 use squeeze_tensor::Seed;
 
-use super::budget::CONTROLS;
+use super::budget::{CHOSEN, CONTROLS};
 use super::choose::Measured;
 use super::fit::{Fit, fit};
 use super::ready::Ready;
@@ -24,16 +24,23 @@ use crate::ui::StageBar;
 /// What the supernet chose.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Chosen {
-    /// Choice in each slot.
-    pub picks: Vec<usize>,
-    /// Accuracy on the validation split with the supernet's weights as they are.
-    pub shared_accuracy: f64,
+    /// The networks to train for a while; the likeliest first.
+    pub networks: Vec<Shared>,
     /// Probability of each choice of each slot at the end.
     pub probabilities: Vec<Vec<f64>>,
     /// Steps of the supernet.
     pub steps: u64,
     /// Seconds of the supernet alone.
     pub seconds: f64,
+}
+
+/// A network of the space with the supernet's weights.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Shared {
+    /// Choice in each slot.
+    pub picks: Vec<usize>,
+    /// Accuracy on the validation split.
+    pub accuracy: f64,
 }
 
 /// A network of the space that was trained for a while.
@@ -120,32 +127,31 @@ pub fn search(
     let weights = context.folder.join("supernet.safetensors");
     squeeze_formats::safetensors::save(&weights, &found.weights)?;
 
-    let mut candidates = vec![];
+    let mut networks = vec![];
     for picks in shortlist(space, &found.architecture, measured, context)? {
         let graph = space.resolve(&picks)?;
         let train = (&ready.train, &config.batching);
         let accuracy =
             shared::accuracy(&engine, (&graph, &found.weights), train, &ready.validation)?;
-        candidates.push((accuracy, picks));
+        networks.push(Shared { picks, accuracy });
     }
-    // The first, the likeliest, wins ties.
-    let mut best = 0;
-    for at in 1..candidates.len() {
-        if candidates[at].0 > candidates[best].0 {
-            best = at;
-        }
-    }
-    let (shared_accuracy, picks) = candidates.swap_remove(best);
-    let result = format!(
-        "{} steps; chose {} ({:.3} ms expected, {:.1} % with shared weights)",
-        found.steps,
-        space.genotype(&picks),
-        prices.of(&picks),
-        100.0 * shared_accuracy
-    );
+    // The likeliest stays whatever its accuracy; the most accurate of the others join it.
+    networks[1..].sort_by(|a, b| b.accuracy.total_cmp(&a.accuracy));
+    networks.truncate(CHOSEN);
+    let names: Vec<String> = networks
+        .iter()
+        .map(|network| {
+            format!(
+                "{} ({:.3} ms expected, {:.1} % with shared weights)",
+                space.genotype(&network.picks),
+                prices.of(&network.picks),
+                100.0 * network.accuracy
+            )
+        })
+        .collect();
+    let result = format!("{} steps; chose {}", found.steps, names.join(" and "));
     let chosen = Chosen {
-        picks,
-        shared_accuracy,
+        networks,
         probabilities: found.architecture.probabilities(),
         steps: found.steps,
         seconds: found.seconds,
@@ -174,7 +180,7 @@ fn shortlist(
         if list.len() as u64 > DRAWN {
             break;
         }
-        let mixture = architecture.sample(1, 1.0, &mut random);
+        let mixture = architecture.sample(1, (1.0, 0.0), &mut random);
         let picks: Vec<usize> = mixture.slots.iter().map(|parts| parts[0].choice).collect();
         let fits = prices.of(&picks) <= measured.limit_ms;
         if fits && !list.contains(&picks) && fits_memory(space, &picks, context) {
@@ -202,7 +208,7 @@ fn fits_memory(space: &Space, picks: &[usize], context: &Context) -> bool {
     plan.is_ok_and(|plan| plan.peak_bytes() as u64 <= limit)
 }
 
-/// Trains the supernet's choice for `time`.
+/// Trains the supernet's choices for `time` each.
 ///
 /// # Errors
 /// When training fails.
@@ -212,16 +218,16 @@ pub fn try_chosen(
     chosen: &Chosen,
     time: Duration,
     bar: &StageBar,
-) -> Result<(Tried, String)> {
-    let tried = try_one(
-        context,
-        (ready, space),
-        ("tried", Origin::Supernet, &chosen.picks),
-        time,
-        bar,
-    )?;
-    let result = line(&tried, space);
-    Ok((tried, result))
+) -> Result<(Vec<Tried>, String)> {
+    let mut all = vec![];
+    for (number, network) in chosen.networks.iter().enumerate() {
+        context.progress.check()?;
+        let name = format!("tried-{number}");
+        let network = (&*name, Origin::Supernet, &*network.picks);
+        all.push(try_one(context, (ready, space), network, time, bar)?);
+    }
+    let result = best_line(&all, "the supernet's choices", space);
+    Ok((all, result))
 }
 
 /// Trains random networks within the limits for `time` each.
@@ -256,25 +262,21 @@ pub fn control(
             bar,
         )?);
     }
-    let best = all.iter().max_by(|a, b| a.accuracy.total_cmp(&b.accuracy));
-    let result = match best {
-        Some(best) => format!(
-            "best of {} random networks: {}",
-            all.len(),
-            line(best, space)
-        ),
-        None => "no random network within the limits".into(),
-    };
+    let result = best_line(&all, "random networks", space);
     Ok((all, result))
 }
 
-fn line(tried: &Tried, space: &Space) -> String {
+fn best_line(all: &[Tried], kind: &str, space: &Space) -> String {
+    let Some(best) = all.iter().max_by(|a, b| a.accuracy.total_cmp(&b.accuracy)) else {
+        return format!("none of the {kind} is within the limits");
+    };
     format!(
-        "{} {:.1} % on validation after {:.1} epochs, p90 {:.3} ms",
-        space.genotype(&tried.picks),
-        100.0 * tried.accuracy,
-        tried.epochs,
-        tried.timing.p90_ms
+        "best of {} {kind}: {} {:.1} % on validation after {:.1} epochs, p90 {:.3} ms",
+        all.len(),
+        space.genotype(&best.picks),
+        100.0 * best.accuracy,
+        best.epochs,
+        best.timing.p90_ms
     )
 }
 

@@ -30,7 +30,7 @@ use ready::Ready;
 use stage::Context;
 
 use crate::error::NoNetwork;
-use crate::record::{Origin, RunRecord};
+use crate::record::RunRecord;
 use crate::ui::{Progress, StageBar};
 
 /// Name of the exported file in the folder.
@@ -79,12 +79,8 @@ pub fn design(request: Request, folder: PathBuf, progress: Progress) -> Result<R
     let controls = context.stage("control", |context, bar| {
         contest::control(context, pair, &measured, budget.candidate, bar)
     })?;
-    let mut all = vec![tried];
-    all.extend(controls);
-    let mut winner = best_within(&context.request, &all)?.clone();
-    if winner.origin == Origin::Random && all[0].accuracy >= winner.accuracy {
-        winner = all[0].clone();
-    }
+    let all = [tried, controls].concat();
+    let winner = best_within(&context.request, &all)?.clone();
     let trained = context.stage("train", |context, bar| {
         train(context, (&ready, &chosen), (&winner, &space), &budget, bar)
     })?;
@@ -114,8 +110,10 @@ fn best_within<'a>(request: &Request, all: &'a [Tried]) -> Result<&'a Tried> {
                 .memory
                 .is_none_or(|limit| tried.peak_bytes as u64 <= limit)
     };
+    // The supernet's choices come first; turned round, they win ties.
     let best = all
         .iter()
+        .rev()
         .filter(fits)
         .max_by(|a, b| a.accuracy.total_cmp(&b.accuracy));
     let Some(best) = best else {
@@ -146,7 +144,10 @@ fn train(
         .named(format!("{}-designed", space.name()));
     // The supernet's weights start a network better when they already are where its own short
     // training got to.
-    let from_supernet = winner.picks == chosen.picks && chosen.shared_accuracy >= winner.accuracy;
+    let better = |shared: &contest::Shared| {
+        shared.picks == winner.picks && shared.accuracy >= winner.accuracy
+    };
+    let from_supernet = chosen.networks.iter().any(better);
     let start = match from_supernet {
         true => Some(start_of(context, &graph)?),
         false => None,

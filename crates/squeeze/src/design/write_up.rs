@@ -125,7 +125,11 @@ pub fn record(
         pairs: 10,
         accuracy: None,
     };
-    let best_random = tried.iter().filter(|tried| tried.origin == Origin::Random);
+    let of = |origin| tried.iter().filter(move |tried| tried.origin == origin);
+    let best = |origin| {
+        let accuracies = of(origin).map(|tried| tried.accuracy);
+        accuracies.max_by(f64::total_cmp).into_iter().collect()
+    };
     let mut notes = vec![];
     if measured.lowered {
         notes.push(format!(
@@ -177,15 +181,11 @@ pub fn record(
         layers: proof.layers.clone(),
         comparisons: proof.references.iter().map(comparison).collect(),
         search: Some(SearchFacts {
-            seconds: chosen.seconds,
+            seconds: chosen.seconds + of(Origin::Supernet).map(|tried| tried.seconds).sum::<f64>(),
             training_seconds: trained.seconds,
-            control_seconds: best_random.clone().map(|tried| tried.seconds).sum(),
-            chosen: vec![tried[0].accuracy],
-            random: best_random
-                .map(|t| t.accuracy)
-                .max_by(f64::total_cmp)
-                .into_iter()
-                .collect(),
+            control_seconds: of(Origin::Random).map(|tried| tried.seconds).sum(),
+            chosen: best(Origin::Supernet),
+            random: best(Origin::Random),
         }),
         notes,
     })
