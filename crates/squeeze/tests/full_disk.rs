@@ -61,7 +61,7 @@ fn a_design_goes_on_when_there_is_room_again() {
         "request.json",
         "",
         "supernet.safetensors",
-        "tried/train.ckpt",
+        "tried-0/train.ckpt",
     ];
     for (run, file) in runs.iter().zip(files) {
         let error = run

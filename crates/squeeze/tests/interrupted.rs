@@ -67,7 +67,7 @@ fn stopped_in_every_stage(stop: Stop, whole: &Whole, root: &Path) {
 
     let second = whole.controls().nth(1).expect("more than one control");
     for (stage, training) in [
-        ("compare", "tried"),
+        ("compare", "tried-0"),
         ("control", second),
         ("train", "train"),
     ] {
@@ -153,14 +153,14 @@ impl Whole {
         let (status, said) = running.end();
         assert_eq!(status.code(), Some(0), "{said}");
         let whole = Self { design, starts };
-        assert!(whole.starts.contains_key("tried") && whole.starts.contains_key("train"));
+        assert!(whole.starts.contains_key("tried-0") && whole.starts.contains_key("train"));
         whole
     }
 
     /// Folders of the random networks' trainings.
     fn controls(&self) -> impl Iterator<Item = &str> {
         let names = self.starts.keys().map(String::as_str);
-        names.filter(|name| name.starts_with("tried-"))
+        names.filter(|name| name.starts_with("tried-random-"))
     }
 }
 
