@@ -198,17 +198,78 @@ fn data_that_cannot_be_learned_from() {
     no_design(path, &no_rows, &format!("{no_rows}: no examples"));
     no_design(
         path,
-        &table("bytes", b"text,label\n\xff\xfe,a\nb,b\n"),
-        "train.csv",
+        &table("bytes", b"text,label\nb,b\n\xff\xfe,a\n"),
+        "bytes/train.csv:3: ",
     );
     no_design(
         path,
         &table("quotes", b"text,label\n\"open,a\nb,b\n"),
-        "train.csv",
+        "quotes/train.csv:2: a quote is opened here and never closed",
     );
+    let folder = path.join("folder");
+    fs::create_dir_all(folder.join("train.csv")).expect("writable");
+    let unreadable = format!("{}/train.csv: Is a directory", folder.display());
+    no_design(path, &folder.display().to_string(), &unreadable);
     let empty = path.join("empty");
     fs::create_dir_all(&empty).expect("writable");
     no_design(path, &empty.display().to_string(), "empty");
+}
+
+#[test]
+fn images_that_cannot_be_learned_from() {
+    let folder = temporary();
+    let images = folder.path().join("images");
+    for class in ["cat", "dog"] {
+        fs::create_dir_all(images.join(class)).expect("writable");
+    }
+    let (cut, small) = (images.join("cat/cut.png"), images.join("dog/small.png"));
+    write_png(&cut, 4);
+    let bytes = fs::read(&cut).expect("written");
+    fs::write(&cut, &bytes[..bytes.len() / 2]).expect("writable");
+    write_png(&small, 1);
+    let data = images.display().to_string();
+    for wanted in [
+        format!("{data}: no examples, skipped: "),
+        format!(
+            "unreadable or truncated image, skipped: 1 ({})",
+            cut.display()
+        ),
+        format!("image smaller than 2x2, skipped: 1 ({})", small.display()),
+    ] {
+        no_design(folder.path(), &data, &wanted);
+    }
+}
+
+#[test]
+fn limits_that_no_network_can_meet() {
+    let folder = temporary();
+    let data = folder.path().join("t.csv");
+    let rows: String = (0..40)
+        .map(|row| format!("word {row},{}\n", row % 2))
+        .collect();
+    fs::write(&data, format!("text,label\n{rows}")).expect("writable");
+    let data = data.display().to_string();
+    for (limits, asked) in [
+        (&["--p90", "1ns"][..], "asked for are 1.00 ns"),
+        (
+            &["--p90", "1s", "--memory", "1B"],
+            "asked for are 1 s and 1 B",
+        ),
+    ] {
+        let out = folder.path().join(asked).display().to_string();
+        let words = ["design", "--data", &data, "--minutes", "1", "-o", &out];
+        let output = squeeze(&[&words, limits].concat());
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert!(
+            message.contains("no network of the smallest space meets the limits: the fastest, "),
+            "{message}"
+        );
+        assert!(
+            message.contains("s (p90) and ") && message.contains(asked),
+            "{message}"
+        );
+    }
 }
 
 #[test]
@@ -279,8 +340,7 @@ fn a_model_answers_about_an_image() {
     let folder = temporary();
     let model = image_model(folder.path());
     let image = folder.path().join("a.png");
-    let pixels = [0u8; 16];
-    write_png(&image, &pixels);
+    write_png(&image, 4);
     let image = image.display().to_string();
     let output = squeeze(&["run", &model, "--image", &image, "--json"]);
     assert!(
@@ -384,12 +444,10 @@ fn weights_go_out_and_in() {
     );
 }
 
-/// A 4 x 4 grey PNG: one stored deflate block, checksums by hand, so that no image crate is needed here.
-fn write_png(path: &Path, pixels: &[u8; 16]) {
-    let rows: Vec<u8> = pixels
-        .chunks(4)
-        .flat_map(|row| [&[0], row].concat())
-        .collect();
+/// A black square PNG: one stored deflate block, checksums by hand, so that no image crate is needed here.
+fn write_png(path: &Path, side: u8) {
+    // Each row has a byte for its filter first.
+    let rows = vec![0u8; usize::from(side) * (1 + usize::from(side))];
     let (mut a, mut b) = (1u32, 0u32);
     for &byte in &rows {
         a = (a + u32::from(byte)) % 65_521;
@@ -420,7 +478,7 @@ fn write_png(path: &Path, pixels: &[u8; 16]) {
         }
         png.extend((!crc).to_be_bytes());
     };
-    chunk(b"IHDR", &[0, 0, 0, 4, 0, 0, 0, 4, 8, 0, 0, 0, 0]);
+    chunk(b"IHDR", &[0, 0, 0, side, 0, 0, 0, side, 8, 0, 0, 0, 0]);
     chunk(b"IDAT", &packed);
     chunk(b"IEND", &[]);
     fs::write(path, png).expect("writable");

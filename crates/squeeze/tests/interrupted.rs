@@ -65,12 +65,8 @@ fn stopped_in_every_stage(stop: Stop, whole: &Whole, root: &Path) {
     design.stopped("search", stop, || design.has("search-steps.json"));
     design.take("search-steps", &whole.design);
 
-    let second = whole.controls().nth(1).expect("more than one control");
-    for (stage, training) in [
-        ("compare", "tried-0"),
-        ("control", second),
-        ("train", "train"),
-    ] {
+    let (first, second) = (whole.chosen()[0], whole.controls()[1]);
+    for (stage, training) in [("compare", first), ("control", second), ("train", "train")] {
         let written = || fs::metadata(design.checkpoint(training)).and_then(|file| file.modified());
         let start = written().expect("a checkpoint");
         design.stopped(stage, stop, || written().is_ok_and(|now| now != start));
@@ -98,14 +94,11 @@ fn stopped_in_every_stage(stop: Stop, whole: &Whole, root: &Path) {
         "{stop:?}: the winner's training did not go on from the middle: {log}"
     );
 
-    assert_eq!(
-        design.value("search")["picks"],
-        whole.design.value("search")["picks"]
-    );
-    assert_eq!(
-        design.value("train")["accuracy"],
-        whole.design.value("train")["accuracy"]
-    );
+    for (stage, what) in [("search", "probabilities"), ("train", "accuracy")] {
+        let of = |design: &Design| design.value(stage)[what].clone();
+        assert!(!of(&design).is_null(), "{stage} has no {what}");
+        assert_eq!(of(&design), of(&whole.design), "{stop:?}: {stage}, {what}");
+    }
     let bytes =
         |design: &Design| fs::read(design.folder.join("supernet.safetensors")).expect("weights");
     assert!(
@@ -153,14 +146,29 @@ impl Whole {
         let (status, said) = running.end();
         assert_eq!(status.code(), Some(0), "{said}");
         let whole = Self { design, starts };
-        assert!(whole.starts.contains_key("tried-0") && whole.starts.contains_key("train"));
+        let names: Vec<&String> = whole.starts.keys().collect();
+        let (chosen, controls) = (whole.chosen().len(), whole.controls().len());
+        assert!(
+            chosen > 0 && controls > 1 && whole.starts.contains_key("train"),
+            "{names:?}"
+        );
         whole
     }
 
+    /// Folders of the trainings of the supernet's choices.
+    fn chosen(&self) -> Vec<&str> {
+        let tried = self.starts.keys().filter(|name| name.starts_with("tried"));
+        let chosen = tried.filter(|name| !name.starts_with("tried-random"));
+        chosen.map(String::as_str).collect()
+    }
+
     /// Folders of the random networks' trainings.
-    fn controls(&self) -> impl Iterator<Item = &str> {
-        let names = self.starts.keys().map(String::as_str);
-        names.filter(|name| name.starts_with("tried-random-"))
+    fn controls(&self) -> Vec<&str> {
+        let random = self
+            .starts
+            .keys()
+            .filter(|name| name.starts_with("tried-random"));
+        random.map(String::as_str).collect()
     }
 }
 

@@ -13,6 +13,7 @@ use super::ready::Ready;
 use super::stage::Context;
 use crate::error::NoNetwork;
 use crate::ui::StageBar;
+use crate::units::{show_size, show_time};
 
 /// The space, its prices, and what they must stay within.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -163,13 +164,14 @@ fn size(
             if p90[0] > request.p90_ms || !fits_memory {
                 bail!(NoNetwork(format!(
                     "no network of the smallest space meets the limits: the fastest, {}, takes \
-                     {:.3} ms (p90) and {peak} bytes; asked for are {} ms{}",
+                     {} (p90) and {}; asked for are {}{}",
                     space.genotype(&cheapest),
-                    p90[0],
-                    request.p90_ms,
+                    show_time(p90[0]),
+                    show_size(peak as u64),
+                    show_time(request.p90_ms),
                     request
                         .memory
-                        .map_or(String::new(), |m| format!(" and {m} bytes"))
+                        .map_or(String::new(), |m| format!(" and {}", show_size(m)))
                 )));
             }
             best = Some(family);
