@@ -21,6 +21,8 @@ pub struct Classifier {
     pub labels: Vec<String>,
     /// How an example becomes an input.
     pub front: Front,
+    /// What its maker noted about it; a design notes its seed.
+    pub card: serde_json::Value,
     graph: Graph,
     plan: Plan,
     scratch: Scratch,
@@ -81,6 +83,7 @@ impl Classifier {
             task,
             labels: meta.labels,
             front,
+            card: meta.card,
             graph,
             plan,
             scratch,

@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 use serde_json::json;
 use squeeze_data::{DataSet, Example, Label, OpenOptions, Prepared};
+use squeeze_tensor::Seed;
 
 use super::columns::ColumnArgs;
 use crate::classifier::Classifier;
@@ -45,6 +46,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let mut classifier = Classifier::open(&args.model, usize::from(args.threads))?;
     let options = OpenOptions {
         columns: args.columns.columns(),
+        seed: seed(&classifier.card),
         ..OpenOptions::default()
     };
     let set = DataSet::open(&args.data, &options)?;
@@ -98,6 +100,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// The seed that splits are made with when none are given: that of the model's design, or its test
+/// split would hold examples that the model learned from.
+fn seed(card: &serde_json::Value) -> Seed {
+    Seed(card["seed"].as_u64().unwrap_or_default())
+}
+
 /// The examples with the model's numbers for their classes.
 fn renumbered(
     mut examples: Vec<Example>,
@@ -123,6 +131,12 @@ fn renumbered(
 mod tests {
     use super::*;
     use squeeze_data::Input;
+
+    #[test]
+    fn splits_are_those_of_the_design() {
+        assert_eq!(seed(&json!({ "seed": 5 })), Seed(5));
+        assert_eq!(seed(&serde_json::Value::Null), Seed(0));
+    }
 
     #[test]
     fn classes_are_matched_by_name() {
