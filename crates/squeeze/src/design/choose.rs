@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 use squeeze_graph::Space;
 use squeeze_infer::Target;
 use squeeze_measure::{Budget, Device, Profile, Subject, Table, measure_space, table_of, time};
+use squeeze_tensor::Seed;
+use squeeze_train::{Event, Job, Parameters, run};
 
 use super::ready::Ready;
+use super::recipe;
 use super::stage::Context;
 use crate::error::NoNetwork;
 use crate::ui::StageBar;
@@ -32,10 +35,7 @@ pub struct Measured {
 }
 
 /// Epochs that a network should be trained for at least, in the time that the winner gets.
-const EPOCHS: f64 = 15.0;
-
-/// A training step takes about three times the forward pass.
-const STEP_OVER_FORWARD: f64 = 3.0;
+const EPOCHS: f64 = 12.0;
 
 /// Share of the median that is left for the difference between table and network.
 const MARGIN: f64 = 0.95;
@@ -56,6 +56,7 @@ pub fn measure(
     let family = context.once("family", || size(context, ready, (quick, training), bar))?;
     let space = ready.spaces()[family].space()?;
     bar.say(space.name());
+    let training_cost = context.once("training-cost", || training_cost(ready, &space))?;
     let (table, blocks) = match device {
         Device::Here => {
             let path = context.folder.join("profile.toml");
@@ -76,7 +77,7 @@ pub fn measure(
         Device::Known(profile) => (table_of(&space, &profile)?, profile.entries.len()),
     };
     let wanted = request.p90_ms / table.p90_over_p50 * MARGIN;
-    let trainable = trainable_ms(ready, training);
+    let trainable = trainable_ms(ready, training, training_cost);
     // Even a short training is better than a network that the limit has no room for.
     let limit_ms = wanted.min(trainable.max(table.prices().least() * 1.5));
     let lowered = limit_ms < wanted;
@@ -116,11 +117,54 @@ fn begun(path: &Path, threads: usize) -> Profile {
 }
 
 /// Latency whose networks see [`EPOCHS`] epochs in `training`.
-fn trainable_ms(ready: &Ready, training: Duration) -> f64 {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+fn trainable_ms(ready: &Ready, training: Duration, cost: f64) -> f64 {
     let examples = ready.train.len() as f64 * EPOCHS;
-    1e3 * training.as_secs_f64() * threads / (STEP_OVER_FORWARD * examples)
+    1e3 * training.as_secs_f64() / (cost * examples)
 }
+
+/// Examples of a batch whose training is timed, and such batches.
+const TIMED: (usize, u64) = (16, 4);
+
+/// Time of an example's training on all cores as a multiple of one inference on one, for the
+/// dearest network of a space.
+fn training_cost(ready: &Ready, space: &Space) -> Result<f64> {
+    let graph = space.resolve(&extreme(space, |macs, than| macs > than))?;
+    let mut subject = Subject::fresh(&graph, &Target::here(1))?;
+    let ms = time(|| subject.run(), &QUICK).p50_ms;
+    let mut config = recipe::training(ready, 60.0, 0);
+    config.seconds = None;
+    config.batching.size = config.batching.size.min(TIMED.0);
+    let size = config.batching.size as f64;
+    config.epochs = TIMED.1 as f64 * size / ready.train.len() as f64;
+    let job = Job {
+        graph: &graph,
+        parameters: Parameters::fresh(&graph, Seed(0))?,
+        train: &ready.train,
+        validation: None,
+        teacher: None,
+        folder: None,
+        stop: None,
+    };
+    let mut ends = vec![];
+    run(&super::engine(), job, &config, &mut |event| {
+        if let Event::Step { seconds, .. } = event {
+            ends.push(*seconds);
+        }
+    })?;
+    let mut steps: Vec<f64> = ends.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    steps.sort_by(f64::total_cmp);
+    // A data set of a batch or two has no second step to time; three passes are the rule of thumb.
+    let step = steps.get(steps.len() / 2);
+    Ok(step.map_or(3.0, |step| 1e3 * step / (size * ms)))
+}
+
+/// A look at a network's time.
+const QUICK: Budget = Budget {
+    retries: 1,
+    warm_up: 2,
+    runs: 5,
+    least: Duration::from_millis(300),
+};
 
 /// The largest of the data's spaces whose networks reach from well below the limit.
 fn size(
@@ -132,16 +176,11 @@ fn size(
     let request = &context.request;
     let target = Target::here(request.threads);
     let families = ready.spaces();
-    let least = quick
-        .div_f64(2.0 * families.len() as f64)
-        .min(Duration::from_millis(300));
+    let least = quick.div_f64(2.0 * families.len() as f64);
     let budget = Budget {
-        retries: 1,
-        warm_up: 2,
-        runs: 5,
-        least,
+        least: least.min(QUICK.least),
+        ..QUICK
     };
-    let limit = request.p90_ms.min(trainable_ms(ready, training));
     let mut best = None;
     for (family, row) in families.iter().enumerate() {
         let space = row.space()?;
@@ -178,7 +217,11 @@ fn size(
             continue;
         };
         // A third of the way from the cheapest to the dearest must fit, or there is little choice.
-        if p90[0] + (p90[1] - p90[0]) / 3.0 > limit || !fits_memory {
+        let third = p90[0] + (p90[1] - p90[0]) / 3.0;
+        if third > request.p90_ms || !fits_memory {
+            break;
+        }
+        if third > trainable_ms(ready, training, training_cost(ready, &space)?) {
             break;
         }
         best = Some(family);

@@ -153,7 +153,7 @@ fn train(
         false => None,
     };
     // What earlier stages overran is taken from here, so that the whole keeps its time.
-    let reserve = 0.05 * 60.0 * context.request.minutes + 5.0;
+    let reserve = (0.05 * 60.0 * context.request.minutes).min(20.0) + 5.0;
     let planned = budget.train.as_secs_f64();
     let seconds = context.once("train-seconds", || {
         let left = context.left().as_secs_f64() - reserve;
