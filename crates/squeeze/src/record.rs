@@ -43,6 +43,15 @@ pub struct RunRecord {
     pub layers: Vec<Layer>,
     /// The winner beside hand-designed networks.
     pub comparisons: Vec<Comparison>,
+    /// The linear classifier that a text design is held against.
+    #[serde(default)]
+    pub linear: Option<Linear>,
+    /// Indices into `candidates` of networks that were trained with the winner's recipe and time.
+    #[serde(default)]
+    pub trained_alike: Vec<usize>,
+    /// Wall seconds of these trainings, which `seconds` does not hold.
+    #[serde(default)]
+    pub extra_seconds: f64,
     /// What the search cost and whether it was worth it.
     pub search: Option<SearchFacts>,
     /// Anything the reader should know: skipped files, noisy measurements, corrected tables.
@@ -159,6 +168,9 @@ pub struct Candidate {
     pub accuracy: f64,
     /// What the accuracy was measured on, and after how much training: `validation, 3 epochs`.
     pub accuracy_on: String,
+    /// 95 % confidence interval of it, where it was measured on the test split.
+    #[serde(default)]
+    pub ci95: Option<[f64; 2]>,
     /// Training seconds that went into it.
     pub train_seconds: f64,
     /// What the op table predicts.
@@ -222,6 +234,23 @@ pub struct Comparison {
     pub pairs: usize,
     /// Test accuracy of the reference at the same training budget.
     pub accuracy: Option<f64>,
+}
+
+/// A linear classifier of the same data.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Linear {
+    /// `TF-IDF + linear`.
+    pub name: String,
+    /// Accuracy on the test split.
+    pub accuracy: f64,
+    /// 95 % confidence interval of it.
+    pub ci95: [f64; 2],
+    /// Test examples.
+    pub examples: usize,
+    /// Seconds of fitting and testing it.
+    pub seconds: f64,
+    /// These seconds over the time that the design was given.
+    pub share: f64,
 }
 
 /// What the search cost, and the control.

@@ -42,6 +42,10 @@ pub(super) struct Args {
     /// Folder of the run; the same command on the same folder goes on where it was stopped
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Also train the references and the best network of the other search as the winner was, beyond
+    /// the time of --minutes
+    #[arg(long)]
+    compare: bool,
     /// The result as one JSON object
     #[arg(long)]
     json: bool,
@@ -62,11 +66,26 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         threads: usize::from(args.threads),
         seed: args.seed,
     };
-    let mut record = design::design(request, folder.clone(), Progress::on_terminal())?;
-    record.command = command_line();
-    record.save(&folder)?;
     let page = folder.join(report::FILE);
-    squeeze_formats::write(&page, report::html(&record).as_bytes())?;
+    let mut publish = |record: &RunRecord| {
+        let record = RunRecord {
+            command: command_line(),
+            ..record.clone()
+        };
+        record.save(&folder)?;
+        Ok(squeeze_formats::write(
+            &page,
+            report::html(&record).as_bytes(),
+        )?)
+    };
+    let progress = Progress::on_terminal();
+    let record = design::design(
+        request,
+        folder.clone(),
+        progress,
+        args.compare,
+        &mut publish,
+    )?;
     eprintln!("report   {}", page.display());
     tell(args, &folder, &record)?;
     let met = record.winner().is_some() && record.meets_limits();

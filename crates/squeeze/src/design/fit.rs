@@ -1,8 +1,9 @@
-//! Trains one network of a design.
+//! Trains one network of a design, and writes it as a file.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use squeeze_formats::model::{Meta, ModelFile, save};
 use squeeze_graph::Graph;
 use squeeze_tensor::{Seed, Weights};
 use squeeze_train::{Config, Ending, Event, Job, Parameters, run};
@@ -23,6 +24,30 @@ pub struct Fit {
     pub epochs: f64,
     /// Seconds that it took.
     pub seconds: f64,
+}
+
+/// Writes a trained network as a model file that stands alone.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn export(
+    path: &Path,
+    ready: &Ready,
+    (graph, weights): (Graph, Weights),
+    card: serde_json::Value,
+) -> Result<()> {
+    let meta = Meta {
+        task: serde_json::to_value(ready.set.task)?,
+        labels: ready.set.labels.clone(),
+        input: ready.front.to_json()?,
+        card,
+    };
+    let file = ModelFile {
+        graph,
+        weights,
+        meta,
+    };
+    Ok(save(path, &file)?)
 }
 
 /// Trains `graph` on the training split, from `start` or from fresh weights; with a `folder`, an

@@ -2,10 +2,12 @@
 //!
 //! Each stage keeps its result in the folder, so the same command goes on where it was stopped.
 
+mod alike;
 mod budget;
 mod choose;
 mod contest;
 mod fit;
+mod linear;
 mod prove;
 mod ready;
 mod recipe;
@@ -17,7 +19,6 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
-use squeeze_formats::model::{Meta, ModelFile, save};
 use squeeze_tensor::Weights;
 use squeeze_train::Engine;
 
@@ -25,7 +26,7 @@ pub use request::Request;
 
 use budget::Budget;
 use contest::{Chosen, Tried};
-use fit::{Fit, fit};
+use fit::{Fit, export, fit};
 use ready::Ready;
 use stage::Context;
 
@@ -46,11 +47,18 @@ struct Trained {
     from_supernet: bool,
 }
 
-/// Does the whole job in `folder`, or what is left of it, and gives its record.
+/// Does the whole job in `folder`, or what is left of it, and gives its record; with `compare`,
+/// trains others as the winner was. `publish` is given the record whenever it grew.
 ///
 /// # Errors
 /// When a stage fails, the user asked to stop, or nothing meets the limits.
-pub fn design(request: Request, folder: PathBuf, progress: Progress) -> Result<RunRecord> {
+pub fn design(
+    request: Request,
+    folder: PathBuf,
+    progress: Progress,
+    compare: bool,
+    publish: &mut dyn FnMut(&RunRecord) -> Result<()>,
+) -> Result<RunRecord> {
     let mut context = Context::open(folder, request, progress)?;
     let mut opened = None;
     let decided = context.stage("inspect", |context, _| {
@@ -88,13 +96,32 @@ pub fn design(request: Request, folder: PathBuf, progress: Progress) -> Result<R
     let proof = context.stage("prove", |context, bar| {
         prove::prove(context, (&path, &ready), &family.references()?, bar)
     })?;
-    write_up::record(
+    let linear = match linear::applies(&ready) {
+        true => Some(context.stage("linear", |context, _| linear::control(context, &ready))?),
+        false => None,
+    };
+    let mut record = write_up::record(
         &context,
         &ready,
         (&space, &measured),
         (&chosen, &all),
         (&trained, &proof),
-    )
+    )?;
+    record.linear = linear;
+    publish(&record)?;
+    if compare {
+        let family = (&space, family.references()?);
+        let rivals = alike::rivals(&context.request, family, (&winner, &all))?;
+        alike::compare(
+            &mut context,
+            (&ready, &space, &measured),
+            (&trained, &proof),
+            &rivals,
+            &mut record,
+            publish,
+        )?;
+    }
+    Ok(record)
 }
 
 /// An engine on all cores.
@@ -173,20 +200,9 @@ fn train(
         (&config, Some(&folder)),
         bar,
     )?;
-    let meta = Meta {
-        task: serde_json::to_value(ready.set.task)?,
-        labels: ready.set.labels.clone(),
-        input: ready.front.to_json()?,
-        card: write_up::card(context, space, winner, accuracy),
-    };
-    save(
-        &context.folder.join(MODEL),
-        &ModelFile {
-            graph,
-            weights,
-            meta,
-        },
-    )?;
+    let card = write_up::card(context, (space, &space.genotype(&winner.picks)), accuracy);
+    let path = context.folder.join(MODEL);
+    export(&path, ready, (graph, weights), card)?;
     let result = format!(
         "{:.2} % on validation after {epochs:.1} epochs, {}",
         100.0 * accuracy,

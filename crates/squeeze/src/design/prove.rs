@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use squeeze_data::Prepared;
 use squeeze_data::metrics::{Metric, Score};
-use squeeze_data::{BatchInput, Labels, Prepared};
 use squeeze_formats::model::load;
 use squeeze_graph::Graph;
-use squeeze_infer::{Input, Target, compile};
+use squeeze_infer::Target;
 use squeeze_measure::{Budget, Ratio, Subject, Timing, interleaved};
-use squeeze_tensor::Seed;
 
 use super::ready::Ready;
 use super::stage::Context;
+use crate::classifier::Classifier;
 use crate::record::Layer;
 use crate::ui::StageBar;
 
@@ -65,6 +65,9 @@ pub struct Reference {
 /// Times a proof is repeated when the limit is missed, since a busy machine is no proof either way.
 const TRIES: usize = 3;
 
+/// Rounds of the interleaved measurement.
+pub const ROUNDS: usize = 10;
+
 /// Tests and measures the file at `path`.
 ///
 /// # Errors
@@ -78,8 +81,7 @@ pub fn prove(
     let request = &context.request;
     let model = load(path)?;
     let target = Target::here(request.threads);
-    bar.say("testing the file");
-    let score = test(&model, &target, &ready.test)?;
+    let score = test((path, request.threads), &ready.test, bar)?;
     let mut winner = Subject::new(&model.graph, &model.weights, &target)?;
     let peak_bytes = winner.plan().peak_bytes();
     let layers = layers(&mut winner);
@@ -88,24 +90,7 @@ pub fn prove(
         subjects.push(Subject::fresh(graph, &target)?);
     }
     bar.say("measuring it beside hand-designed networks");
-    let batch = Budget {
-        retries: 4,
-        warm_up: 5,
-        runs: 25,
-        least: Duration::from_millis(100),
-    };
-    let mut timed = vec![];
-    for _ in 0..TRIES {
-        context.progress.check()?;
-        let mut work: Vec<Box<dyn FnMut() + '_>> = vec![];
-        for subject in &mut subjects {
-            work.push(Box::new(|| subject.run()));
-        }
-        timed = interleaved(&mut work, 10, &batch);
-        if timed[0].0.p90_ms <= request.p90_ms {
-            break;
-        }
-    }
+    let timed = beside(context, &mut subjects)?;
     let of = |(at, graph): (usize, &Graph)| {
         let cost = graph.cost();
         Reference {
@@ -158,79 +143,49 @@ pub fn prove(
     Ok((proof, result))
 }
 
-/// Runs the test split through the file's plan, one example at a time, filled up to full length.
-fn test(model: &squeeze_formats::ModelFile, target: &Target, split: &Prepared) -> Result<Score> {
-    let plan = compile(&model.graph, &model.weights, target)?;
-    let mut scratch = plan.scratch();
-    let width = model.graph.node(model.graph.outputs()[0]).shape[1];
-    let classes = matches!(split.labels(), Labels::Classes(_));
-    let (mut answers, mut values) = (vec![0; split.len()], vec![0.0; split.len()]);
-    for batch in split.once(1) {
-        let batch = batch?;
-        let data = padded(&model.graph, batch.input);
-        let inputs: Vec<Input> = data.iter().map(Data::input).collect();
-        plan.check(&inputs)
-            .context("the test split does not fit the model")?;
-        let outputs = plan.run(&inputs, &mut scratch);
-        let outputs = &outputs.first()[..width];
-        let best = (0..width).max_by(|&a, &b| outputs[a].total_cmp(&outputs[b]));
-        answers[batch.rows[0]] = best.expect("a network has outputs");
-        values[batch.rows[0]] = outputs[0];
-    }
-    let (answers, metric) = match classes {
-        true => (Labels::Classes(answers), Metric::Accuracy),
-        false => (Labels::Values(values), Metric::Spearman),
+/// The score of the model file at `path` on a split: loaded anew, one example at a time.
+///
+/// # Errors
+/// When the file cannot be read or the split does not fit it.
+pub fn test((path, threads): (&Path, usize), split: &Prepared, bar: &StageBar) -> Result<Score> {
+    bar.say("testing the file");
+    bar.set_steps(split.len() as u64);
+    Classifier::open(path, threads)?.judge(split, |done| bar.at(done as u64))
+}
+
+/// Times networks in interleaved rounds, again when the first one misses the limit; the ratios are
+/// to the first one.
+///
+/// # Errors
+/// When the user asked to stop.
+pub fn beside(context: &Context, subjects: &mut [Subject]) -> Result<Vec<(Timing, Ratio)>> {
+    let batch = Budget {
+        retries: 4,
+        warm_up: 5,
+        runs: 25,
+        least: Duration::from_millis(100),
     };
-    Ok(metric.score(&answers, split.labels(), Seed(0))?)
+    let mut timed = vec![];
+    for _ in 0..TRIES {
+        context.progress.check()?;
+        let mut work: Vec<Box<dyn FnMut() + '_>> = vec![];
+        for subject in subjects.iter_mut() {
+            work.push(Box::new(|| subject.run()));
+        }
+        timed = interleaved(&mut work, ROUNDS, &batch);
+        if timed[0].0.p90_ms <= context.request.p90_ms {
+            break;
+        }
+    }
+    Ok(timed)
 }
 
 /// A metric's name as files have it.
-fn name(metric: Metric) -> String {
+pub fn name(metric: Metric) -> String {
     serde_json::to_value(metric)
         .ok()
         .and_then(|v| v.as_str().map(str::to_owned))
         .unwrap_or_default()
-}
-
-enum Data {
-    Numbers(Vec<f32>),
-    Indices(Vec<i32>),
-}
-
-impl Data {
-    fn input(&self) -> Input<'_> {
-        match self {
-            Self::Numbers(values) => Input::Numbers(values),
-            Self::Indices(values) => Input::Indices(values),
-        }
-    }
-}
-
-/// The inputs of a graph for a batch of one; tokens are filled up with zeros to the graph's length.
-fn padded(graph: &Graph, input: BatchInput) -> Vec<Data> {
-    let (ids, types, lengths) = match input {
-        BatchInput::Images { pixels, .. } => return vec![Data::Numbers(pixels)],
-        BatchInput::Tokens {
-            ids,
-            type_ids,
-            lengths,
-            ..
-        } => (ids, type_ids, lengths),
-    };
-    let fill = |values: &[i32], room: usize| {
-        let mut values = values.to_vec();
-        values.resize(room, 0);
-        Data::Indices(values)
-    };
-    let of = |id: &squeeze_graph::NodeId| {
-        let node = graph.node(*id);
-        match node.name.as_str() {
-            "ids" => fill(&ids, node.shape[1]),
-            "types" => fill(&types, node.shape[1]),
-            _ => Data::Indices(vec![i32::try_from(lengths[0]).unwrap_or(i32::MAX)]),
-        }
-    };
-    graph.inputs().iter().map(of).collect()
 }
 
 fn layers(winner: &mut Subject) -> Vec<Layer> {

@@ -9,7 +9,7 @@ use squeeze_measure::machine::{Machine, today};
 use super::Trained;
 use super::choose::Measured;
 use super::contest::{Chosen, Tried};
-use super::prove::{Proof, Reference};
+use super::prove::{Proof, ROUNDS, Reference};
 use super::ready::Ready;
 use super::stage::Context;
 use crate::front::Front;
@@ -59,7 +59,7 @@ fn sizes(ready: &Ready) -> String {
 }
 
 /// Facts for the model file's reader.
-pub fn card(context: &Context, space: &Space, winner: &Tried, accuracy: f64) -> Value {
+pub fn card(context: &Context, (space, network): (&Space, &str), accuracy: f64) -> Value {
     let request = &context.request;
     json!({
         "made_by": format!("squeeze {}", env!("CARGO_PKG_VERSION")),
@@ -71,7 +71,7 @@ pub fn card(context: &Context, space: &Space, winner: &Tried, accuracy: f64) -> 
         "threads": request.threads,
         "seed": request.seed,
         "space": space.name(),
-        "picks": space.genotype(&winner.picks),
+        "network": network,
         "validation_accuracy": accuracy,
     })
 }
@@ -98,6 +98,7 @@ pub fn record(
         name: "winner".into(),
         accuracy: proof.test,
         accuracy_on: format!("test, after {:.1} epochs", trained.epochs),
+        ci95: Some(proof.ci95),
         train_seconds: trained.seconds,
         timing: Some(timing(&proof.timing)),
         peak_bytes: proof.peak_bytes as u64,
@@ -122,7 +123,7 @@ pub fn record(
         flop_ratio: reference.macs as f64 / proof.macs.max(1) as f64,
         time_ratio: reference.ratio.median,
         quartiles: reference.ratio.quartiles,
-        pairs: 10,
+        pairs: ROUNDS,
         accuracy: None,
     };
     let of = |origin| tried.iter().filter(move |tried| tried.origin == origin);
@@ -180,6 +181,9 @@ pub fn record(
         model: Some(super::MODEL.into()),
         layers: proof.layers.clone(),
         comparisons: proof.references.iter().map(comparison).collect(),
+        linear: None,
+        trained_alike: vec![],
+        extra_seconds: 0.0,
         search: Some(SearchFacts {
             seconds: chosen.seconds + of(Origin::Supernet).map(|tried| tried.seconds).sum::<f64>(),
             training_seconds: trained.seconds,
@@ -210,7 +214,8 @@ fn data(ready: &Ready) -> DataFacts {
     }
 }
 
-fn candidate(
+/// A network of the space as the record has it.
+pub fn candidate(
     space: &Space,
     measured: &Measured,
     tried: &Tried,
@@ -227,6 +232,7 @@ fn candidate(
             .collect(),
         accuracy: tried.accuracy,
         accuracy_on: format!("validation, after {:.1} epochs", tried.epochs),
+        ci95: None,
         train_seconds: tried.seconds,
         predicted_ms: Some(measured.table.prices().of(&tried.picks)),
         timing: Some(timing(&tried.timing, threads)),
@@ -236,7 +242,8 @@ fn candidate(
     })
 }
 
-fn timing(timing: &squeeze_measure::Timing, threads: usize) -> Timing {
+/// A timing as the record has it.
+pub fn timing(timing: &squeeze_measure::Timing, threads: usize) -> Timing {
     Timing {
         runs: timing.runs,
         threads,

@@ -6,7 +6,8 @@ mod markup;
 use std::collections::BTreeMap;
 
 use crate::record::{
-    Candidate, Comparison, DataFacts, Layer, Limit, Machine, Origin, RunRecord, SearchFacts, Stage,
+    Candidate, Comparison, DataFacts, Layer, Limit, Linear, Machine, Origin, RunRecord,
+    SearchFacts, Stage,
 };
 use crate::units;
 use markup::{Table, escape, facts, percent, section};
@@ -23,7 +24,7 @@ pub fn html(record: &RunRecord) -> String {
         section("Accuracy against measured latency", &chart::scatter(record)),
         section(
             "Beside hand-designed networks",
-            &comparisons(&record.comparisons),
+            &comparisons(&record.comparisons, record.linear.as_ref()),
         ),
         section("Where the time goes", &layers(&record.layers)),
         section(
@@ -98,7 +99,7 @@ fn limits(limits: &[Limit]) -> String {
     table.html()
 }
 
-fn comparisons(comparisons: &[Comparison]) -> String {
+fn comparisons(comparisons: &[Comparison], linear: Option<&Linear>) -> String {
     let mut table = Table::new(&[
         "network",
         "FLOP ratio",
@@ -117,6 +118,9 @@ fn comparisons(comparisons: &[Comparison]) -> String {
             &other.pairs.to_string(),
             &other.accuracy.map_or("-".into(), percent),
         ]);
+    }
+    if let Some(linear) = linear {
+        table.row(&[&linear.name, "-", "-", "-", "-", &percent(linear.accuracy)]);
     }
     let said = "<p>How many times more the hand-designed network costs than the winner: in FLOPs, and as \
                 measured in interleaved pairs in one process. Accuracy is at the same training budget.</p>";

@@ -1,0 +1,268 @@
+//! Networks trained exactly as the winner was: the hand-designed ones of its family, and the best
+//! of the other origin, the supernet's choices or the random control's.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use squeeze_formats::model::load;
+use squeeze_graph::{Graph, Space};
+use squeeze_infer::Target;
+use squeeze_measure::{Ratio, Subject};
+
+use super::choose::Measured;
+use super::contest::Tried;
+use super::fit::{Fit, export, fit};
+use super::prove::{Proof, ROUNDS, beside, test};
+use super::ready::Ready;
+use super::stage::Context;
+use super::{Request, Trained, best_within, recipe, write_up};
+use crate::record::{Candidate, Comparison, Origin, RunRecord};
+use crate::ui::StageBar;
+use crate::units::show_seconds;
+
+/// A network to train as the winner was.
+#[derive(Clone, Debug)]
+pub struct Rival {
+    /// Name of its stage and its folder.
+    stage: String,
+    /// What the report calls it.
+    name: String,
+    origin: Origin,
+    graph: Graph,
+    /// Choice in each slot; none of a hand-designed network.
+    picks: Vec<usize>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Alike {
+    /// What the report calls it.
+    name: String,
+    /// Its training and measurement; the accuracy is that on validation.
+    tried: Tried,
+    /// Its time over the winner's, round by round.
+    ratio: Ratio,
+    /// Metric on the test split, as the winner's.
+    test: f64,
+    /// 95 % confidence interval of it.
+    ci95: [f64; 2],
+    macs: u64,
+    params: u64,
+}
+
+/// The networks to train beside the winner.
+///
+/// # Errors
+/// When picks do not resolve, which they did before.
+pub fn rivals(
+    request: &Request,
+    (space, references): (&Space, Vec<Graph>),
+    (winner, all): (&Tried, &[Tried]),
+) -> Result<Vec<Rival>> {
+    let of_reference = |graph: Graph| Rival {
+        stage: format!("beside-{}", graph.name()),
+        name: graph.name().into(),
+        origin: Origin::Reference,
+        graph,
+        picks: vec![],
+    };
+    let mut rivals: Vec<Rival> = references.into_iter().map(of_reference).collect();
+    let others = all.iter().filter(|tried| tried.origin != winner.origin);
+    let others: Vec<Tried> = others.cloned().collect();
+    let other = best_within(request, &others).ok();
+    if let Some(other) = other.filter(|other| other.picks != winner.picks) {
+        let origin = match other.origin {
+            Origin::Random => "control",
+            Origin::Supernet | Origin::Reference => "supernet",
+        };
+        rivals.push(Rival {
+            stage: format!("beside-{origin}"),
+            name: space.genotype(&other.picks),
+            origin: other.origin,
+            graph: space.resolve(&other.picks)?,
+            picks: other.picks.clone(),
+        });
+    }
+    Ok(rivals)
+}
+
+/// Trains every rival, each a stage of its own, and adds it to the record; `publish` is told of
+/// every addition.
+///
+/// # Errors
+/// When a training fails or the user asked to stop.
+pub fn compare(
+    context: &mut Context,
+    (ready, space, measured): (&Ready, &Space, &Measured),
+    (trained, proof): (&Trained, &Proof),
+    rivals: &[Rival],
+    record: &mut RunRecord,
+    publish: &mut dyn FnMut(&RunRecord) -> Result<()>,
+) -> Result<()> {
+    let seconds = seconds(context)?;
+    let [one, all] = [seconds, seconds * rivals.len() as f64].map(show_seconds);
+    let start = match trained.from_supernet {
+        true => "; the winner began with the supernet's weights, these begin with fresh ones",
+        false => "",
+    };
+    context.progress.note(format!(
+        "beside   {} networks more are trained with the winner's recipe, {one} each: about {all} \
+         beyond --minutes {}{start}",
+        rivals.len(),
+        context.request.minutes
+    ));
+    if trained.from_supernet {
+        record.notes.push(
+            "the winner was started from the supernet's weights; the networks trained as long \
+             were started from fresh ones"
+                .into(),
+        );
+    }
+    for rival in rivals {
+        let alike = context.stage(&rival.stage, |context, bar| {
+            train(context, ready, (rival, space), proof, bar)
+        })?;
+        let threads = context.request.threads;
+        let stage = context.stages.last().expect("a stage was just done");
+        record.extra_seconds += stage.seconds;
+        record.stages = context.stages.clone();
+        record.trained_alike.push(record.candidates.len());
+        let candidate = alike.candidate((space, measured), threads)?;
+        record.candidates.push(candidate);
+        alike.compare(proof, &mut record.comparisons);
+        publish(record)?;
+    }
+    Ok(())
+}
+
+/// Seconds that the winner's recipe was made for.
+fn seconds(context: &Context) -> Result<f64> {
+    let seconds = context.load::<f64>("train-seconds")?;
+    seconds.context("the folder does not say how long the winner was trained")
+}
+
+/// Trains one from fresh weights, exports it, and tests the file as the winner's was.
+fn train(
+    context: &Context,
+    ready: &Ready,
+    (rival, space): (&Rival, &Space),
+    proof: &Proof,
+    bar: &StageBar,
+) -> Result<(Alike, String)> {
+    let request = &context.request;
+    let config = recipe::training(ready, seconds(context)?, request.seed);
+    let folder = context.folder.join(&rival.stage);
+    let graph = &rival.graph;
+    let Fit {
+        weights,
+        accuracy,
+        epochs,
+        seconds,
+    } = fit(context, graph, (ready, None), (&config, Some(&folder)), bar)?;
+    let path = folder.join(super::MODEL);
+    let card = write_up::card(context, (space, &rival.name), accuracy);
+    export(&path, ready, (graph.clone(), weights), card)?;
+    let score = test((&path, request.threads), &ready.test, bar)?;
+    let known = proof.references.iter().find(|one| one.name == rival.name);
+    let (timing, ratio, peak_bytes) = match known {
+        Some(known) => (known.timing.clone(), known.ratio.clone(), known.peak_bytes),
+        None => measure(context, &path, bar)?,
+    };
+    let cost = graph.cost();
+    let result = format!(
+        "{}: test {} {:.2} % of {} ({:.2}-{:.2}) after {epochs:.1} epochs; p90 {:.3} ms",
+        rival.name,
+        super::prove::name(score.metric),
+        100.0 * score.value,
+        score.n,
+        100.0 * score.ci95[0],
+        100.0 * score.ci95[1],
+        timing.p90_ms
+    );
+    let alike = Alike {
+        name: rival.name.clone(),
+        tried: Tried {
+            origin: rival.origin,
+            picks: rival.picks.clone(),
+            accuracy,
+            epochs,
+            seconds,
+            timing,
+            peak_bytes,
+        },
+        ratio,
+        test: score.value,
+        ci95: score.ci95,
+        macs: cost.macs,
+        params: cost.params,
+    };
+    Ok((alike, result))
+}
+
+/// Times the file at `path` in rounds with the winner's.
+fn measure(
+    context: &Context,
+    path: &Path,
+    bar: &StageBar,
+) -> Result<(squeeze_measure::Timing, Ratio, usize)> {
+    bar.say("measuring it beside the winner");
+    let target = Target::here(context.request.threads);
+    let mut subjects = vec![];
+    for path in [&context.folder.join(super::MODEL), path] {
+        let file = load(path)?;
+        subjects.push(Subject::new(&file.graph, &file.weights, &target)?);
+    }
+    let (timing, ratio) = beside(context, &mut subjects)?.swap_remove(1);
+    Ok((timing, ratio, subjects[1].plan().peak_bytes()))
+}
+
+impl Alike {
+    fn candidate(
+        &self,
+        (space, measured): (&Space, &Measured),
+        threads: usize,
+    ) -> Result<Candidate> {
+        let tried = &self.tried;
+        let own = Candidate {
+            name: self.name.clone(),
+            origin: tried.origin,
+            train_seconds: tried.seconds,
+            timing: Some(write_up::timing(&tried.timing, threads)),
+            macs: self.macs,
+            params: self.params,
+            peak_bytes: tried.peak_bytes as u64,
+            ..Candidate::default()
+        };
+        Ok(Candidate {
+            accuracy: self.test,
+            accuracy_on: format!("test, after {:.1} epochs", tried.epochs),
+            ci95: Some(self.ci95),
+            ..match tried.origin {
+                Origin::Reference => own,
+                Origin::Supernet | Origin::Random => {
+                    write_up::candidate(space, measured, tried, threads)?
+                }
+            }
+        })
+    }
+
+    /// Puts the accuracy beside the ratios of the record.
+    fn compare(&self, proof: &Proof, comparisons: &mut Vec<Comparison>) {
+        let known = comparisons
+            .iter_mut()
+            .find(|one| one.reference == self.name);
+        if let Some(known) = known {
+            known.accuracy = Some(self.test);
+            return;
+        }
+        comparisons.push(Comparison {
+            reference: self.name.clone(),
+            flop_ratio: self.macs as f64 / proof.macs.max(1) as f64,
+            time_ratio: self.ratio.median,
+            quartiles: self.ratio.quartiles,
+            pairs: ROUNDS,
+            accuracy: Some(self.test),
+        });
+    }
+}
