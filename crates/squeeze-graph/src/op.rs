@@ -21,6 +21,7 @@ pub enum Op {
     Activation(ActivationOp),
     Pool(Pool),
     GlobalAverage(GlobalAverage),
+    TokenMax(TokenMax),
     TokenMean(TokenMean),
     Add(Add),
     Mul(Mul),
@@ -102,6 +103,10 @@ impl Op {
             Self::Activation(_) | Self::Softmax(_) | Self::Dropout(_) => one()?.to_vec(),
             Self::Pool(op) => op.shape(one()?)?,
             Self::GlobalAverage(op) => op.shape(one()?)?,
+            Self::TokenMax(op) => {
+                let (x, lengths) = two()?;
+                op.shape(x, lengths)?
+            }
             Self::TokenMean(op) => {
                 let (x, lengths) = two()?;
                 op.shape(x, lengths)?
@@ -131,7 +136,7 @@ impl Op {
     pub fn takes(&self, input: usize) -> Element {
         match self {
             Self::Embedding(_) | Self::Position(_) => Element::Index,
-            Self::TokenMean(_) if input == 1 => Element::Index,
+            Self::TokenMax(_) | Self::TokenMean(_) if input == 1 => Element::Index,
             Self::Attention(_) if input == 3 => Element::Index,
             _ => Element::Number,
         }
@@ -160,6 +165,7 @@ impl Op {
             | Self::Activation(_)
             | Self::Pool(_)
             | Self::GlobalAverage(_)
+            | Self::TokenMax(_)
             | Self::TokenMean(_)
             | Self::Add(_)
             | Self::Mul(_)
@@ -191,6 +197,7 @@ impl Op {
             | Self::Activation(_)
             | Self::Pool(_)
             | Self::GlobalAverage(_)
+            | Self::TokenMax(_)
             | Self::TokenMean(_)
             | Self::Add(_)
             | Self::Mul(_)
@@ -221,6 +228,7 @@ impl Op {
             Self::Activation(_) => "activation",
             Self::Pool(_) => "pool",
             Self::GlobalAverage(_) => "global_average",
+            Self::TokenMax(_) => "token_max",
             Self::TokenMean(_) => "token_mean",
             Self::Add(_) => "add",
             Self::Mul(_) => "mul",
@@ -275,6 +283,7 @@ from_row!(
     LayerNorm,
     Pool,
     GlobalAverage,
+    TokenMax,
     TokenMean,
     Add,
     Mul,

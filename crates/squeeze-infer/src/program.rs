@@ -76,6 +76,8 @@ pub(crate) enum Work {
     GlobalAverage,
     /// Mean over the tokens inside the length, which is the second input.
     TokenMean,
+    /// The largest of the tokens inside the length, which is the second input.
+    TokenMax,
     /// Sum of two inputs of one shape, then an activation.
     Add(Activation),
     /// Sum with a gate `[n, c]`.

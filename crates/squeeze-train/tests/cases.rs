@@ -161,6 +161,7 @@ const CASES: &[Case] = &[
         pool(PoolKind::AverageInside, true)
     ),
     case!("global_average", [IMAGE], GlobalAverage {}),
+    case!("token_max", [TEXT, Lengths(&[5, 1, 3])], TokenMax {}),
     case!("token_mean", [TEXT, Lengths(&[5, 1, 3])], TokenMean {}),
     case!("add_three", [TEXT, TEXT, TEXT], Add {}),
     case!("add_gate", [IMAGE, X(&[2, 8])], Add {}),
@@ -519,6 +520,7 @@ fn every_operator_has_a_case() {
         "activation",
         "pool",
         "global_average",
+        "token_max",
         "token_mean",
         "add",
         "mul",

@@ -1,6 +1,8 @@
 //! Search spaces of text classifiers: encoders whose every part is a choice.
 
-use squeeze_graph::ops::{Activation, ChannelShuffle, Conv1d, Dropout, Linear, TokenMean};
+use squeeze_graph::ops::{
+    Activation, ChannelShuffle, Concat, Conv1d, Dropout, Linear, TokenMax, TokenMean,
+};
 use squeeze_graph::{Builder, Choice, Element, Graph, GraphError, NodeId, Space};
 
 use crate::ZooError;
@@ -97,13 +99,15 @@ impl TextSpace {
         Ok([embeddings(b, "embeddings", &row, ids, types)?, lengths])
     }
 
-    /// Mean over the tokens, dropout, classes.
+    /// Mean and maximum over the tokens side by side, dropout, classes.
     pub(crate) fn head(
         &self,
         b: &mut Builder,
         [x, lengths]: [NodeId; 2],
     ) -> Result<NodeId, GraphError> {
-        let x = b.add("mean", TokenMean {}, &[x, lengths])?;
+        let mean = b.add("mean", TokenMean {}, &[x, lengths])?;
+        let max = b.add("max", TokenMax {}, &[x, lengths])?;
+        let x = b.add("pooled", Concat { axis: 1 }, &[mean, max])?;
         let rate = self.dropout;
         let x = b.add("dropout", Dropout { rate }, &[x])?;
         b.add("classifier", Linear::dense(self.classes), &[x])
@@ -179,7 +183,7 @@ enum Shuffle {
 }
 
 /// A space of encoders: embeddings, for each layer one slot that mixes tokens and one that mixes
-/// channels, mean over the tokens, classes. Every choice holds its residual sum and norm.
+/// channels, mean and maximum over the tokens, classes. Every choice holds its residual sum and norm.
 ///
 /// # Errors
 /// When the sizes do not fit: the width into the groups, or the length into the places.
@@ -384,7 +388,8 @@ mod tests {
                 .all(|slot| slot.choices().last().expect("some").is_skip())
         );
         let graph = space.resolve(&skips).expect("valid picks");
-        assert_eq!(graph.cost().macs, 64 * 77);
+        // Mean and maximum, side by side.
+        assert_eq!(graph.cost().macs, 2 * 64 * 77);
         assert_eq!(graph.inputs().len(), 3);
     }
 

@@ -18,6 +18,6 @@ pub use embedding::{Embedding, Position};
 pub use linear::Linear;
 pub use norm::{BatchNorm, LayerNorm};
 pub use pointwise::{Activation, Add, Dropout, Mul, Softmax};
-pub use pool::{GlobalAverage, Pool, PoolKind, TokenMean};
+pub use pool::{GlobalAverage, Pool, PoolKind, TokenMax, TokenMean};
 pub use rearrange::{ChannelShuffle, Concat, Reshape, Select, Slice, Transpose};
 pub use resize::{Resize, ResizeMode, ResizeSize};

@@ -84,20 +84,37 @@ pub struct TokenMean {}
 impl TokenMean {
     /// What comes out of text `x` with `lengths`.
     pub fn shape(&self, x: &[usize], lengths: &[usize]) -> Result<Shape, ShapeError> {
-        let &[n, _, channels] = x else {
-            return Err(ShapeError::Rank {
-                wanted: "text [n, s, c]",
-                found: x.to_vec(),
-            });
-        };
-        if lengths != [n] {
-            return Err(ShapeError::Mismatch {
-                a: x.to_vec(),
-                b: lengths.to_vec(),
-            });
-        }
-        Ok(vec![n, channels])
+        of_tokens(x, lengths)
     }
+}
+
+/// The largest of each channel over the tokens inside each text's length, 0 for an empty text:
+/// `[n, s, c]` and lengths `[n]` to `[n, c]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenMax {}
+
+impl TokenMax {
+    /// What comes out of text `x` with `lengths`.
+    pub fn shape(&self, x: &[usize], lengths: &[usize]) -> Result<Shape, ShapeError> {
+        of_tokens(x, lengths)
+    }
+}
+
+fn of_tokens(x: &[usize], lengths: &[usize]) -> Result<Shape, ShapeError> {
+    let &[n, _, channels] = x else {
+        return Err(ShapeError::Rank {
+            wanted: "text [n, s, c]",
+            found: x.to_vec(),
+        });
+    };
+    if lengths != [n] {
+        return Err(ShapeError::Mismatch {
+            a: x.to_vec(),
+            b: lengths.to_vec(),
+        });
+    }
+    Ok(vec![n, channels])
 }
 
 #[cfg(test)]

@@ -32,6 +32,11 @@ pub(crate) enum Kernel {
         rows: usize,
         c: usize,
     },
+    Largest {
+        n: usize,
+        rows: usize,
+        c: usize,
+    },
     Add(Activation),
     AddGate(Gate),
     Mul,
@@ -160,9 +165,13 @@ impl Kernel {
                 };
                 Self::Pool(row.kind, pool)
             }
-            Work::GlobalAverage | Work::TokenMean => {
+            work @ (Work::GlobalAverage | Work::TokenMean | Work::TokenMax) => {
                 let [n, h, w, c] = image(0);
-                Self::Mean { n, rows: h * w, c }
+                let rows = h * w;
+                match work {
+                    Work::TokenMax => Self::Largest { n, rows, c },
+                    _ => Self::Mean { n, rows, c },
+                }
             }
             Work::Add(activation) => Self::Add(activation),
             Work::AddGate => Self::AddGate(gate()),

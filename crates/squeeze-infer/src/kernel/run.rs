@@ -5,7 +5,7 @@ use squeeze_kernels::attention::{self, Attention, Qkv, Rows};
 use squeeze_kernels::elementwise;
 use squeeze_kernels::embedding::{self, Tables};
 use squeeze_kernels::norm::{Affine, batch, layer};
-use squeeze_kernels::pool::{self, Mean};
+use squeeze_kernels::pool;
 use squeeze_kernels::softmax::{self, Softmax};
 use squeeze_kernels::{Tier, activation, resize};
 
@@ -47,15 +47,18 @@ impl Kernel {
             Self::Pool(PoolKind::Average | PoolKind::AverageInside, pool) => {
                 pool::average_forward(cpu, pool, read(0), cut.write);
             }
-            &Self::Mean { n, rows, c } => {
+            &(Self::Mean { n, rows, c } | Self::Largest { n, rows, c }) => {
                 let lengths = context.lengths(1);
-                let mean = Mean {
+                let rows = pool::Rows {
                     n,
                     rows,
                     c,
                     lengths,
                 };
-                pool::mean_forward(cpu, &mean, read(0), cut.write);
+                match self {
+                    Self::Mean { .. } => pool::mean_forward(cpu, &rows, read(0), cut.write),
+                    _ => pool::largest_forward(cpu, &rows, read(0), cut.write),
+                }
             }
             Self::Add(kind) if context.in_place => {
                 elementwise::add_in_place(cpu, read(0), *kind, cut.write);
@@ -160,7 +163,7 @@ impl Kernel {
             Self::Layer(layer) => layer.name(tier),
             Self::LayerNorm(..) | Self::Scale(..) => of(squeeze_kernels::norm::KERNELS),
             Self::Activation(_) => of(activation::KERNELS),
-            Self::Pool(..) | Self::Mean { .. } => of(pool::KERNELS),
+            Self::Pool(..) | Self::Mean { .. } | Self::Largest { .. } => of(pool::KERNELS),
             Self::Add(_)
             | Self::AddGate(_)
             | Self::Mul

@@ -77,10 +77,13 @@ impl Lowering<'_> {
             Op::Activation(row) => simple(Work::Activation(activation(row.kind))),
             Op::Pool(row) => simple(Work::Pool(row.clone())),
             Op::GlobalAverage(_) => simple(Work::GlobalAverage),
-            Op::TokenMean(_) => {
+            Op::TokenMax(_) | Op::TokenMean(_) => {
                 let tokens = self.graph.input_shapes(node)[0][1];
                 self.limit(inputs[1], 1, tokens);
-                simple(Work::TokenMean)
+                simple(match node.op {
+                    Op::TokenMax(_) => Work::TokenMax,
+                    _ => Work::TokenMean,
+                })
             }
             Op::Mul(_) if self.is_gate(inputs[0], inputs[1]) => simple(Work::MulGate),
             Op::Mul(_) => simple(Work::Mul),

@@ -69,7 +69,9 @@ pub const CASES: &[(&str, Make)] = &[
         let [x, lengths] = embeddings(b, false)?;
         let x = layer(b, "0", [x, lengths], 4)?;
         let x = layer(b, "1", [x, lengths], 2)?;
-        let x = b.add("mean", TokenMean {}, &[x, lengths])?;
+        let mean = b.add("mean", TokenMean {}, &[x, lengths])?;
+        let max = b.add("max", TokenMax {}, &[x, lengths])?;
+        let x = b.add("both", Concat { axis: 1 }, &[mean, max])?;
         Ok(vec![b.add("head", Linear::dense(3), &[x])?])
     }),
     ("lone_embeddings", |b| {

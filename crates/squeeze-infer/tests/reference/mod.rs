@@ -117,6 +117,16 @@ fn compute(node: &Node, weights: &Weights, inputs: &[&Array]) -> Array {
             let mean = |image: &[f64]| image.iter().sum::<f64>() / pixels as f64;
             Array::new(&node.shape, x.data.chunks(pixels).map(mean).collect())
         }
+        Op::TokenMax(_) => {
+            let [n, s, c] = [x.shape[0], x.shape[1], x.shape[2]];
+            let largest = |at: usize| {
+                let (text, channel) = (at / c, at % c);
+                let length = inputs[1].data[text] as usize;
+                let tokens = (0..length).map(|token| x.data[(text * s + token) * c + channel]);
+                tokens.reduce(f64::max).unwrap_or(0.0)
+            };
+            Array::new(&node.shape, (0..n * c).map(largest).collect())
+        }
         Op::TokenMean(_) => {
             let [n, s, c] = [x.shape[0], x.shape[1], x.shape[2]];
             let mean = |at: usize| {

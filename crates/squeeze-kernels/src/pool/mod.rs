@@ -1,4 +1,4 @@
-//! Pools, channels-last: largest, average, adaptive average, global average, mean over the tokens that count.
+//! Pools, channels-last: largest, average, adaptive average, global average, mean and largest of the tokens that count.
 
 pub mod scalar;
 
@@ -105,24 +105,29 @@ pub struct Adaptive {
     pub out: [usize; 2],
 }
 
-/// Rows of channels that are averaged: all pixels of an image, or the tokens of a sequence.
+/// Rows of channels that are pooled: all pixels of an image, or the tokens of a sequence.
 #[derive(Clone, Copy, Debug)]
-pub struct Mean<'a> {
+pub struct Rows<'a> {
     /// How many images or sequences.
     pub n: usize,
     /// How many rows each has.
     pub rows: usize,
     /// Channels.
     pub c: usize,
-    /// How many rows of each count: `[n]`. The mean of none is 0.
+    /// How many rows of each count: `[n]`. The mean and the largest of none are 0.
     pub lengths: Option<&'a [usize]>,
 }
 
-impl Mean<'_> {
+impl Rows<'_> {
     /// How many rows count.
     pub fn length(&self, n: usize) -> usize {
         self.lengths
             .map_or(self.rows, |lengths| lengths[n].min(self.rows))
+    }
+
+    /// The rows of `x` that count.
+    fn counted<'x>(&self, n: usize, x: &'x [f32]) -> &'x [f32] {
+        &x[n * self.rows * self.c..][..self.length(n) * self.c]
     }
 }
 
@@ -237,16 +242,15 @@ pub fn adaptive_backward(cpu: Cpu, adaptive: &Adaptive, dy: &[f32], dx: &mut [f3
 ///
 /// # Panics
 /// When the lengths do not fit.
-pub fn mean_forward(cpu: Cpu, mean: &Mean, x: &[f32], y: &mut [f32]) {
-    check_mean(mean, x, y);
+pub fn mean_forward(cpu: Cpu, rows: &Rows, x: &[f32], y: &mut [f32]) {
+    check_rows(rows, x, y);
     let shared = SharedMut::new(y);
-    cpu.split(mean.n, x.len() * PASS, |range| {
+    cpu.split(rows.n, x.len() * PASS, |range| {
         for n in range {
-            let length = mean.length(n);
-            // SAFETY: each sequence has its own mean.
-            let y = unsafe { shared.slice(n * mean.c..(n + 1) * mean.c) };
-            block_sums(cpu.tier, &x[n * mean.rows * mean.c..][..length * mean.c], y);
-            slice_scale(cpu.tier, 1.0 / length.max(1) as f32, y);
+            // SAFETY: each sequence has its own rows.
+            let y = unsafe { shared.slice(n * rows.c..(n + 1) * rows.c) };
+            block_sums(cpu.tier, rows.counted(n, x), y);
+            slice_scale(cpu.tier, 1.0 / rows.length(n).max(1) as f32, y);
         }
     });
 }
@@ -255,15 +259,70 @@ pub fn mean_forward(cpu: Cpu, mean: &Mean, x: &[f32], y: &mut [f32]) {
 ///
 /// # Panics
 /// When the lengths do not fit.
-pub fn mean_backward(cpu: Cpu, mean: &Mean, dy: &[f32], dx: &mut [f32]) {
-    check_mean(mean, dx, dy);
-    each_rows(cpu, mean.rows * mean.c, dx, |range, dx| {
-        for (n, dx) in range.zip(dx.chunks_exact_mut(mean.rows * mean.c)) {
-            let length = mean.length(n);
-            slice_mean_backward(cpu.tier, length, &dy[n * mean.c..][..mean.c], dx);
+pub fn mean_backward(cpu: Cpu, rows: &Rows, dy: &[f32], dx: &mut [f32]) {
+    check_rows(rows, dx, dy);
+    each_rows(cpu, rows.rows * rows.c, dx, |range, dx| {
+        for (n, dx) in range.zip(dx.chunks_exact_mut(rows.rows * rows.c)) {
+            let length = rows.length(n);
+            slice_mean_backward(cpu.tier, length, &dy[n * rows.c..][..rows.c], dx);
         }
     });
 }
+
+/// The largest of the rows that count, NaN when there is one: `x` is `[n, rows, c]`, `y` is `[n, c]`.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub fn largest_forward(cpu: Cpu, rows: &Rows, x: &[f32], y: &mut [f32]) {
+    check_rows(rows, x, y);
+    let shared = SharedMut::new(y);
+    cpu.split(rows.n, x.len() * PASS, |range| {
+        for n in range {
+            // SAFETY: each sequence has its own largest row.
+            let y = unsafe { shared.slice(n * rows.c..(n + 1) * rows.c) };
+            slice_largest(cpu.tier, rows.counted(n, x), y);
+        }
+    });
+}
+
+/// [`largest_forward`] that keeps in `places` which row was the first largest one; [`NO_ROW`] where
+/// none counts.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub fn largest_forward_train(cpu: Cpu, rows: &Rows, x: &[f32], y: &mut [f32], places: &mut [u32]) {
+    check_rows(rows, x, y);
+    assert_eq!(places.len(), y.len());
+    if y.is_empty() {
+        return;
+    }
+    let parts = cpu.threads.parts(x.len() * PASS, rows.n);
+    cpu.threads
+        .run_rows2((y, rows.c), (places, rows.c), parts, |range, y, places| {
+            let each = y.chunks_exact_mut(rows.c);
+            for ((n, y), places) in range.zip(each).zip(places.chunks_exact_mut(rows.c)) {
+                slice_largest_places(cpu.tier, rows.counted(n, x), y, places);
+            }
+        });
+}
+
+/// `dx` of [`largest_forward_train`].
+///
+/// # Panics
+/// When the lengths do not fit.
+pub fn largest_backward(cpu: Cpu, rows: &Rows, places: &[u32], dy: &[f32], dx: &mut [f32]) {
+    check_rows(rows, dx, dy);
+    assert_eq!(places.len(), dy.len());
+    each_rows(cpu, rows.rows * rows.c, dx, |range, dx| {
+        for (n, dx) in range.zip(dx.chunks_exact_mut(rows.rows * rows.c)) {
+            let cut = n * rows.c..(n + 1) * rows.c;
+            scalar::largest_backward(&places[cut.clone()], &dy[cut], dx);
+        }
+    });
+}
+
+/// The place of the largest of no rows.
+pub const NO_ROW: u32 = u32::MAX;
 
 fn check(pool: &Pool, x: &[f32], y: &[f32]) {
     assert_eq!(x.len(), pool.input(), "input of {pool:?}");
@@ -278,9 +337,9 @@ fn check_adaptive(adaptive: &Adaptive, x: &[f32], y: &[f32]) {
     );
 }
 
-fn check_mean(mean: &Mean, x: &[f32], y: &[f32]) {
-    assert_eq!(x.len(), mean.n * mean.rows * mean.c);
-    assert_eq!(y.len(), mean.n * mean.c);
+fn check_rows(rows: &Rows, x: &[f32], y: &[f32]) {
+    assert_eq!(x.len(), rows.n * rows.rows * rows.c);
+    assert_eq!(y.len(), rows.n * rows.c);
 }
 
 per_tier! {
@@ -315,6 +374,16 @@ per_tier! {
 per_tier! {
     fn images_adaptive_backward(adaptive: &Adaptive, dy: &[f32], dx: &mut [f32])
     { compiled: scalar::adaptive_backward }
+}
+
+per_tier! {
+    fn slice_largest(x: &[f32], y: &mut [f32])
+    { compiled: scalar::largest_forward }
+}
+
+per_tier! {
+    fn slice_largest_places(x: &[f32], y: &mut [f32], places: &mut [u32])
+    { compiled: scalar::largest_forward_places }
 }
 
 per_tier! {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Adaptive, Divisor, Pool};
+use super::{Adaptive, Divisor, NO_ROW, Pool};
 
 /// A window: the input rows and columns that it covers, and what its average is divided by.
 struct Window {
@@ -147,6 +147,52 @@ pub fn mean_backward(length: usize, dy: &[f32], dx: &mut [f32]) {
         }
     }
     rest.fill(0.0);
+}
+
+/// The largest of each channel over whole rows; 0 when there is none.
+#[inline(always)]
+pub fn largest_forward(x: &[f32], y: &mut [f32]) {
+    let c = y.len();
+    let Some(first) = x.get(..c) else {
+        return y.fill(0.0);
+    };
+    y.copy_from_slice(first);
+    for x in x[c..].chunks_exact(c) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = if x > *y || x.is_nan() { x } else { *y };
+        }
+    }
+}
+
+/// [`largest_forward`] that keeps which row was the first largest one.
+#[inline(always)]
+pub fn largest_forward_places(x: &[f32], y: &mut [f32], places: &mut [u32]) {
+    let c = y.len();
+    let Some(first) = x.get(..c) else {
+        y.fill(0.0);
+        return places.fill(NO_ROW);
+    };
+    y.copy_from_slice(first);
+    places.fill(0);
+    for (row, x) in (1..).zip(x[c..].chunks_exact(c)) {
+        for ((y, place), &x) in y.iter_mut().zip(places.iter_mut()).zip(x) {
+            // The first NaN stays.
+            let larger = x > *y || (x.is_nan() && !y.is_nan());
+            *y = if larger { x } else { *y };
+            *place = if larger { row } else { *place };
+        }
+    }
+}
+
+/// `dx` of [`largest_forward_places`].
+#[inline(always)]
+pub fn largest_backward(places: &[u32], dy: &[f32], dx: &mut [f32]) {
+    dx.fill(0.0);
+    for (channel, (&place, dy)) in places.iter().zip(dy).enumerate() {
+        if place != NO_ROW {
+            dx[place as usize * places.len() + channel] = *dy;
+        }
+    }
 }
 
 #[inline(always)]

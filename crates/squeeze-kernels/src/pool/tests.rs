@@ -233,7 +233,7 @@ fn adaptive_windows_overlap_as_pytorchs() {
 fn means_over_tokens_that_count() {
     let lengths = [4, 0, 7];
     for lengths in [Some(&lengths[..]), None] {
-        let row = Mean {
+        let row = Rows {
             n: 3,
             rows: 7,
             c: 21,
@@ -253,6 +253,62 @@ fn means_over_tokens_that_count() {
             assert!((dot(&dx, &x) - dot(&dy, &y)).abs() < 1e-5);
         });
     }
+}
+
+#[test]
+fn largest_of_the_tokens_that_count() {
+    let lengths = [4, 0, 7];
+    for lengths in [Some(&lengths[..]), None] {
+        let row = Rows {
+            n: 3,
+            rows: 7,
+            c: 21,
+            lengths,
+        };
+        let (mut x, dy) = (numbers(3 * 7 * 21, 0.0), numbers(63, 1.0));
+        // Of equal ones the first counts.
+        x[21] = 9.0;
+        x[42] = 9.0;
+        everywhere(|cpu| {
+            let (mut y, mut dx) = (vec![f32::NAN; 63], vec![f32::NAN; x.len()]);
+            let (mut again, mut places) = (y.clone(), vec![9; 63]);
+            largest_forward(cpu, &row, &x, &mut y);
+            largest_forward_train(cpu, &row, &x, &mut again, &mut places);
+            assert_eq!(y, again);
+            let mut wanted = vec![0.0; x.len()];
+            for (i, &y) in y.iter().enumerate() {
+                let at = |row: usize| (i / 21 * 7 + row) * 21 + i % 21;
+                let rows = 0..row.length(i / 21);
+                let best = rows.reduce(|a, b| if x[at(b)] > x[at(a)] { b } else { a });
+                assert_eq!(y, best.map_or(0.0, |row| x[at(row)]));
+                assert_eq!(places[i], best.map_or(NO_ROW, |row| row as u32));
+                if let Some(row) = best {
+                    wanted[at(row)] = dy[i];
+                }
+            }
+            largest_backward(cpu, &row, &places, &dy, &mut dx);
+            assert_eq!(dx, wanted);
+        });
+    }
+}
+
+#[test]
+fn nan_is_the_largest_token() {
+    let row = Rows {
+        n: 1,
+        rows: 3,
+        c: 2,
+        lengths: None,
+    };
+    everywhere(|cpu| {
+        let x = [1.0, 1.0, f32::NAN, 3.0, 2.0, 2.0];
+        let (mut y, mut places) = ([0.0; 2], [9; 2]);
+        largest_forward_train(cpu, &row, &x, &mut y, &mut places);
+        assert!(y[0].is_nan() && y[1] == 3.0);
+        assert_eq!(places, [1, 1]);
+        largest_forward(cpu, &row, &x, &mut y);
+        assert!(y[0].is_nan() && y[1] == 3.0);
+    });
 }
 
 #[test]

@@ -202,6 +202,7 @@ pub(crate) fn keeps(op: &Op, activation: Option<Activation>) -> Keeps {
         Op::Input(_)
         | Op::Pool(_)
         | Op::GlobalAverage(_)
+        | Op::TokenMax(_)
         | Op::TokenMean(_)
         | Op::Add(_)
         | Op::Concat(_)
@@ -238,6 +239,7 @@ pub(crate) fn forward(
         Op::Mul(_) => plain(pointwise::mul_forward(call, &inputs)),
         Op::Pool(op) => pool::forward(op, call, &inputs[0]),
         Op::GlobalAverage(_) => pool::mean_forward(call, &inputs),
+        Op::TokenMax(_) => pool::largest_forward(call, &inputs),
         Op::TokenMean(_) => pool::mean_forward(call, &inputs),
         Op::Concat(op) => plain(rearrange::concat_forward(op, call, &inputs)),
         Op::Embedding(op) => plain(embedding::forward(op, call, &inputs[0], parameters)?),
@@ -279,6 +281,7 @@ pub(crate) fn backward(
         Op::Add(_) => pointwise::add_backward(call, dy, sink),
         Op::Mul(_) => pointwise::mul_backward(call, &saved, &dy, sink),
         Op::Pool(op) => pool::backward(op, call, &saved, &dy, sink),
+        Op::TokenMax(_) => pool::largest_backward(call, &saved, &dy, sink),
         Op::GlobalAverage(_) | Op::TokenMean(_) => pool::mean_backward(call, &saved, &dy, sink),
         Op::Concat(op) => rearrange::concat_backward(op, call, &dy, sink),
         Op::Embedding(op) => embedding::backward(op, call, &saved, &dy, parameters),

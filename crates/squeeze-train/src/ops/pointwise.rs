@@ -6,7 +6,7 @@ use squeeze_graph::op::ActivationOp;
 use squeeze_graph::ops::Dropout;
 use squeeze_kernels::activation::{self, Activation as Function};
 use squeeze_kernels::elementwise::{self, Dropout as Mask, Gate};
-use squeeze_kernels::pool::{self, Mean};
+use squeeze_kernels::pool::{self, Rows};
 use squeeze_kernels::softmax::{self, Softmax};
 
 use super::{Call, Saved, channels, function, own, rows_each};
@@ -126,7 +126,7 @@ pub(crate) fn add_backward(call: &Call, dy: Arc<Buffer>, sink: &mut Sink) {
             // The gradient of a row that was added everywhere is a sum: the mean times the rows.
             let rows = rows_each(call.shape);
             let mut gate = call.like_input(index);
-            let mean = Mean {
+            let mean = Rows {
                 n: call.shape[0],
                 rows,
                 c: channels(call.shape),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use squeeze_graph::ops::{Pool, PoolKind};
-use squeeze_kernels::pool::{self, Divisor, Mean, Pool as Geometry, Rounding};
+use squeeze_kernels::pool::{self, Divisor, Pool as Geometry, Rounding, Rows};
 
 use super::{Call, Saved, channels, image, rows_each};
 use crate::backward::Sink;
@@ -66,7 +66,7 @@ fn geometry(op: &Pool, call: &Call) -> Geometry {
 pub(crate) fn mean_forward(call: &Call, inputs: &[Value]) -> (Value, Kept) {
     let lengths = inputs.get(1).map(|lengths| lengths.lengths());
     let mut y = call.output();
-    let mean = mean(call, lengths.as_deref());
+    let mean = rows(call, lengths.as_deref());
     pool::mean_forward(call.work.cpu, &mean, inputs[0].numbers(), &mut y);
     (y.into(), Kept::Lengths(lengths.unwrap_or_default(), vec![]))
 }
@@ -75,14 +75,38 @@ pub(crate) fn mean_backward(call: &Call, saved: &Saved, dy: &Buffer, sink: &mut 
     let Kept::Lengths(lengths, _) = &saved.kept else {
         unreachable!("forward keeps the lengths");
     };
-    let mean = mean(call, (!lengths.is_empty()).then_some(&lengths[..]));
+    let mean = rows(call, (!lengths.is_empty()).then_some(&lengths[..]));
     let mut dx = call.like_input(0);
     pool::mean_backward(call.work.cpu, &mean, dy, &mut dx);
     sink.give(0, Arc::new(dx));
 }
 
-fn mean<'a>(call: &Call, lengths: Option<&'a [usize]>) -> Mean<'a> {
-    Mean {
+/// The largest of the tokens inside a text's length.
+pub(crate) fn largest_forward(call: &Call, inputs: &[Value]) -> (Value, Kept) {
+    let lengths = inputs[1].lengths();
+    let rows = rows(call, Some(&lengths));
+    let (cpu, x) = (call.work.cpu, inputs[0].numbers());
+    let mut y = call.output();
+    if !call.trains() {
+        pool::largest_forward(cpu, &rows, x, &mut y);
+        return (y.into(), Kept::Nothing);
+    }
+    let mut places = vec![0; y.len()];
+    pool::largest_forward_train(cpu, &rows, x, &mut y, &mut places);
+    (y.into(), Kept::Indices(places))
+}
+
+pub(crate) fn largest_backward(call: &Call, saved: &Saved, dy: &Buffer, sink: &mut Sink) {
+    let Kept::Indices(places) = &saved.kept else {
+        unreachable!("forward keeps the places");
+    };
+    let mut dx = call.like_input(0);
+    pool::largest_backward(call.work.cpu, &rows(call, None), places, dy, &mut dx);
+    sink.give(0, Arc::new(dx));
+}
+
+fn rows<'a>(call: &Call, lengths: Option<&'a [usize]>) -> Rows<'a> {
+    Rows {
         n: call.inputs[0][0],
         rows: rows_each(call.inputs[0]),
         c: channels(call.inputs[0]),

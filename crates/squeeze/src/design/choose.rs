@@ -125,10 +125,10 @@ fn trainable_ms(ready: &Ready, training: Duration, cost: f64) -> f64 {
 /// Examples of a batch whose training is timed, and such batches.
 const TIMED: (usize, u64) = (16, 4);
 
-/// Time of an example's training on all cores as a multiple of one inference on one, for the
-/// dearest network of a space.
+/// Time of an example's training on all cores as a multiple of one inference on one, for a network
+/// of a space whose choices are all of median multiply-adds.
 fn training_cost(ready: &Ready, space: &Space) -> Result<f64> {
-    let graph = space.resolve(&extreme(space, |macs, than| macs > than))?;
+    let graph = space.resolve(&middle(space))?;
     let mut subject = Subject::fresh(&graph, &Target::here(1))?;
     let ms = time(|| subject.run(), &QUICK).p50_ms;
     let mut config = recipe::training(ready, 60.0, 0);
@@ -227,6 +227,17 @@ fn size(
         best = Some(family);
     }
     Ok(best.expect("the smallest space was taken or refused"))
+}
+
+/// In each slot the choice of median multiply-adds.
+fn middle(space: &Space) -> Vec<usize> {
+    let (_, costs) = space.costs();
+    let pick = |costs: &Vec<squeeze_graph::Cost>| {
+        let mut order: Vec<usize> = (0..costs.len()).collect();
+        order.sort_by_key(|&at| costs[at].macs);
+        order[costs.len() / 2]
+    };
+    costs.iter().map(pick).collect()
 }
 
 /// The picks of least or most multiply-adds.

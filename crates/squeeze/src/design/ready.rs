@@ -37,7 +37,7 @@ pub struct Decided {
 }
 
 /// Tokens that a network takes at most, however long the texts are.
-const LONGEST: usize = 128;
+const LONGEST: usize = 512;
 
 impl Ready {
     /// Opens the data; what was `decided` before is kept.

@@ -197,7 +197,10 @@ pub fn family(kind: &str) -> &'static str {
         ("attention", &["attention"]),
         ("norm", &["layer_norm", "batch_norm"]),
         ("embedding", &["embedding"]),
-        ("pooling", &["pool", "global_average", "token_mean"]),
+        (
+            "pooling",
+            &["pool", "global_average", "token_mean", "token_max"],
+        ),
         (
             "rearranging",
             &[
