@@ -266,9 +266,24 @@ pub struct SearchFacts {
     pub chosen: Vec<f64>,
     /// Accuracy of the best random network within the limit, one value a seed.
     pub random: Vec<f64>,
+    /// Test accuracy of the supernet's best choice after a full training, where it had one.
+    #[serde(default)]
+    pub chosen_test: Option<f64>,
+    /// Test accuracy of the best random network after a full training, where it had one.
+    #[serde(default)]
+    pub random_test: Option<f64>,
 }
 
 impl SearchFacts {
+    /// Takes the test accuracy of a fully trained network of one side.
+    pub fn test(&mut self, origin: Origin, accuracy: f64) {
+        match origin {
+            Origin::Supernet => self.chosen_test = Some(accuracy),
+            Origin::Random => self.random_test = Some(accuracy),
+            Origin::Reference => {}
+        }
+    }
+
     /// The search as a multiple of one training of the winner.
     pub fn multiple(&self) -> Option<f64> {
         (self.training_seconds > 0.0).then(|| self.seconds / self.training_seconds)

@@ -9,14 +9,15 @@ use squeeze_formats::model::load;
 use squeeze_graph::{Graph, Space};
 use squeeze_infer::Target;
 use squeeze_measure::{Ratio, Subject};
+use squeeze_tensor::Weights;
 
 use super::choose::Measured;
-use super::contest::Tried;
+use super::contest::{Chosen, Tried};
 use super::fit::{Fit, export, fit};
 use super::prove::{Proof, ROUNDS, beside, test};
 use super::ready::Ready;
 use super::stage::Context;
-use super::{Request, Trained, best_within, recipe, write_up};
+use super::{best_within, recipe, start_of, write_up};
 use crate::record::{Candidate, Comparison, Origin, RunRecord};
 use crate::ui::StageBar;
 use crate::units::show_seconds;
@@ -30,6 +31,8 @@ pub struct Rival {
     name: String,
     origin: Origin,
     graph: Graph,
+    /// The supernet's weights, where the winner's rule takes them.
+    start: Option<Weights>,
     /// Choice in each slot; none of a hand-designed network.
     picks: Vec<usize>,
 }
@@ -56,34 +59,38 @@ pub struct Alike {
 /// # Errors
 /// When picks do not resolve, which they did before.
 pub fn rivals(
-    request: &Request,
+    context: &Context,
     (space, references): (&Space, Vec<Graph>),
+    chosen: &Chosen,
     (winner, all): (&Tried, &[Tried]),
 ) -> Result<Vec<Rival>> {
-    let of_reference = |graph: Graph| Rival {
-        stage: format!("beside-{}", graph.name()),
-        name: graph.name().into(),
-        origin: Origin::Reference,
-        graph,
-        picks: vec![],
-    };
-    let mut rivals: Vec<Rival> = references.into_iter().map(of_reference).collect();
+    let mut rivals = vec![];
     let others = all.iter().filter(|tried| tried.origin != winner.origin);
     let others: Vec<Tried> = others.cloned().collect();
-    let other = best_within(request, &others).ok();
+    let other = best_within(&context.request, &others).ok();
     if let Some(other) = other.filter(|other| other.picks != winner.picks) {
-        let origin = match other.origin {
+        let side = match other.origin {
             Origin::Random => "control",
             Origin::Supernet | Origin::Reference => "supernet",
         };
+        let graph = space.resolve(&other.picks)?;
         rivals.push(Rival {
-            stage: format!("beside-{origin}"),
+            stage: format!("beside-{side}"),
             name: space.genotype(&other.picks),
             origin: other.origin,
-            graph: space.resolve(&other.picks)?,
+            start: start_of(context, (chosen, other), &graph)?,
+            graph,
             picks: other.picks.clone(),
         });
     }
+    rivals.extend(references.into_iter().map(|graph| Rival {
+        stage: format!("beside-{}", graph.name()),
+        name: graph.name().into(),
+        origin: Origin::Reference,
+        start: None,
+        graph,
+        picks: vec![],
+    }));
     Ok(rivals)
 }
 
@@ -95,30 +102,19 @@ pub fn rivals(
 pub fn compare(
     context: &mut Context,
     (ready, space, measured): (&Ready, &Space, &Measured),
-    (trained, proof): (&Trained, &Proof),
+    proof: &Proof,
     rivals: &[Rival],
     record: &mut RunRecord,
     publish: &mut dyn FnMut(&RunRecord) -> Result<()>,
 ) -> Result<()> {
     let seconds = seconds(context)?;
     let [one, all] = [seconds, seconds * rivals.len() as f64].map(show_seconds);
-    let start = match trained.from_supernet {
-        true => "; the winner began with the supernet's weights, these begin with fresh ones",
-        false => "",
-    };
     context.progress.note(format!(
         "beside   {} networks more are trained with the winner's recipe, {one} each: about {all} \
-         beyond --minutes {}{start}",
+         beyond --minutes {}",
         rivals.len(),
         context.request.minutes
     ));
-    if trained.from_supernet {
-        record.notes.push(
-            "the winner was started from the supernet's weights; the networks trained as long \
-             were started from fresh ones"
-                .into(),
-        );
-    }
     for rival in rivals {
         let alike = context.stage(&rival.stage, |context, bar| {
             train(context, ready, (rival, space), proof, bar)
@@ -131,6 +127,9 @@ pub fn compare(
         let candidate = alike.candidate((space, measured), threads)?;
         record.candidates.push(candidate);
         alike.compare(proof, &mut record.comparisons);
+        if let Some(search) = &mut record.search {
+            search.test(rival.origin, alike.test);
+        }
         publish(record)?;
     }
     Ok(())
@@ -142,7 +141,7 @@ fn seconds(context: &Context) -> Result<f64> {
     seconds.context("the folder does not say how long the winner was trained")
 }
 
-/// Trains one from fresh weights, exports it, and tests the file as the winner's was.
+/// Trains one, exports it, and tests the file as the winner's was.
 fn train(
     context: &Context,
     ready: &Ready,
@@ -159,7 +158,13 @@ fn train(
         accuracy,
         epochs,
         seconds,
-    } = fit(context, graph, (ready, None), (&config, Some(&folder)), bar)?;
+    } = fit(
+        context,
+        graph,
+        (ready, rival.start.as_ref()),
+        (&config, Some(&folder)),
+        bar,
+    )?;
     let path = folder.join(super::MODEL);
     let card = write_up::card(context, (space, &rival.name), accuracy);
     export(&path, ready, (graph.clone(), weights), card)?;

@@ -111,11 +111,11 @@ pub fn design(
     publish(&record)?;
     if compare {
         let family = (&space, family.references()?);
-        let rivals = alike::rivals(&context.request, family, (&winner, &all))?;
+        let rivals = alike::rivals(&context, family, &chosen, (&winner, &all))?;
         alike::compare(
             &mut context,
             (&ready, &space, &measured),
-            (&trained, &proof),
+            &proof,
             &rivals,
             &mut record,
             publish,
@@ -169,16 +169,8 @@ fn train(
     let graph = space
         .resolve(&winner.picks)?
         .named(format!("{}-designed", space.name()));
-    // The supernet's weights start a network better when they already are where its own short
-    // training got to.
-    let better = |shared: &contest::Shared| {
-        shared.picks == winner.picks && shared.accuracy >= winner.accuracy
-    };
-    let from_supernet = chosen.networks.iter().any(better);
-    let start = match from_supernet {
-        true => Some(start_of(context, &graph)?),
-        false => None,
-    };
+    let start = start_of(context, (chosen, winner), &graph)?;
+    let from_supernet = start.is_some();
     // What earlier stages overran is taken from here, so that the whole keeps its time.
     let reserve = (0.05 * 60.0 * context.request.minutes).min(20.0) + 5.0;
     let planned = budget.train.as_secs_f64();
@@ -224,13 +216,22 @@ fn train(
     ))
 }
 
-/// The supernet's weights of one network.
-fn start_of(context: &Context, graph: &squeeze_graph::Graph) -> Result<Weights> {
+/// The supernet's weights of one network, which start it better when they already are where its own
+/// short training got to; otherwise none.
+fn start_of(
+    context: &Context,
+    (chosen, tried): (&Chosen, &Tried),
+    graph: &squeeze_graph::Graph,
+) -> Result<Option<Weights>> {
+    let better =
+        |shared: &contest::Shared| shared.picks == tried.picks && shared.accuracy >= tried.accuracy;
+    if !chosen.networks.iter().any(better) {
+        return Ok(None);
+    }
     let all = squeeze_formats::safetensors::load(&context.folder.join("supernet.safetensors"))?;
     let names: std::collections::BTreeSet<String> =
         graph.params().into_iter().map(|(name, _)| name).collect();
     let own = all.iter().filter(|(name, _)| names.contains(*name));
-    Ok(own
-        .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
-        .collect())
+    let own = own.map(|(name, tensor)| (name.to_owned(), tensor.clone()));
+    Ok(Some(own.collect()))
 }

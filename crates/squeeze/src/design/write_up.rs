@@ -145,6 +145,15 @@ pub fn record(
             "other processes used {share:.0} % of a core during the proof"
         ));
     }
+    let mut search = SearchFacts {
+        seconds: chosen.seconds + of(Origin::Supernet).map(|tried| tried.seconds).sum::<f64>(),
+        training_seconds: trained.seconds,
+        control_seconds: of(Origin::Random).map(|tried| tried.seconds).sum(),
+        chosen: best(Origin::Supernet),
+        random: best(Origin::Random),
+        ..SearchFacts::default()
+    };
+    search.test(trained.winner.origin, proof.test);
     Ok(RunRecord {
         version: env!("CARGO_PKG_VERSION").into(),
         command: format!(
@@ -184,13 +193,7 @@ pub fn record(
         linear: None,
         trained_alike: vec![],
         extra_seconds: 0.0,
-        search: Some(SearchFacts {
-            seconds: chosen.seconds + of(Origin::Supernet).map(|tried| tried.seconds).sum::<f64>(),
-            training_seconds: trained.seconds,
-            control_seconds: of(Origin::Random).map(|tried| tried.seconds).sum(),
-            chosen: best(Origin::Supernet),
-            random: best(Origin::Random),
-        }),
+        search: Some(search),
         notes,
     })
 }

@@ -103,8 +103,8 @@ pub fn scatter(record: &RunRecord) -> String {
     format!(
         "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=img aria-label=\"accuracy against measured latency\">{body}</svg>\
          <p>Time is the median of the whole network, measured. The dashed line joins the networks that no other one \
-         beats in both. Touch or point at a dot for its name and what its accuracy was measured on: the winner's is on the test \
-         split after its full training, the others' are on validation after a short one.</p>"
+         beats in both. Touch or point at a dot for its name and what its accuracy was measured on: that of \
+         fully trained networks is on the test split, the others' are on validation after a short training.</p>"
     )
 }
 

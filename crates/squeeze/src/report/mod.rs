@@ -252,6 +252,18 @@ fn search(search: &SearchFacts) -> String {
             lines.push((what, spread(values)));
         }
     }
+    for (what, value) in [
+        (
+            "the supernet's choice, fully trained, on test",
+            search.chosen_test,
+        ),
+        (
+            "the best random network, fully trained, on test",
+            search.random_test,
+        ),
+    ] {
+        lines.extend(value.map(|value| (what, percent(value))));
+    }
     facts(&lines)
 }
 
