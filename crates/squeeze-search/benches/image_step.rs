@@ -67,7 +67,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             optimiser.step(engine.cpu(), &mut parameters, &mut state, 0.01);
             times.push([start.elapsed().as_secs_f64(), forward]);
         }
-        let mut median = |part: usize| {
+        let median = |part: usize| {
             let mut times: Vec<f64> = times[2..].iter().map(|time| time[part]).collect();
             times.sort_by(f64::total_cmp);
             1e3 * times[times.len() / 2] / batch as f64
