@@ -234,6 +234,9 @@ pub struct Comparison {
     pub pairs: usize,
     /// Test accuracy of the reference at the same training budget.
     pub accuracy: Option<f64>,
+    /// 95 % confidence interval of it.
+    #[serde(default)]
+    pub ci95: Option<[f64; 2]>,
 }
 
 /// A linear classifier of the same data.

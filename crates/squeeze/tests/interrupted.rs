@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use squeeze::formats::model;
 use squeeze::measure::Profile;
+use squeeze::record::RunRecord;
 use squeeze::tensor::Seed;
 
 /// How a design is stopped.
@@ -41,7 +42,7 @@ fn a_design_that_is_stopped_in_every_stage_ends_like_one_that_never_was() {
 
 fn stopped_in_every_stage(stop: Stop, whole: &Whole, root: &Path) {
     let design = Design::new(root, &format!("{stop:?}"));
-    for name in ["budget", "family", "train-seconds"] {
+    for name in ["budget", "family", "train-seconds", "train-seeds"] {
         design.take(name, &whole.design);
     }
     for (training, checkpoint) in &whole.starts {
@@ -81,7 +82,7 @@ fn stopped_in_every_stage(stop: Stop, whole: &Whole, root: &Path) {
     };
     design.stopped("prove", stop, proving);
 
-    let said = design.finish();
+    let said = design.finish(&[]);
     let kept = said.matches("(from the earlier run)").count();
     assert!(
         kept >= 6,
@@ -114,6 +115,33 @@ fn stopped_in_every_stage(stop: Stop, whole: &Whole, root: &Path) {
         "{stop:?}: another network"
     );
     assert!(found.weights == wanted.weights, "{stop:?}: other weights");
+    if stop == Stop::Kill {
+        compared(&design);
+    }
+}
+
+/// Networks that are trained as the winner was are in the record, and stay there.
+fn compared(design: &Design) {
+    let said = design.finish(&["--compare"]);
+    let record = design.record();
+    assert!(!record.comparisons.is_empty(), "{said}");
+    for one in &record.comparisons {
+        let within = |accuracy, [low, high]: [f64; 2]| low <= accuracy && accuracy <= high;
+        let is_tested = one.accuracy.zip(one.ci95);
+        assert!(
+            is_tested.is_some_and(|(accuracy, ci95)| within(accuracy, ci95)),
+            "{one:?}: {said}"
+        );
+        assert!(one.time_ratio > 0.0 && one.flop_ratio > 0.0, "{one:?}");
+    }
+    assert!(
+        record.trained_alike.len() >= record.comparisons.len(),
+        "{said}"
+    );
+    design.finish(&[]);
+    let again = design.record();
+    assert_eq!(again.comparisons, record.comparisons);
+    assert_eq!(again.candidates, record.candidates);
 }
 
 /// The design that is never stopped, and how each of its trainings began.
@@ -129,7 +157,7 @@ impl Whole {
         let design = Design::new(root, "whole");
         fs::write(design.folder.join("budget.json"), ample(root)).expect("writable");
         fs::write(design.folder.join("family.json"), "0").expect("writable");
-        let mut running = design.start();
+        let mut running = design.start(&[]);
         let mut starts = BTreeMap::new();
         running.wait("the design that is not stopped ends", |child| {
             for entry in fs::read_dir(&design.folder).expect("a folder").flatten() {
@@ -220,7 +248,7 @@ impl Design {
         Self { folder, data }
     }
 
-    fn start(&self) -> Running {
+    fn start(&self, options: &[&str]) -> Running {
         let mut command = Command::new(env!("CARGO_BIN_EXE_squeeze"));
         command
             .arg("design")
@@ -232,13 +260,14 @@ impl Design {
         // No network of the space is slower, on any machine: what is within the limit does not
         // depend on the clock either.
         command.args(["--p90", "1s", "--minutes", "3"]);
+        command.args(options);
         let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         Running(Some(child.expect("the binary runs")))
     }
 
     /// Starts the design and stops it in `stage`, once `under_way` says that the stage is.
     fn stopped(&self, stage: &str, stop: Stop, under_way: impl Fn() -> bool) {
-        let mut running = self.start();
+        let mut running = self.start(&[]);
         running.wait(
             &format!("{stage} is under way, to be stopped by {stop:?}"),
             |child| {
@@ -269,8 +298,8 @@ impl Design {
     }
 
     /// Does what is left, and gives what was said.
-    fn finish(&self) -> String {
-        let mut running = self.start();
+    fn finish(&self, options: &[&str]) -> String {
+        let mut running = self.start(options);
         let is_over = |child: &mut Child| child.try_wait().expect("a child").is_some();
         running.wait("the stopped design ends", is_over);
         let (status, said) = running.end();
@@ -288,6 +317,10 @@ impl Design {
 
     fn profile(&self) -> Profile {
         Profile::load(&self.folder.join("profile.toml")).expect("a profile")
+    }
+
+    fn record(&self) -> RunRecord {
+        RunRecord::load(&self.folder).expect("a record")
     }
 
     /// What a stage found.

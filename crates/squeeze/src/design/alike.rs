@@ -13,11 +13,11 @@ use squeeze_tensor::Weights;
 
 use super::choose::Measured;
 use super::contest::{Chosen, Tried};
-use super::fit::{Fit, export, fit};
+use super::fit::{Fit, export, fit_seeds};
 use super::prove::{Proof, ROUNDS, beside, test};
 use super::ready::Ready;
 use super::stage::Context;
-use super::{best_within, recipe, start_of, write_up};
+use super::{best_within, start_of, write_up};
 use crate::record::{Candidate, Comparison, Origin, RunRecord};
 use crate::ui::StageBar;
 use crate::units::show_seconds;
@@ -52,6 +52,16 @@ pub struct Alike {
     ci95: [f64; 2],
     macs: u64,
     params: u64,
+}
+
+impl Rival {
+    /// Whether it was trained by an earlier run of this design.
+    pub fn is_trained(&self, context: &Context) -> bool {
+        context
+            .folder
+            .join(&format!("{}.json", self.stage))
+            .exists()
+    }
 }
 
 /// The networks to train beside the winner.
@@ -107,14 +117,17 @@ pub fn compare(
     record: &mut RunRecord,
     publish: &mut dyn FnMut(&RunRecord) -> Result<()>,
 ) -> Result<()> {
-    let seconds = seconds(context)?;
-    let [one, all] = [seconds, seconds * rivals.len() as f64].map(show_seconds);
-    context.progress.note(format!(
-        "beside   {} networks more are trained with the winner's recipe, {one} each: about {all} \
-         beyond --minutes {}",
-        rivals.len(),
-        context.request.minutes
-    ));
+    let open = rivals.iter().filter(|rival| !rival.is_trained(context));
+    let open = open.count();
+    if open > 0 {
+        let seconds = seconds(context)?;
+        let [one, all] = [seconds, seconds * open as f64].map(show_seconds);
+        context.progress.note(format!(
+            "beside   {open} networks more are trained with the winner's recipe, {one} each: about \
+             {all} beyond --minutes {}",
+            context.request.minutes
+        ));
+    }
     for rival in rivals {
         let alike = context.stage(&rival.stage, |context, bar| {
             train(context, ready, (rival, space), proof, bar)
@@ -150,22 +163,18 @@ fn train(
     bar: &StageBar,
 ) -> Result<(Alike, String)> {
     let request = &context.request;
-    let config = recipe::training(ready, seconds(context)?, request.seed);
-    let folder = context.folder.join(&rival.stage);
     let graph = &rival.graph;
+    let start = (ready, rival.start.as_ref());
+    let time = (rival.stage.as_str(), seconds(context)?);
+    let best = fit_seeds(context, graph, start, time, bar)?;
+    let effort = best.effort();
     let Fit {
         weights,
         accuracy,
         epochs,
         seconds,
-    } = fit(
-        context,
-        graph,
-        (ready, rival.start.as_ref()),
-        (&config, Some(&folder)),
-        bar,
-    )?;
-    let path = folder.join(super::MODEL);
+    } = best.fit;
+    let path = context.folder.join(&rival.stage).join(super::MODEL);
     let card = write_up::card(context, (space, &rival.name), accuracy);
     export(&path, ready, (graph.clone(), weights), card)?;
     let score = test((&path, request.threads), &ready.test, bar)?;
@@ -176,7 +185,7 @@ fn train(
     };
     let cost = graph.cost();
     let result = format!(
-        "{}: test {} {:.2} % of {} ({:.2}-{:.2}) after {epochs:.1} epochs; p90 {:.3} ms",
+        "{}: test {} {:.2} % of {} ({:.2}-{:.2}) after {effort}; p90 {:.3} ms",
         rival.name,
         super::prove::name(score.metric),
         100.0 * score.value,
@@ -259,6 +268,7 @@ impl Alike {
             .find(|one| one.reference == self.name);
         if let Some(known) = known {
             known.accuracy = Some(self.test);
+            known.ci95 = Some(self.ci95);
             return;
         }
         comparisons.push(Comparison {
@@ -268,6 +278,7 @@ impl Alike {
             quartiles: self.ratio.quartiles,
             pairs: ROUNDS,
             accuracy: Some(self.test),
+            ci95: Some(self.ci95),
         });
     }
 }

@@ -26,7 +26,7 @@ pub use request::Request;
 
 use budget::Budget;
 use contest::{Chosen, Tried};
-use fit::{Fit, export, fit};
+use fit::{Fit, export, fit_seeds};
 use ready::Ready;
 use stage::Context;
 
@@ -109,18 +109,20 @@ pub fn design(
     )?;
     record.linear = linear;
     publish(&record)?;
-    if compare {
-        let family = (&space, family.references()?);
-        let rivals = alike::rivals(&context, family, &chosen, (&winner, &all))?;
-        alike::compare(
-            &mut context,
-            (&ready, &space, &measured),
-            &proof,
-            &rivals,
-            &mut record,
-            publish,
-        )?;
+    let family = (&space, family.references()?);
+    let mut rivals = alike::rivals(&context, family, &chosen, (&winner, &all))?;
+    if !compare {
+        // What an earlier command with it has trained stays in the record.
+        rivals.retain(|rival| rival.is_trained(&context));
     }
+    alike::compare(
+        &mut context,
+        (&ready, &space, &measured),
+        &proof,
+        &rivals,
+        &mut record,
+        publish,
+    )?;
     Ok(record)
 }
 
@@ -178,25 +180,20 @@ fn train(
         let left = context.left().as_secs_f64() - reserve;
         Ok(planned.min(left).max(5.0))
     })?;
-    let config = recipe::training(ready, seconds, context.request.seed);
-    let folder = context.folder.join("train");
+    let start = (ready, start.as_ref());
+    let best = fit_seeds(context, &graph, start, ("train", seconds), bar)?;
+    let effort = best.effort();
     let Fit {
         weights,
         accuracy,
         epochs,
         seconds,
-    } = fit(
-        context,
-        &graph,
-        (ready, start.as_ref()),
-        (&config, Some(&folder)),
-        bar,
-    )?;
+    } = best.fit;
     let card = write_up::card(context, (space, &space.genotype(&winner.picks)), accuracy);
     let path = context.folder.join(MODEL);
     export(&path, ready, (graph, weights), card)?;
     let result = format!(
-        "{:.2} % on validation after {epochs:.1} epochs, {}",
+        "{:.2} % on validation after {effort}, {}",
         100.0 * accuracy,
         if from_supernet {
             "from the supernet's weights"

@@ -125,6 +125,7 @@ pub fn record(
         quartiles: reference.ratio.quartiles,
         pairs: ROUNDS,
         accuracy: None,
+        ci95: None,
     };
     let of = |origin| tried.iter().filter(move |tried| tried.origin == origin);
     let best = |origin| {

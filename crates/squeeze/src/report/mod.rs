@@ -116,15 +116,32 @@ fn comparisons(comparisons: &[Comparison], linear: Option<&Linear>) -> String {
             &format!("{:.2}x", other.time_ratio),
             &format!("{low:.2} - {high:.2}"),
             &other.pairs.to_string(),
-            &other.accuracy.map_or("-".into(), percent),
+            &with_interval(other.accuracy, other.ci95),
         ]);
     }
     if let Some(linear) = linear {
-        table.row(&[&linear.name, "-", "-", "-", "-", &percent(linear.accuracy)]);
+        let accuracy = with_interval(Some(linear.accuracy), Some(linear.ci95));
+        table.row(&[&linear.name, "-", "-", "-", "-", &accuracy]);
     }
     let said = "<p>How many times more the hand-designed network costs than the winner: in FLOPs, and as \
                 measured in interleaved pairs in one process. Accuracy is at the same training budget.</p>";
     table.html_after(said)
+}
+
+/// `97.11 % (95.91 % - 97.97 %)`.
+fn with_interval(accuracy: Option<f64>, ci95: Option<[f64; 2]>) -> String {
+    match (accuracy, ci95) {
+        (None, _) => "-".into(),
+        (Some(accuracy), None) => percent(accuracy),
+        (Some(accuracy), Some([low, high])) => {
+            format!(
+                "{} ({} - {})",
+                percent(accuracy),
+                percent(low),
+                percent(high)
+            )
+        }
+    }
 }
 
 fn layers(layers: &[Layer]) -> String {
