@@ -4,13 +4,17 @@ pub mod classifier;
 pub mod commands;
 pub mod design;
 pub mod error;
+pub mod fit;
 pub mod folder;
 pub mod front;
 pub mod out;
+pub mod ready;
+pub mod recipe;
 pub mod record;
 pub mod report;
 pub mod source;
 pub mod spaces;
+pub mod training;
 pub mod ui;
 pub mod units;
 

@@ -4,10 +4,13 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use serde::{Deserialize, Serialize};
 use squeeze_formats::Meta;
 use squeeze_graph::{Element, Graph};
 use squeeze_tensor::{Seed, Weights};
 use squeeze_zoo::Options;
+
+use crate::front::Front;
 
 /// A network with what is known about it.
 #[derive(Clone, Debug)]
@@ -23,7 +26,8 @@ pub struct Source {
 }
 
 /// Sizes of the input, where they are not the network's own.
-#[derive(Args, Clone, Copy, Debug, Default)]
+#[derive(Args, Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Sizes {
     /// Height and width of the image
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
@@ -31,9 +35,34 @@ pub struct Sizes {
     /// Tokens of the text
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u16).range(1..))]
     seq: Option<u16>,
+    /// Classes of a published network
+    #[arg(skip)]
+    #[serde(skip)]
+    classes: Option<usize>,
 }
 
 impl Sizes {
+    /// With the sizes of what stands before the network, where these say nothing.
+    pub fn or(self, front: &Front) -> Self {
+        let size = |size: usize| u16::try_from(size).ok();
+        match front {
+            Front::Text { length, .. } => Self {
+                seq: self.seq.or(size(*length)),
+                ..self
+            },
+            Front::Image(preprocess) => Self {
+                image: self.image.or(size(preprocess.size[0])),
+                ..self
+            },
+        }
+    }
+
+    /// For a published network that tells so many classes apart.
+    pub fn with_classes(self, classes: usize) -> Self {
+        let classes = Some(classes);
+        Self { classes, ..self }
+    }
+
     /// Height and width of the image.
     pub fn image(&self) -> Option<usize> {
         self.image.map(usize::from)
@@ -97,6 +126,7 @@ impl Source {
                 let options = Options {
                     image,
                     length,
+                    classes: sizes.classes,
                     ..Options::default()
                 };
                 let graph = squeeze_zoo::build(model, &options)?;

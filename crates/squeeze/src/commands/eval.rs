@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::ValueEnum;
 use serde_json::json;
-use squeeze_data::{DataSet, Example, Label, OpenOptions, Prepared};
+use squeeze_data::{DataSet, OpenOptions, Prepared};
 use squeeze_tensor::Seed;
 
 use super::columns::ColumnArgs;
@@ -13,6 +13,7 @@ use crate::classifier::Classifier;
 use crate::error::Outcome;
 use crate::front::Front;
 use crate::out::{self, Columns};
+use crate::ready::renumber;
 use crate::ui::Progress;
 
 #[derive(Debug, clap::Args)]
@@ -57,12 +58,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
             set.task
         );
     }
-    let examples = match args.split {
+    let mut examples = match args.split {
         Split::Train => set.train,
         Split::Validation => set.validation,
         Split::Test => set.test,
     };
-    let examples = renumbered(examples, &set.labels, &classifier.labels)?;
+    renumber(&mut examples, &set.labels, &classifier.labels)?;
     let split = match &classifier.front {
         Front::Text { tokenizer, length } => Prepared::texts(&examples, tokenizer, *length)?,
         Front::Image(preprocess) => Prepared::images(&examples, preprocess)?,
@@ -106,61 +107,13 @@ fn seed(card: &serde_json::Value) -> Seed {
     Seed(card["seed"].as_u64().unwrap_or_default())
 }
 
-/// The examples with the model's numbers for their classes.
-fn renumbered(
-    mut examples: Vec<Example>,
-    data: &[String],
-    model: &[String],
-) -> anyhow::Result<Vec<Example>> {
-    for example in &mut examples {
-        if let Label::Class(class) = &mut example.label {
-            let name = &data[*class];
-            match model.iter().position(|known| known == name) {
-                Some(number) => *class = number,
-                None => bail!(
-                    "the data has a class `{name}`, the model knows {}",
-                    model.join(", ")
-                ),
-            }
-        }
-    }
-    Ok(examples)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use squeeze_data::Input;
 
     #[test]
     fn splits_are_those_of_the_design() {
         assert_eq!(seed(&json!({ "seed": 5 })), Seed(5));
         assert_eq!(seed(&serde_json::Value::Null), Seed(0));
-    }
-
-    #[test]
-    fn classes_are_matched_by_name() {
-        let names = |names: &[&str]| {
-            names
-                .iter()
-                .map(|name| name.to_string())
-                .collect::<Vec<_>>()
-        };
-        let input = Input::Text {
-            text: "x".into(),
-            pair: None,
-        };
-        let examples = vec![Example {
-            input,
-            label: Label::Class(0),
-        }];
-        let (data, model) = (names(&["ham"]), names(&["spam", "ham"]));
-        let matched = renumbered(examples.clone(), &data, &model).expect("known");
-        assert_eq!(matched[0].label, Label::Class(1));
-        let error = renumbered(examples, &data, &names(&["cat", "dog"])).expect_err("unknown");
-        assert_eq!(
-            error.to_string(),
-            "the data has a class `ham`, the model knows cat, dog"
-        );
     }
 }

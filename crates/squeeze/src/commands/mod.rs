@@ -11,6 +11,7 @@ mod measure;
 mod report;
 mod run;
 mod show;
+mod train;
 mod worker;
 
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ enum Command {
     Cost(cost::Args),
     /// A network's time on this machine, or the machine's profile
     Measure(measure::Args),
+    /// One network trained on data, from a name, a file or a recipe
+    Train(train::Args),
     /// How well a model does on data
     Eval(eval::Args),
     /// What a model says to a text or to images
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Show(args) => show::run(args),
         Command::Cost(args) => cost::run(args),
         Command::Measure(args) => measure::run(args),
+        Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Run(args) => run::run(args),
         Command::Import(args) => import::run(args),

@@ -13,11 +13,12 @@ use squeeze_tensor::Weights;
 
 use super::choose::Measured;
 use super::contest::{Chosen, Tried};
-use super::fit::{Fit, export, fit_seeds};
 use super::prove::{Proof, ROUNDS, beside, test};
-use super::ready::Ready;
+use super::seeds::fit_seeds;
 use super::stage::Context;
 use super::{best_within, start_of, write_up};
+use crate::fit::{Fit, export};
+use crate::ready::Ready;
 use crate::record::{Candidate, Comparison, Origin, RunRecord};
 use crate::ui::StageBar;
 use crate::units::show_seconds;

@@ -11,10 +11,10 @@ use squeeze_measure::{Budget, Device, Profile, Subject, Table, measure_space, ta
 use squeeze_tensor::Seed;
 use squeeze_train::{Event, Job, Parameters, run};
 
-use super::ready::Ready;
-use super::recipe;
 use super::stage::Context;
 use crate::error::NoNetwork;
+use crate::ready::Ready;
+use crate::recipe;
 use crate::ui::StageBar;
 use crate::units::{show_size, show_time};
 
@@ -146,7 +146,7 @@ fn training_cost(ready: &Ready, space: &Space) -> Result<f64> {
         stop: None,
     };
     let mut ends = vec![];
-    run(&super::engine(), job, &config, &mut |event| {
+    run(&crate::fit::engine(), job, &config, &mut |event| {
         if let Event::Step { seconds, .. } = event {
             ends.push(*seconds);
         }

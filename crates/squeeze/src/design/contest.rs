@@ -13,11 +13,11 @@ use squeeze_tensor::Seed;
 
 use super::budget::{CHOSEN, CONTROLS};
 use super::choose::Measured;
-use super::fit::{Fit, fit};
-use super::ready::Ready;
-use super::recipe;
 use super::stage::Context;
 use crate::error::NoNetwork;
+use crate::fit::{Fit, Start, fit};
+use crate::ready::Ready;
+use crate::recipe;
 use crate::record::Origin;
 use crate::ui::StageBar;
 
@@ -77,7 +77,7 @@ pub fn search(
     bar: &StageBar,
 ) -> Result<(Chosen, String)> {
     let request = &context.request;
-    let engine = super::engine();
+    let engine = crate::fit::engine();
     let prices = measured.table.prices();
     let config = recipe::searching(ready, measured.limit_ms, request.seed);
     let mut log = vec![];
@@ -310,9 +310,9 @@ fn try_one(
         seconds,
         ..
     } = fit(
-        context,
+        &context.progress,
         &graph,
-        (ready, None),
+        (ready, Start::default()),
         (&config, Some(&folder)),
         bar,
     )?;

@@ -6,8 +6,8 @@ use anyhow::Result;
 use squeeze_data::Baseline;
 use squeeze_tensor::Seed;
 
-use super::ready::Ready;
 use super::stage::Context;
+use crate::ready::Ready;
 use crate::record::Linear;
 
 /// Whether the control can do what is asked for.

@@ -6,12 +6,10 @@ mod alike;
 mod budget;
 mod choose;
 mod contest;
-mod fit;
 mod linear;
 mod prove;
-mod ready;
-mod recipe;
 mod request;
+mod seeds;
 mod stage;
 mod write_up;
 
@@ -20,17 +18,17 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use squeeze_tensor::Weights;
-use squeeze_train::Engine;
 
 pub use request::Request;
 
 use budget::Budget;
 use contest::{Chosen, Tried};
-use fit::{Fit, export, fit_seeds};
-use ready::Ready;
+use seeds::fit_seeds;
 use stage::Context;
 
 use crate::error::NoNetwork;
+use crate::fit::{Fit, export};
+use crate::ready::Ready;
 use crate::record::RunRecord;
 use crate::ui::{Progress, StageBar};
 
@@ -62,14 +60,18 @@ pub fn design(
     let mut context = Context::open(folder, request, progress)?;
     let mut opened = None;
     let decided = context.stage("inspect", |context, _| {
-        let (ready, decided) = Ready::open(&context.request, None)?;
+        let request = &context.request;
+        let (ready, decided) = Ready::open(&request.data, &request.opening(), None)?;
         let result = write_up::inspection(&ready);
         opened = Some(ready);
         Ok((decided, result))
     })?;
     let ready = match opened {
         Some(ready) => ready,
-        None => Ready::open(&context.request, Some(decided))?.0,
+        None => {
+            let request = &context.request;
+            Ready::open(&request.data, &request.opening(), Some(decided))?.0
+        }
     };
     let budget = context.once("budget", || Ok(Budget::divide(context.left())))?;
     let measured = context.stage("measure", |context, bar| {
@@ -124,11 +126,6 @@ pub fn design(
         publish,
     )?;
     Ok(record)
-}
-
-/// An engine on all cores.
-fn engine() -> Engine {
-    Engine::new(std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// The most accurate of the networks whose measured figures are within the limits.

@@ -12,9 +12,9 @@ use squeeze_graph::Graph;
 use squeeze_infer::Target;
 use squeeze_measure::{Budget, Ratio, Subject, Timing, interleaved};
 
-use super::ready::Ready;
 use super::stage::Context;
 use crate::classifier::Classifier;
+use crate::ready::Ready;
 use crate::record::Layer;
 use crate::ui::StageBar;
 

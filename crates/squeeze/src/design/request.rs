@@ -1,7 +1,8 @@
 //! What a design is asked for.
 
 use serde::{Deserialize, Serialize};
-use squeeze_data::Columns;
+use squeeze_data::{Columns, OpenOptions};
+use squeeze_tensor::Seed;
 
 /// A data set, a device, limits and a time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,17 @@ pub struct Request {
     pub threads: usize,
     /// Seed of everything random.
     pub seed: u64,
+}
+
+impl Request {
+    /// How the data is opened.
+    pub fn opening(&self) -> OpenOptions {
+        OpenOptions {
+            columns: self.columns.clone(),
+            seed: Seed(self.seed),
+            ..OpenOptions::default()
+        }
+    }
 }
 
 impl std::fmt::Display for Request {

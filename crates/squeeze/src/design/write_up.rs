@@ -10,9 +10,9 @@ use super::Trained;
 use super::choose::Measured;
 use super::contest::{Chosen, Tried};
 use super::prove::{Proof, ROUNDS, Reference};
-use super::ready::Ready;
 use super::stage::Context;
 use crate::front::Front;
+use crate::ready::Ready;
 use crate::record::{
     Candidate, Comparison, DataFacts, Limit, Machine as MachineFacts, Origin, RunRecord,
     SearchFacts, Timing,

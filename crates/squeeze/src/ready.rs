@@ -1,13 +1,13 @@
-//! The data as the stages need it: opened, tokenised or resized, in three splits.
+//! The data as trainings need it: opened, tokenised or resized, in three splits.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
-use squeeze_data::{Augment, DataSet, Input, OpenOptions, Prepared, Preprocess, Tokenizer};
+use squeeze_data::{
+    Augment, DataSet, Example, Input, Label, OpenOptions, Prepared, Preprocess, Tokenizer,
+};
 use squeeze_graph::{Graph, Space};
-use squeeze_tensor::Seed;
 use squeeze_zoo::{ImageSpace, TextSpace};
 
-use super::Request;
 use crate::front::Front;
 
 /// A data set ready for training.
@@ -44,34 +44,38 @@ impl Ready {
     ///
     /// # Errors
     /// When the data cannot be read or learned from.
-    pub fn open(request: &Request, decided: Option<Decided>) -> Result<(Self, Decided)> {
-        let options = OpenOptions {
-            columns: request.columns.clone(),
-            seed: Seed(request.seed),
-            ..OpenOptions::default()
-        };
-        let set = DataSet::open(&request.data, &options)?;
+    pub fn open(
+        data: &str,
+        options: &OpenOptions,
+        decided: Option<Decided>,
+    ) -> Result<(Self, Decided)> {
+        let set = DataSet::open(data, options)?;
         let decided = match decided {
             Some(decided) => decided,
             None => Decided::about(&set)?,
         };
         let front = decided.front()?;
-        let prepare = |examples: &[squeeze_data::Example]| match &front {
+        Ok((Self::new(set, front)?, decided))
+    }
+
+    /// The data read as `front` says.
+    ///
+    /// # Errors
+    /// When it does not fit the data.
+    pub fn new(set: DataSet, front: Front) -> Result<Self> {
+        let prepare = |examples: &[Example]| match &front {
             Front::Text { tokenizer, length } => Prepared::texts(examples, tokenizer, *length),
             Front::Image(preprocess) => Prepared::images(examples, preprocess),
         };
         let (train, validation) = (prepare(&set.train)?, prepare(&set.validation)?);
         let test = prepare(&set.test)?;
-        Ok((
-            Self {
-                train,
-                validation,
-                test,
-                set,
-                front,
-            },
-            decided,
-        ))
+        Ok(Self {
+            train,
+            validation,
+            test,
+            set,
+            front,
+        })
     }
 
     /// The spaces on offer for this data, the smallest first.
@@ -103,7 +107,11 @@ impl Ready {
 }
 
 impl Decided {
-    fn about(set: &DataSet) -> Result<Self> {
+    /// What suits the training split.
+    ///
+    /// # Errors
+    /// When its images cannot be read or its texts have no words.
+    pub fn about(set: &DataSet) -> Result<Self> {
         if set.task.is_image() {
             let preprocess = Preprocess::fit(&set.train, None)?;
             return Ok(Self {
@@ -132,14 +140,18 @@ impl Decided {
         })
     }
 
-    fn front(&self) -> Result<Front> {
+    /// As what stands before a network.
+    ///
+    /// # Errors
+    /// When it is for neither texts nor images.
+    pub fn front(&self) -> Result<Front> {
         Ok(match (&self.tokenizer, self.length, &self.preprocess) {
             (Some(json), Some(length), _) => Front::Text {
                 tokenizer: Box::new(Tokenizer::from_json(json)?),
                 length,
             },
             (_, _, Some(preprocess)) => Front::Image(preprocess.clone()),
-            _ => anyhow::bail!("inspect.json says neither how texts nor how images are read"),
+            _ => bail!("inspect.json says neither how texts nor how images are read"),
         })
     }
 }
@@ -174,5 +186,58 @@ impl Family {
             Self::Text(row) => squeeze_zoo::text_references(row)?,
             Self::Image(row) => squeeze_zoo::image_references(row)?,
         })
+    }
+}
+
+/// Gives the examples the model's numbers for their classes.
+///
+/// # Errors
+/// When the data has a class that the model does not know.
+pub fn renumber(examples: &mut [Example], data: &[String], model: &[String]) -> Result<()> {
+    for example in examples {
+        if let Label::Class(class) = &mut example.label {
+            let name = &data[*class];
+            match model.iter().position(|known| known == name) {
+                Some(number) => *class = number,
+                None => bail!(
+                    "the data has a class `{name}`, the model knows {}",
+                    model.join(", ")
+                ),
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_matched_by_name() {
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| name.to_string())
+                .collect::<Vec<_>>()
+        };
+        let input = Input::Text {
+            text: "x".into(),
+            pair: None,
+        };
+        let examples = vec![Example {
+            input,
+            label: Label::Class(0),
+        }];
+        let (data, model) = (names(&["ham"]), names(&["spam", "ham"]));
+        let mut matched = examples.clone();
+        renumber(&mut matched, &data, &model).expect("known");
+        assert_eq!(matched[0].label, Label::Class(1));
+        let mut examples = examples;
+        let error = renumber(&mut examples, &data, &names(&["cat", "dog"])).expect_err("unknown");
+        assert_eq!(
+            error.to_string(),
+            "the data has a class `ham`, the model knows cat, dog"
+        );
     }
 }

@@ -1,11 +1,10 @@
-//! How networks are trained in a design: one recipe for text, one for images, for every network of
-//! the comparison alike.
+//! How networks are trained: one recipe for text, one for images, for every network of a design alike.
 
 use squeeze_data::{Batching, Last};
 use squeeze_search::supernet;
 use squeeze_train::{Config, Curve, Loss, Optimiser, Rule, Schedule};
 
-use super::ready::Ready;
+use crate::ready::Ready;
 
 /// The recipe of a network's training, for `seconds` of wall time.
 pub fn training(ready: &Ready, seconds: f64, seed: u64) -> Config {
