@@ -1,5 +1,5 @@
-//! Networks trained exactly as the winner was: the hand-designed ones of its family, and the best
-//! of the other origin, the supernet's choices or the random control's.
+//! Networks trained exactly as the winner was: the hand-designed ones of its family, the best of the
+//! supernet's choices and the best of the random control's.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use squeeze_measure::{Ratio, Subject};
 use squeeze_tensor::Weights;
 
 use super::choose::Measured;
-use super::contest::{Chosen, Tried};
+use super::contest::{Chosen, Field, Tried};
 use super::prove::{Proof, ROUNDS, beside, test};
 use super::seeds::fit_seeds;
 use super::stage::Context;
@@ -41,8 +41,6 @@ pub struct Rival {
 /// What came of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Alike {
-    /// What the report calls it.
-    name: String,
     /// Its training and measurement; the accuracy is that on validation.
     tried: Tried,
     /// Its time over the winner's, round by round.
@@ -52,7 +50,6 @@ pub struct Alike {
     /// 95 % confidence interval of it.
     ci95: [f64; 2],
     macs: u64,
-    params: u64,
 }
 
 impl Rival {
@@ -71,30 +68,31 @@ impl Rival {
 /// When picks do not resolve, which they did before.
 pub fn rivals(
     context: &Context,
-    (space, references): (&Space, Vec<Graph>),
+    field: &Field,
     chosen: &Chosen,
     (winner, all): (&Tried, &[Tried]),
 ) -> Result<Vec<Rival>> {
     let mut rivals = vec![];
-    let others = all.iter().filter(|tried| tried.origin != winner.origin);
-    let others: Vec<Tried> = others.cloned().collect();
-    let other = best_within(&context.request, &others).ok();
-    if let Some(other) = other.filter(|other| other.picks != winner.picks) {
-        let side = match other.origin {
-            Origin::Random => "control",
-            Origin::Supernet | Origin::Reference => "supernet",
+    for (origin, side) in [(Origin::Supernet, "supernet"), (Origin::Random, "control")] {
+        let own = all.iter().filter(|tried| tried.origin == origin);
+        let own: Vec<Tried> = own.cloned().collect();
+        let best = best_within(&context.request, &own).ok();
+        let apart = |best: &&Tried| winner.origin != origin && best.name != winner.name;
+        let Some(best) = best.filter(apart) else {
+            continue;
         };
-        let graph = space.resolve(&other.picks)?;
+        let graph = field.graph(best)?;
         rivals.push(Rival {
             stage: format!("beside-{side}"),
-            name: space.genotype(&other.picks),
-            origin: other.origin,
-            start: start_of(context, (chosen, other), &graph)?,
+            name: best.name.clone(),
+            origin,
+            start: start_of(context, (chosen, best), &graph)?,
             graph,
-            picks: other.picks.clone(),
+            picks: best.picks.clone(),
         });
     }
-    rivals.extend(references.into_iter().map(|graph| Rival {
+    let references = field.references_beside(winner).into_iter();
+    rivals.extend(references.map(|graph| Rival {
         stage: format!("beside-{}", graph.name()),
         name: graph.name().into(),
         origin: Origin::Reference,
@@ -112,7 +110,7 @@ pub fn rivals(
 /// When a training fails or the user asked to stop.
 pub fn compare(
     context: &mut Context,
-    (ready, space, measured): (&Ready, &Space, &Measured),
+    (ready, field, measured): (&Ready, &Field, &Measured),
     proof: &Proof,
     rivals: &[Rival],
     record: &mut RunRecord,
@@ -131,14 +129,14 @@ pub fn compare(
     }
     for rival in rivals {
         let alike = context.stage(&rival.stage, |context, bar| {
-            train(context, ready, (rival, space), proof, bar)
+            train(context, ready, (rival, &field.space), proof, bar)
         })?;
         let threads = context.request.threads;
         let stage = context.stages.last().expect("a stage was just done");
         record.extra_seconds += stage.seconds;
         record.stages = context.stages.clone();
         record.trained_alike.push(record.candidates.len());
-        let candidate = alike.candidate((space, measured), threads)?;
+        let candidate = alike.candidate((field, measured), threads)?;
         record.candidates.push(candidate);
         alike.compare(proof, &mut record.comparisons);
         if let Some(search) = &mut record.search {
@@ -184,7 +182,6 @@ fn train(
         Some(known) => (known.timing.clone(), known.ratio.clone(), known.peak_bytes),
         None => measure(context, &path, bar)?,
     };
-    let cost = graph.cost();
     let result = format!(
         "{}: test {} {:.2} % of {} ({:.2}-{:.2}) after {effort}; p90 {:.3} ms",
         rival.name,
@@ -196,9 +193,9 @@ fn train(
         timing.p90_ms
     );
     let alike = Alike {
-        name: rival.name.clone(),
         tried: Tried {
             origin: rival.origin,
+            name: rival.name.clone(),
             picks: rival.picks.clone(),
             accuracy,
             epochs,
@@ -209,8 +206,7 @@ fn train(
         ratio,
         test: score.value,
         ci95: score.ci95,
-        macs: cost.macs,
-        params: cost.params,
+        macs: graph.cost().macs,
     };
     Ok((alike, result))
 }
@@ -235,30 +231,14 @@ fn measure(
 impl Alike {
     fn candidate(
         &self,
-        (space, measured): (&Space, &Measured),
+        (field, measured): (&Field, &Measured),
         threads: usize,
     ) -> Result<Candidate> {
-        let tried = &self.tried;
-        let own = Candidate {
-            name: self.name.clone(),
-            origin: tried.origin,
-            train_seconds: tried.seconds,
-            timing: Some(write_up::timing(&tried.timing, threads)),
-            macs: self.macs,
-            params: self.params,
-            peak_bytes: tried.peak_bytes as u64,
-            ..Candidate::default()
-        };
         Ok(Candidate {
             accuracy: self.test,
-            accuracy_on: format!("test, after {:.1} epochs", tried.epochs),
+            accuracy_on: format!("test, after {:.1} epochs", self.tried.epochs),
             ci95: Some(self.ci95),
-            ..match tried.origin {
-                Origin::Reference => own,
-                Origin::Supernet | Origin::Random => {
-                    write_up::candidate(space, measured, tried, threads)?
-                }
-            }
+            ..write_up::candidate(field, measured, &self.tried, threads)?
         })
     }
 
@@ -266,14 +246,14 @@ impl Alike {
     fn compare(&self, proof: &Proof, comparisons: &mut Vec<Comparison>) {
         let known = comparisons
             .iter_mut()
-            .find(|one| one.reference == self.name);
+            .find(|one| one.reference == self.tried.name);
         if let Some(known) = known {
             known.accuracy = Some(self.test);
             known.ci95 = Some(self.ci95);
             return;
         }
         comparisons.push(Comparison {
-            reference: self.name.clone(),
+            reference: self.tried.name.clone(),
             flop_ratio: self.macs as f64 / proof.macs.max(1) as f64,
             time_ratio: self.ratio.median,
             quartiles: self.ratio.quartiles,

@@ -1,10 +1,11 @@
-//! The supernet's choices against random networks of the same space, each trained alike.
+//! The supernet's choices against random networks of the same space and the hand-designed networks
+//! of its family, each trained alike.
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
-use squeeze_graph::Space;
+use squeeze_graph::{Graph, Space};
 use squeeze_infer::{Target, compile};
 use squeeze_measure::{Budget as Timed, Subject, Timing, interleaved};
 use squeeze_search::supernet::{self, Length};
@@ -20,6 +21,39 @@ use crate::ready::Ready;
 use crate::recipe;
 use crate::record::Origin;
 use crate::ui::StageBar;
+
+/// The networks that a design decides among.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// What is searched.
+    pub space: Space,
+    /// Hand-designed networks of the same family.
+    pub references: Vec<Graph>,
+}
+
+impl Field {
+    /// The network that was tried.
+    ///
+    /// # Errors
+    /// When it is none of these, because the folder is of another version.
+    pub fn graph(&self, tried: &Tried) -> Result<Graph> {
+        if tried.origin != Origin::Reference {
+            return Ok(self.space.resolve(&tried.picks)?);
+        }
+        let found = self.references.iter().find(|one| one.name() == tried.name);
+        let lost = || format!("`{}` is no hand-designed network of this data", tried.name);
+        found.cloned().with_context(lost)
+    }
+
+    /// The hand-designed networks but this one.
+    pub fn references_beside(&self, tried: &Tried) -> Vec<Graph> {
+        let others = self
+            .references
+            .iter()
+            .filter(|one| one.name() != tried.name);
+        others.cloned().collect()
+    }
+}
 
 /// What the supernet chose.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,12 +77,14 @@ pub struct Shared {
     pub accuracy: f64,
 }
 
-/// A network of the space that was trained for a while.
+/// A network that was trained for a while.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tried {
     /// Who picked it.
     pub origin: Origin,
-    /// Choice in each slot.
+    /// Its choices as one word each, or the name of a hand-designed network.
+    pub name: String,
+    /// Choice in each slot; none of a hand-designed network.
     pub picks: Vec<usize>,
     /// Accuracy on the validation split.
     pub accuracy: f64,
@@ -222,11 +258,12 @@ pub fn try_chosen(
     let mut all = vec![];
     for (number, network) in chosen.networks.iter().enumerate() {
         context.progress.check()?;
-        let name = format!("tried-{number}");
-        let network = (&*name, Origin::Supernet, &*network.picks);
-        all.push(try_one(context, (ready, space), network, time, bar)?);
+        let stage = format!("tried-{number}");
+        let graph = drawn(space, &network.picks)?;
+        let one = (&*stage, Origin::Supernet, &*network.picks);
+        all.extend(try_one(context, ready, (one, &graph), time, bar)?);
     }
-    let result = best_line(&all, "the supernet's choices", space);
+    let result = best_line(&all, "the supernet's choices");
     Ok((all, result))
 }
 
@@ -254,45 +291,69 @@ pub fn control(
             continue;
         }
         context.progress.check()?;
-        all.push(try_one(
-            context,
-            (ready, space),
-            (&format!("tried-random-{number}"), Origin::Random, &picks),
-            time,
-            bar,
-        )?);
+        let stage = format!("tried-random-{number}");
+        let graph = drawn(space, &picks)?;
+        let one = (&*stage, Origin::Random, &*picks);
+        all.extend(try_one(context, ready, (one, &graph), time, bar)?);
     }
-    let result = best_line(&all, "random networks", space);
+    let result = best_line(&all, "random networks");
     Ok((all, result))
 }
 
-fn best_line(all: &[Tried], kind: &str, space: &Space) -> String {
+/// Trains the hand-designed networks that are within the limits for `time` each.
+///
+/// # Errors
+/// When training fails.
+pub fn by_hand(
+    context: &Context,
+    ready: &Ready,
+    references: &[Graph],
+    time: Duration,
+    bar: &StageBar,
+) -> Result<(Vec<Tried>, String)> {
+    let mut all = vec![];
+    for graph in references {
+        context.progress.check()?;
+        let stage = format!("tried-{}", graph.name());
+        let one = (&*stage, Origin::Reference, &[][..]);
+        all.extend(try_one(context, ready, (one, graph), time, bar)?);
+    }
+    let result = best_line(&all, "hand-designed networks");
+    Ok((all, result))
+}
+
+/// A network of the space, named after its choices.
+fn drawn(space: &Space, picks: &[usize]) -> Result<Graph> {
+    Ok(space.resolve(picks)?.named(space.genotype(picks)))
+}
+
+fn best_line(all: &[Tried], kind: &str) -> String {
     let Some(best) = all.iter().max_by(|a, b| a.accuracy.total_cmp(&b.accuracy)) else {
         return format!("none of the {kind} is within the limits");
     };
     format!(
         "best of {} {kind}: {} {:.1} % on validation after {:.1} epochs, p90 {:.3} ms",
         all.len(),
-        space.genotype(&best.picks),
+        best.name,
         100.0 * best.accuracy,
         best.epochs,
         best.timing.p90_ms
     )
 }
 
-/// Times and trains one network, or goes on with it in the folder of this name.
+/// Times and trains one network, or goes on with it in the folder of this stage; nothing of a
+/// hand-designed network over the limits.
 fn try_one(
     context: &Context,
-    (ready, space): (&Ready, &Space),
-    (name, origin, picks): (&str, Origin, &[usize]),
+    ready: &Ready,
+    ((stage, origin, picks), graph): ((&str, Origin, &[usize]), &Graph),
     time: Duration,
     bar: &StageBar,
-) -> Result<Tried> {
-    if let Some(tried) = context.load(name)? {
+) -> Result<Option<Tried>> {
+    if let Some(tried) = context.load(stage)? {
         return Ok(tried);
     }
-    let graph = space.resolve(picks)?;
-    let mut subject = Subject::fresh(&graph, &Target::here(context.request.threads))?;
+    let mut subject = Subject::fresh(graph, &Target::here(context.request.threads))?;
     let peak_bytes = subject.plan().peak_bytes();
     let batch = Timed {
         retries: 1,
@@ -302,8 +363,13 @@ fn try_one(
     };
     let mut work: Vec<Box<dyn FnMut() + '_>> = vec![Box::new(|| subject.run())];
     let timing = interleaved(&mut work, 3, &batch).swap_remove(0).0;
+    let within = context.request.allows(timing.p90_ms, peak_bytes);
+    if origin == Origin::Reference && !within {
+        context.save(stage, &None::<Tried>)?;
+        return Ok(None);
+    }
     let config = recipe::training(ready, time.as_secs_f64(), context.request.seed);
-    let folder = context.folder.join(name);
+    let folder = context.folder.join(stage);
     let Fit {
         accuracy,
         epochs,
@@ -311,21 +377,22 @@ fn try_one(
         ..
     } = fit(
         &context.progress,
-        &graph,
+        graph,
         (ready, Start::default()),
         (&config, Some(&folder)),
         bar,
     )?;
-    let tried = Tried {
+    let tried = Some(Tried {
         origin,
+        name: graph.name().into(),
         picks: picks.to_vec(),
         accuracy,
         epochs,
         seconds,
         timing,
         peak_bytes,
-    };
-    context.save(name, &tried)?;
+    });
+    context.save(stage, &tried)?;
     // Its checkpoint has served; a folder that stays does no harm.
     let _ = std::fs::remove_dir_all(folder);
     Ok(tried)

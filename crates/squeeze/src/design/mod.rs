@@ -22,14 +22,14 @@ use squeeze_tensor::Weights;
 pub use request::Request;
 
 use budget::Budget;
-use contest::{Chosen, Tried};
+use contest::{Chosen, Field, Tried};
 use seeds::fit_seeds;
 use stage::Context;
 
 use crate::error::NoNetwork;
 use crate::fit::{Fit, export};
 use crate::ready::Ready;
-use crate::record::RunRecord;
+use crate::record::{Origin, RunRecord};
 use crate::ui::{Progress, StageBar};
 
 /// Name of the exported file in the folder.
@@ -78,8 +78,11 @@ pub fn design(
         choose::measure(context, &ready, (budget.measure, budget.train), bar)
     })?;
     let family = &ready.spaces()[measured.family];
-    let space = family.space()?;
-    let pair = (&ready, &space);
+    let field = Field {
+        space: family.space()?,
+        references: family.references()?,
+    };
+    let pair = (&ready, &field.space);
     let chosen = context.stage("search", |context, bar| {
         contest::search(context, pair, &measured, budget.search, bar)
     })?;
@@ -89,14 +92,18 @@ pub fn design(
     let controls = context.stage("control", |context, bar| {
         contest::control(context, pair, &measured, budget.candidate, bar)
     })?;
-    let all = [tried, controls].concat();
+    let by_hand = context.stage("by-hand", |context, bar| {
+        contest::by_hand(context, &ready, &field.references, budget.candidate, bar)
+    })?;
+    let all = [tried, controls, by_hand].concat();
     let winner = best_within(&context.request, &all)?.clone();
     let trained = context.stage("train", |context, bar| {
-        train(context, (&ready, &chosen), (&winner, &space), &budget, bar)
+        train(context, (&ready, &chosen), (&winner, &field), &budget, bar)
     })?;
     let path = context.folder.join(MODEL);
     let proof = context.stage("prove", |context, bar| {
-        prove::prove(context, (&path, &ready), &family.references()?, bar)
+        let references = field.references_beside(&winner);
+        prove::prove(context, (&path, &ready), &references, bar)
     })?;
     let linear = match linear::applies(&ready) {
         true => Some(context.stage("linear", |context, _| linear::control(context, &ready))?),
@@ -105,21 +112,20 @@ pub fn design(
     let mut record = write_up::record(
         &context,
         &ready,
-        (&space, &measured),
+        (&field, &measured),
         (&chosen, &all),
         (&trained, &proof),
     )?;
     record.linear = linear;
     publish(&record)?;
-    let family = (&space, family.references()?);
-    let mut rivals = alike::rivals(&context, family, &chosen, (&winner, &all))?;
+    let mut rivals = alike::rivals(&context, &field, &chosen, (&winner, &all))?;
     if !compare {
         // What an earlier command with it has trained stays in the record.
         rivals.retain(|rival| rival.is_trained(&context));
     }
     alike::compare(
         &mut context,
-        (&ready, &space, &measured),
+        (&ready, &field, &measured),
         &proof,
         &rivals,
         &mut record,
@@ -130,12 +136,7 @@ pub fn design(
 
 /// The most accurate of the networks whose measured figures are within the limits.
 fn best_within<'a>(request: &Request, all: &'a [Tried]) -> Result<&'a Tried> {
-    let fits = |tried: &&Tried| {
-        tried.timing.p90_ms <= request.p90_ms
-            && request
-                .memory
-                .is_none_or(|limit| tried.peak_bytes as u64 <= limit)
-    };
+    let fits = |tried: &&Tried| request.allows(tried.timing.p90_ms, tried.peak_bytes);
     // The supernet's choices come first; turned round, they win ties.
     let best = all
         .iter()
@@ -161,13 +162,17 @@ fn best_within<'a>(request: &Request, all: &'a [Tried]) -> Result<&'a Tried> {
 fn train(
     context: &Context,
     (ready, chosen): (&Ready, &Chosen),
-    (winner, space): (&Tried, &squeeze_graph::Space),
+    (winner, field): (&Tried, &Field),
     budget: &Budget,
     bar: &StageBar,
 ) -> Result<(Trained, String)> {
-    let graph = space
-        .resolve(&winner.picks)?
-        .named(format!("{}-designed", space.name()));
+    let graph = field.graph(winner)?;
+    let graph = match winner.origin {
+        Origin::Reference => graph,
+        Origin::Supernet | Origin::Random => {
+            graph.named(format!("{}-designed", field.space.name()))
+        }
+    };
     let start = start_of(context, (chosen, winner), &graph)?;
     let from_supernet = start.is_some();
     // What earlier stages overran is taken from here, so that the whole keeps its time.
@@ -186,7 +191,7 @@ fn train(
         epochs,
         seconds,
     } = best.fit;
-    let card = write_up::card(context, (space, &space.genotype(&winner.picks)), accuracy);
+    let card = write_up::card(context, (&field.space, &winner.name), accuracy);
     let path = context.folder.join(MODEL);
     export(&path, ready, (graph, weights), card)?;
     let result = format!(

@@ -28,6 +28,12 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether a network that takes `p90_ms` and works in `peak_bytes` is within the limits.
+    pub fn allows(&self, p90_ms: f64, peak_bytes: usize) -> bool {
+        let memory = self.memory.unwrap_or(u64::MAX);
+        p90_ms <= self.p90_ms && peak_bytes as u64 <= memory
+    }
+
     /// How the data is opened.
     pub fn opening(&self) -> OpenOptions {
         OpenOptions {

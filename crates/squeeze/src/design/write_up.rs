@@ -3,12 +3,12 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 use squeeze_data::Problem;
-use squeeze_graph::{Graph, Space};
+use squeeze_graph::Space;
 use squeeze_measure::machine::{Machine, today};
 
 use super::Trained;
 use super::choose::Measured;
-use super::contest::{Chosen, Tried};
+use super::contest::{Chosen, Field, Tried};
 use super::prove::{Proof, ROUNDS, Reference};
 use super::stage::Context;
 use crate::front::Front;
@@ -83,7 +83,7 @@ pub fn card(context: &Context, (space, network): (&Space, &str), accuracy: f64) 
 pub fn record(
     context: &Context,
     ready: &Ready,
-    (space, measured): (&Space, &Measured),
+    (field, measured): (&Field, &Measured),
     (chosen, tried): (&Chosen, &[Tried]),
     (trained, proof): (&Trained, &Proof),
 ) -> Result<RunRecord> {
@@ -91,7 +91,7 @@ pub fn record(
     let timing = |t: &squeeze_measure::Timing| timing(t, request.threads);
     let mut candidates = vec![];
     for tried in tried {
-        candidates.push(candidate(space, measured, tried, request.threads)?);
+        candidates.push(candidate(field, measured, tried, request.threads)?);
     }
     let winner = candidates.len();
     candidates.push(Candidate {
@@ -102,7 +102,7 @@ pub fn record(
         train_seconds: trained.seconds,
         timing: Some(timing(&proof.timing)),
         peak_bytes: proof.peak_bytes as u64,
-        ..candidate(space, measured, &trained.winner, request.threads)?
+        ..candidate(field, measured, &trained.winner, request.threads)?
     });
     let machine = Machine::here();
     let memory = request.memory.map(|limit| Limit {
@@ -172,8 +172,8 @@ pub fn record(
         started: today(),
         seconds: context.used(),
         seed: request.seed,
-        space: space.name().into(),
-        space_size: space.size(),
+        space: field.space.name().into(),
+        space_size: field.space.size(),
         machine: MachineFacts {
             name: request.device.clone(),
             cpu: machine.processor,
@@ -218,18 +218,18 @@ fn data(ready: &Ready) -> DataFacts {
     }
 }
 
-/// A network of the space as the record has it.
+/// A network as the record has it.
 pub fn candidate(
-    space: &Space,
+    field: &Field,
     measured: &Measured,
     tried: &Tried,
     threads: usize,
 ) -> Result<Candidate> {
-    let graph: Graph = space.resolve(&tried.picks)?;
-    let cost = graph.cost();
-    let names = space.slots().iter().zip(&tried.picks);
+    let cost = field.graph(tried)?.cost();
+    let names = field.space.slots().iter().zip(&tried.picks);
+    let searched = tried.origin != Origin::Reference;
     Ok(Candidate {
-        name: space.genotype(&tried.picks),
+        name: tried.name.clone(),
         origin: tried.origin,
         picks: names
             .map(|(slot, &pick)| slot.choices()[pick].name().into())
@@ -238,7 +238,7 @@ pub fn candidate(
         accuracy_on: format!("validation, after {:.1} epochs", tried.epochs),
         ci95: None,
         train_seconds: tried.seconds,
-        predicted_ms: Some(measured.table.prices().of(&tried.picks)),
+        predicted_ms: searched.then(|| measured.table.prices().of(&tried.picks)),
         timing: Some(timing(&tried.timing, threads)),
         macs: cost.macs,
         params: cost.params,
