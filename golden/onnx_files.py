@@ -3,6 +3,8 @@
 onnx_squeezebert  as torch.onnx.export writes it (GELU, LayerNormalization, Conv over [n, c, s])
 onnx_bert         with a real mask, through the older exporter (GELU and attention written out)
 onnx_image        a network of convolutions with a gate, a Fire-like concatenation and batch norms
+onnx_mobilebert   neighbouring tokens side by side, bottlenecks, scales without a norm
+onnx_segment      a head with a gate at low resolution, made larger twice
 """
 import json
 import os
@@ -45,6 +47,22 @@ class Image(nn.Module):
         x = self.pool(x * gate)
         x = torch.cat([torch.relu(self.narrow(x)), nn.functional.silu(self.wide(x))], 1)
         return self.head(torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1))
+
+
+class Segment(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.low, self.high = nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.Conv2d(6, 10, 3, stride=2, padding=1)
+        self.branch, self.gate = nn.Conv2d(10, 4, 1), nn.Conv2d(10, 4, 1, bias=False)
+        self.classify = nn.ModuleList([nn.Conv2d(6, 3, 1), nn.Conv2d(4, 3, 1)])
+
+    def forward(self, x):
+        larger = lambda y, size: nn.functional.interpolate(y, size=size, mode="bilinear", align_corners=False)
+        low = torch.relu(self.low(x))
+        high = torch.relu(self.high(low))
+        gate = torch.sigmoid(self.gate(nn.functional.adaptive_avg_pool2d(high, 1)))
+        y = larger(torch.relu(self.branch(high)) * gate, low.shape[-2:])
+        return larger(self.classify[0](low) + self.classify[1](y), x.shape[-2:])
 
 
 def randomize(m):
@@ -90,3 +108,9 @@ write("onnx_bert", Logits(transformers.BertForSequenceClassification(config)), t
       dynamo=False, opset_version=17)
 torch.manual_seed(1)
 write("onnx_image", Image(), (torch.randn(1, 3, 12, 12).mul(100).round().div(100),), ["x"], dynamo=True, external_data=False, optimize=False)
+torch.manual_seed(2)
+config = transformers.MobileBertConfig(**{**SMALL, "num_hidden_layers": 1}, embedding_size=8, intra_bottleneck_size=8, num_feedforward_networks=2)
+write("onnx_mobilebert", Logits(transformers.MobileBertForSequenceClassification(config)), text(8, 8), TEXT,
+      dynamo=True, external_data=False)
+torch.manual_seed(3)
+write("onnx_segment", Segment(), (torch.randn(1, 3, 11, 14).mul(100).round().div(100),), ["x"], dynamo=True, external_data=False)

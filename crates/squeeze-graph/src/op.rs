@@ -18,6 +18,7 @@ pub enum Op {
     Linear(Linear),
     BatchNorm(BatchNorm),
     LayerNorm(LayerNorm),
+    NoNorm(NoNorm),
     Activation(ActivationOp),
     Pool(Pool),
     GlobalAverage(GlobalAverage),
@@ -99,7 +100,7 @@ impl Op {
             Self::Conv2d(op) => op.shape(one()?)?,
             Self::Conv1d(op) => op.shape(one()?)?,
             Self::Linear(op) => op.shape(one()?)?,
-            Self::BatchNorm(_) | Self::LayerNorm(_) => one()?.to_vec(),
+            Self::BatchNorm(_) | Self::LayerNorm(_) | Self::NoNorm(_) => one()?.to_vec(),
             Self::Activation(_) | Self::Softmax(_) | Self::Dropout(_) => one()?.to_vec(),
             Self::Pool(op) => op.shape(one()?)?,
             Self::GlobalAverage(op) => op.shape(one()?)?,
@@ -162,6 +163,7 @@ impl Op {
             Self::Input(_)
             | Self::BatchNorm(_)
             | Self::LayerNorm(_)
+            | Self::NoNorm(_)
             | Self::Activation(_)
             | Self::Pool(_)
             | Self::GlobalAverage(_)
@@ -192,6 +194,7 @@ impl Op {
             Self::Linear(op) => op.params(inputs[0]),
             Self::BatchNorm(op) => op.params(inputs[0]),
             Self::LayerNorm(op) => op.params(inputs[0]),
+            Self::NoNorm(op) => op.params(inputs[0]),
             Self::Embedding(op) => op.params(),
             Self::Input(_)
             | Self::Activation(_)
@@ -225,6 +228,7 @@ impl Op {
             Self::Linear(_) => "linear",
             Self::BatchNorm(_) => "batch_norm",
             Self::LayerNorm(_) => "layer_norm",
+            Self::NoNorm(_) => "no_norm",
             Self::Activation(_) => "activation",
             Self::Pool(_) => "pool",
             Self::GlobalAverage(_) => "global_average",
@@ -255,6 +259,7 @@ impl Op {
             Self::Activation(_)
                 | Self::BatchNorm(_)
                 | Self::LayerNorm(_)
+                | Self::NoNorm(_)
                 | Self::Add(_)
                 | Self::Mul(_)
                 | Self::Dropout(_)
@@ -281,6 +286,7 @@ from_row!(
     Linear,
     BatchNorm,
     LayerNorm,
+    NoNorm,
     Pool,
     GlobalAverage,
     TokenMax,

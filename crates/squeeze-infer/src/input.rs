@@ -90,3 +90,11 @@ pub fn channels_last(shape: [usize; 4], images: &[f32]) -> Vec<f32> {
     }
     out
 }
+
+/// Images as plans give them, `[n, h, w, c]`, as `[n, c, h, w]`.
+///
+/// # Panics
+/// When there are not as many numbers as `shape`, which is `[n, c, h, w]`, says.
+pub fn channels_first([n, c, h, w]: [usize; 4], images: &[f32]) -> Vec<f32> {
+    channels_last([n, h * w, c, 1], images)
+}

@@ -1,14 +1,14 @@
-//! Batch norms folded into the layer before them.
+//! Batch norms, and scales without a norm, folded into the layer before them.
 //!
 //! `norm(W x + b) = (s W) x + (s b + shift)` with `s = scale / sqrt(variance + epsilon)` and
 //! `shift = bias - s * mean`, computed in double precision and rounded once.
 
-use squeeze_graph::{Builder, Graph, Node, NodeId, Op, ops::BatchNorm};
+use squeeze_graph::{Builder, Graph, Node, NodeId, Op};
 use squeeze_tensor::{Tensor, Weights};
 
 use crate::check::{WeightsError, check_weights};
 
-/// The network with each batch norm folded into the convolution or linear layer before it.
+/// The network with each batch norm and each scale without a norm folded into the convolution or linear layer before it.
 ///
 /// A norm stays where it follows something else, or where its input has other users.
 ///
@@ -25,10 +25,10 @@ pub fn fold_norms(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), 
     let mut place: Vec<NodeId> = vec![];
     for (id, node) in graph.ids().zip(graph.nodes()) {
         let inputs: Vec<_> = node.inputs.iter().map(|id| place[id.0]).collect();
-        if let Op::BatchNorm(norm) = &node.op {
+        if folds(&node.op) {
             let before = node.inputs[0];
             if uses[before.0] == 1 && with_bias(&graph.node(before).op).is_some() {
-                fold(&mut folded, graph.node(before), node, norm);
+                fold(&mut folded, graph.node(before), node);
                 place.push(inputs[0]);
                 continue;
             }
@@ -37,7 +37,7 @@ pub fn fold_norms(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), 
             && graph
                 .nodes()
                 .iter()
-                .any(|user| user.inputs.contains(&id) && matches!(user.op, Op::BatchNorm(_)));
+                .any(|user| user.inputs.contains(&id) && folds(&user.op));
         let op = with_bias(&node.op).filter(|_| norm_follows);
         let op = op.unwrap_or_else(|| node.op.clone());
         let added = b.add(node.name.clone(), op, &inputs);
@@ -60,18 +60,30 @@ fn with_bias(op: &Op) -> Option<Op> {
     Some(op)
 }
 
-fn fold(weights: &mut Weights, layer: &Node, norm: &Node, row: &BatchNorm) {
+/// Whether an operator scales and shifts channels at inference.
+fn folds(op: &Op) -> bool {
+    matches!(op, Op::BatchNorm(_) | Op::NoNorm(_))
+}
+
+fn fold(weights: &mut Weights, layer: &Node, norm: &Node) {
     let mut take = |suffix: &str| {
         let tensor = weights.remove(&format!("{}.{suffix}", norm.name));
         tensor.expect("weights were checked").floats()
     };
     let (scale, shift) = (take("weight"), take("bias"));
-    let (mean, variance) = (take("running_mean"), take("running_var"));
-    let factors: Vec<f64> = scale
-        .iter()
-        .zip(&variance)
-        .map(|(&scale, &variance)| f64::from(scale) / (f64::from(variance) + row.epsilon).sqrt())
-        .collect();
+    let (mean, factors): (Vec<f32>, Vec<f64>) = match &norm.op {
+        Op::BatchNorm(row) => {
+            let (mean, variance) = (take("running_mean"), take("running_var"));
+            let factor = |(&scale, &variance): (&f32, &f32)| {
+                f64::from(scale) / (f64::from(variance) + row.epsilon).sqrt()
+            };
+            (mean, scale.iter().zip(&variance).map(factor).collect())
+        }
+        _ => (
+            vec![0.0; scale.len()],
+            scale.iter().map(|&scale| f64::from(scale)).collect(),
+        ),
+    };
     let name = |suffix: &str| format!("{}.{suffix}", layer.name);
     let weight = weights
         .remove(&name("weight"))
@@ -98,7 +110,7 @@ fn fold(weights: &mut Weights, layer: &Node, norm: &Node, row: &BatchNorm) {
 #[cfg(test)]
 mod tests {
     use squeeze_graph::Element;
-    use squeeze_graph::ops::{Activation, Conv2d};
+    use squeeze_graph::ops::{Activation, BatchNorm, Conv2d, NoNorm};
 
     use super::*;
 
@@ -150,6 +162,28 @@ mod tests {
         let bias = weights.get("conv.bias").expect("added").floats();
         assert_eq!(bias[0], (-3.0 * factors[0] + 0.25) as f32);
         assert_eq!(bias[1], (factors[1] - 1.0) as f32);
+    }
+
+    #[test]
+    fn a_scale_without_a_norm_is_folded() {
+        let mut b = Builder::new("tiny");
+        let x = b.input("x", &[1, 4, 1, 1], Element::Number).expect("fits");
+        let conv = Conv2d {
+            groups: 2,
+            ..Conv2d::square(2, 1)
+        };
+        let y = b.add("conv", conv, &[x]).expect("fits");
+        let y = b.add("norm", NoNorm {}, &[y]).expect("fits");
+        let graph = b.finish(&[y]).expect("one output");
+        let mut weights = weights();
+        for statistic in ["running_mean", "running_var"] {
+            weights.remove(&format!("norm.{statistic}"));
+        }
+        let (graph, weights) = fold_norms(&graph, &weights).expect("weights fit");
+        assert_eq!(graph.nodes().len(), 2);
+        let floats = |name: &str| weights.get(name).expect("kept").floats();
+        assert_eq!(floats("conv.weight"), [2.0, 4.0, -1.5, 0.25]);
+        assert_eq!(floats("conv.bias"), [0.25, -1.0]);
     }
 
     #[test]

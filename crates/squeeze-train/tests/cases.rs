@@ -142,6 +142,7 @@ const CASES: &[Case] = &[
     case!("linear_grouped", [TEXT], Linear::grouped(12, 4)),
     case!("batch_norm_image", [IMAGE], BatchNorm::default()),
     case!("batch_norm_vector", [X(&[6, 8])], BatchNorm::default()),
+    case!("no_norm", [TEXT], NoNorm {}),
     case!("layer_norm", [TEXT], LayerNorm { epsilon: 1e-5 }),
     case!("relu", [TEXT], Activation::Relu),
     case!("relu6", [TEXT], Activation::Relu6),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use squeeze_graph::Element;
-use squeeze_infer::{Input, Target, channels_last, compile};
+use squeeze_infer::{Input, Target, channels_first, channels_last, compile};
 
 /// Runs an imported file on its inputs and compares with PyTorch's answer: 1e-5 covers sums of a
 /// hundred single-precision products of size 1 in another order.
@@ -44,6 +44,10 @@ fn check(name: &str) {
     plan.check(&inputs).expect("the inputs fit");
     let mut scratch = plan.scratch();
     let found = plan.run(&inputs, &mut scratch).first().to_vec();
+    let found = match <[usize; 4]>::try_from(&*graph.node(graph.outputs()[0]).shape) {
+        Ok(image) => channels_first(image, &found),
+        Err(_) => found,
+    };
     let wanted = numbers("out");
     assert_eq!(found.len(), wanted.len());
     for (found, wanted) in found.iter().zip(&wanted) {
@@ -69,4 +73,16 @@ fn bert_of_the_older_exporter() {
 #[test]
 fn image() {
     check("onnx_image");
+}
+
+/// Neighbouring tokens side by side, bottlenecks, scales without a norm.
+#[test]
+fn mobilebert() {
+    check("onnx_mobilebert");
+}
+
+/// A gate at low resolution, made larger twice.
+#[test]
+fn segment() {
+    check("onnx_segment");
 }

@@ -13,7 +13,7 @@ use super::proto::Node;
 use super::view::View;
 use crate::error::Broken;
 
-impl Import<'_> {
+impl<'a> Import<'a> {
     /// The first half of a GELU that is written out.
     pub(super) fn erf(&mut self, node: &Node) -> Result<Value, Broken> {
         match self.value(node, 0)? {
@@ -122,10 +122,15 @@ impl Import<'_> {
         Ok(Value::Node(view.on(id)))
     }
 
-    pub(super) fn product(&mut self, node: &Node) -> Result<Value, Broken> {
+    pub(super) fn product(&mut self, node: &'a Node) -> Result<Value, Broken> {
         let (a, b) = (self.value(node, 0)?, self.value(node, 1)?);
         let multiplies = node.op == "Mul";
         match (a, b) {
+            (Value::Node(_), Value::Known(known)) | (Value::Known(known), Value::Node(_))
+                if multiplies && known.scalar().is_none() =>
+            {
+                self.no_norm(node)
+            }
             (value, Value::Known(known)) | (Value::Known(known), value)
                 if multiplies || !matches!(self.value(node, 0)?, Value::Known(_)) =>
             {

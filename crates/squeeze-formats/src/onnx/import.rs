@@ -26,6 +26,10 @@ pub(super) enum Value {
     Scores(Scores),
     /// The error function of a node's result, to become GELU; `true` once 1 was added.
     Erf(View, bool),
+    /// A text moved so many tokens forward, with zeros where nothing comes from.
+    Shifted(View, i64),
+    /// A text beside itself moved by these numbers of tokens, along the channels.
+    Window(View, Vec<i64>),
     /// False everywhere: whether a softmax is not a number.
     Never,
 }
@@ -318,12 +322,16 @@ impl<'a> Import<'a> {
                 node.label(),
                 view.factor
             ))),
-            Value::Known(_) | Value::Mask(_) | Value::Scores(_) | Value::Erf(..) | Value::Never => {
-                Err(Broken::new(format!(
-                    "{}: its input {index} is not the result of a layer",
-                    node.label()
-                )))
-            }
+            Value::Known(_)
+            | Value::Mask(_)
+            | Value::Scores(_)
+            | Value::Erf(..)
+            | Value::Shifted(..)
+            | Value::Window(..)
+            | Value::Never => Err(Broken::new(format!(
+                "{}: its input {index} is not the result of a layer",
+                node.label()
+            ))),
         }
     }
 

@@ -1,6 +1,8 @@
 //! Layers: which of our operators each ONNX operator is.
 
-use squeeze_graph::ops::{Activation, BatchNorm, Conv1d, Conv2d, LayerNorm, Linear, PoolKind};
+use squeeze_graph::ops::{
+    Activation, BatchNorm, Conv1d, Conv2d, LayerNorm, Linear, NoNorm, PoolKind,
+};
 use squeeze_graph::{Op, channel_axis};
 use squeeze_tensor::Tensor;
 
@@ -57,6 +59,7 @@ impl<'a> Import<'a> {
             "Cast" if matches!(node.int("to", 0), 6 | 7) => self.value(node, 0),
             "Transpose" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => self.rearranged(node),
             "Slice" => self.slice(node),
+            "Resize" => self.resize(node),
             _ => Err(Broken::new(format!(
                 "{} is an operator that is not read",
                 node.label()
@@ -282,6 +285,9 @@ impl<'a> Import<'a> {
             if weight.shape().len() != 2 {
                 return Err(unread(node, "a weight that is no matrix"));
             }
+            if let Value::Window(text, moves) = self.value(node, 0)? {
+                return self.over_window(node, (&text, &moves), &weight);
+            }
             let view = self.view(node, 0)?;
             let (name, bias, sum) = self.bias_behind(node, weight.shape()[1])?;
             let value = self.linear(node, &name, &view, transposed(&weight), bias)?;
@@ -298,7 +304,7 @@ impl<'a> Import<'a> {
     }
 
     /// The bias added right behind a product, with the layer's name and the node that adds it.
-    fn bias_behind(
+    pub(super) fn bias_behind(
         &self,
         node: &Node,
         out: usize,
@@ -337,6 +343,28 @@ impl<'a> Import<'a> {
         let name = self.path(&node.inputs[1], &node.outputs[0]);
         let weights = vec![("weight", scale), ("bias", bias)];
         self.keep(&name, LayerNorm { epsilon }, &view, weights)
+    }
+
+    /// A result times a number for each channel, and their addends where they come right behind it.
+    pub(super) fn no_norm(&mut self, node: &'a Node) -> Result<Value, Broken> {
+        let place = usize::from(!matches!(self.value(node, 0)?, Value::Node(_)));
+        let view = self.view(node, place)?;
+        let shape = self.b.shape(view.node).to_vec();
+        let order = view.order(&shape);
+        let last = order.is_some_and(|order| order.last() == Some(&channel_axis(&shape)));
+        let scale = self.weight(node, 1 - place)?;
+        if !last || shape.len() == 4 || scale.shape() != [self.b.channels(view.node)] {
+            return Err(unread(node, "many known numbers"));
+        }
+        let width = scale.shape()[0];
+        let (name, bias, sum) = self.bias_behind(node, width)?;
+        let bias = bias.unwrap_or_else(|| Tensor::zeros(&[width]));
+        let weights = vec![("weight", scale), ("bias", bias)];
+        let value = self.keep(&name, NoNorm {}, &view, weights)?;
+        if let Some(sum) = sum {
+            self.values.insert(&sum.outputs[0], value.clone());
+        }
+        Ok(value)
     }
 
     fn batch_norm(&mut self, node: &Node) -> Result<Value, Broken> {

@@ -13,6 +13,7 @@ mod layers;
 mod moves;
 mod proto;
 mod view;
+mod window;
 
 use std::path::Path;
 

@@ -2,7 +2,8 @@
 
 use squeeze_graph::NodeId;
 use squeeze_graph::ops::{
-    Concat, Embedding, GlobalAverage, Pool, PoolKind, Position, Select, Slice,
+    Concat, Embedding, GlobalAverage, Pool, PoolKind, Position, Resize, ResizeMode, ResizeSize,
+    Select, Slice,
 };
 
 use super::array::Array;
@@ -13,7 +14,7 @@ use super::proto::Node;
 use super::view::View;
 use crate::error::Broken;
 
-impl Import<'_> {
+impl<'a> Import<'a> {
     pub(super) fn gather(&mut self, node: &Node) -> Result<Value, Broken> {
         let table = match node.inputs.first() {
             Some(name) => self.stored(name)?,
@@ -152,7 +153,56 @@ impl Import<'_> {
         Ok(Value::Node(mean))
     }
 
+    /// An image made larger or smaller, as PyTorch does it.
+    pub(super) fn resize(&mut self, node: &Node) -> Result<Value, Broken> {
+        let place = match node.text("coordinate_transformation_mode") {
+            "" => "half_pixel",
+            named => named,
+        };
+        let nearest = matches!(node.text("nearest_mode"), "floor");
+        let mode = match (node.text("mode"), place) {
+            ("linear", "half_pixel" | "pytorch_half_pixel") => ResizeMode::Bilinear,
+            ("linear", "align_corners") => ResizeMode::BilinearCorners,
+            ("" | "nearest", "asymmetric") if nearest => ResizeMode::Nearest,
+            (mode, place) => {
+                return Err(unread(node, &format!("mode `{mode}` with `{place}`")));
+            }
+        };
+        if node.int("antialias", 0) != 0 || node.int("exclude_outside", 0) != 0 {
+            return Err(unread(node, "`antialias` or `exclude_outside`"));
+        }
+        let view = self.view(node, 0)?;
+        let shape = view.shape();
+        let known = |index: usize| match node.inputs.get(index) {
+            Some(name) if !name.is_empty() => self.array(name),
+            _ => Ok(None),
+        };
+        let sizes = match (known(3)?, known(2)?) {
+            (Some(sizes), _) => numbers(node, &sizes.ints())?,
+            (None, Some(scales)) if scales.data.len() == shape.len() => {
+                let sizes = shape.iter().zip(&scales.data);
+                sizes
+                    .map(|(&size, by)| (size as f64 * by) as usize)
+                    .collect()
+            }
+            _ => return Err(unread(node, "a size that is not known beforehand")),
+        };
+        let (&[n, channels, ..], &[new_n, new_channels, height, width]) = (&*shape, &*sizes) else {
+            return Err(unread(node, "a resize of something that is no image"));
+        };
+        if (n, channels) != (new_n, new_channels) {
+            return Err(unread(node, "a resize of other axes than height and width"));
+        }
+        let x = self.materialize(&node.label(), &view)?;
+        let size = ResizeSize::To([height, width]);
+        let id = self.add(&node.outputs[0], Resize { mode, size }, &[x], vec![])?;
+        Ok(Value::Node(View::plain(id, self.b.shape(id))))
+    }
+
     pub(super) fn concat(&mut self, node: &Node) -> Result<Value, Broken> {
+        if let Some(window) = self.window(node)? {
+            return Ok(window);
+        }
         let mut parts = vec![];
         let mut rank = 0;
         for index in 0..node.inputs.len() {
@@ -219,6 +269,11 @@ impl Import<'_> {
         let shape = view.shape();
         let found = ranges(&shape, &bounds.iter().collect::<Vec<_>>());
         let found = found.ok_or_else(|| unread(node, "a slice with steps"))?;
+        let cut = found.iter().filter(|(at, range)| *range != [0, shape[*at]]);
+        let cut: Vec<_> = cut.copied().collect();
+        if let Some(shifted) = self.shifted(node, &view, &cut)? {
+            return Ok(shifted);
+        }
         let mut x = self.materialize(&node.label(), &view)?;
         for (axis, [start, end]) in found {
             if [start, end] != [0, shape[axis]] {

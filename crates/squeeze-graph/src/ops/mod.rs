@@ -16,7 +16,7 @@ pub use conv1d::Conv1d;
 pub use conv2d::Conv2d;
 pub use embedding::{Embedding, Position};
 pub use linear::Linear;
-pub use norm::{BatchNorm, LayerNorm};
+pub use norm::{BatchNorm, LayerNorm, NoNorm};
 pub use pointwise::{Activation, Add, Dropout, Mul, Softmax};
 pub use pool::{GlobalAverage, Pool, PoolKind, TokenMax, TokenMean};
 pub use rearrange::{ChannelShuffle, Concat, Reshape, Select, Slice, Transpose};

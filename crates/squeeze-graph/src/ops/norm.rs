@@ -1,4 +1,4 @@
-//! Batch norm (Ioffe and Szegedy, 2015) and layer norm (Ba et al., 2016).
+//! Batch norm (Ioffe and Szegedy, 2015), layer norm (Ba et al., 2016) and no norm (Sun et al., 2020).
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,19 @@ impl Default for LayerNorm {
 }
 
 impl LayerNorm {
+    /// Scale and shift.
+    pub fn params(&self, x: &[usize]) -> Vec<Param> {
+        let channels = x[channel_axis(x)];
+        vec![Param::scale(channels), Param::bias(channels)]
+    }
+}
+
+/// Scales and shifts each channel, what MobileBERT has in the place of layer norm.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoNorm {}
+
+impl NoNorm {
     /// Scale and shift.
     pub fn params(&self, x: &[usize]) -> Vec<Param> {
         let channels = x[channel_axis(x)];

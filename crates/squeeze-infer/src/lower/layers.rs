@@ -55,13 +55,15 @@ impl Lowering<'_> {
         let variance = self.weight(node, "running_var");
         let of = |c: usize| f64::from(scale[c]) / (f64::from(variance[c]) + row.epsilon).sqrt();
         let addend = |c: usize| (f64::from(shift[c]) - of(c) * f64::from(mean[c])) as f32;
-        Work::Scale(Scale {
-            factor: (0..scale.len()).map(|c| of(c) as f32).collect(),
-            addend: (0..scale.len()).map(addend).collect(),
-            mean: vec![0.0; scale.len()],
-            variance: vec![1.0; scale.len()],
-            activation: Activation::Identity,
-        })
+        let channels = 0..scale.len();
+        scaled(
+            channels.clone().map(|c| of(c) as f32).collect(),
+            channels.map(addend).collect(),
+        )
+    }
+
+    pub(super) fn no_norm(&self, node: &Node) -> Work {
+        scaled(self.weight(node, "weight"), self.weight(node, "bias"))
     }
 
     pub(super) fn layer_norm(&self, node: &Node, row: &Norm) -> Work {
@@ -101,4 +103,15 @@ impl Lowering<'_> {
         };
         Ok(Place::Value(self.step(node, work, &inputs)))
     }
+}
+
+/// A factor and an addend for each channel.
+fn scaled(factor: Vec<f32>, addend: Vec<f32>) -> Work {
+    Work::Scale(Scale {
+        mean: vec![0.0; factor.len()],
+        variance: vec![1.0; factor.len()],
+        factor,
+        addend,
+        activation: Activation::Identity,
+    })
 }

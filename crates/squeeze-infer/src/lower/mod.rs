@@ -73,6 +73,7 @@ impl Lowering<'_> {
             Op::Conv1d(row) => simple(self.conv1d(node, row, inputs[0])),
             Op::Linear(row) => simple(self.linear(node, row, inputs[0])),
             Op::BatchNorm(row) => simple(self.batch_norm(node, row)),
+            Op::NoNorm(_) => simple(self.no_norm(node)),
             Op::LayerNorm(row) => simple(self.layer_norm(node, row)),
             Op::Activation(row) => simple(Work::Activation(activation(row.kind))),
             Op::Pool(row) => simple(Work::Pool(row.clone())),

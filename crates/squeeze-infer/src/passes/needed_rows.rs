@@ -71,6 +71,7 @@ fn treats_rows_alike(node: &Node) -> bool {
         Op::Linear(_)
             | Op::LayerNorm(_)
             | Op::BatchNorm(_)
+            | Op::NoNorm(_)
             | Op::Activation(_)
             | Op::Add(_)
             | Op::Mul(_)

@@ -92,6 +92,13 @@ fn compute(node: &Node, weights: &Weights, inputs: &[&Array]) -> Array {
                 channels.into_iter().enumerate().map(norm).collect()
             })
         }
+        Op::NoNorm(_) => {
+            let (scale, shift) = (needed("weight"), needed("bias"));
+            x.each_row(|channels| {
+                let scaled = |(c, x): (usize, f64)| x * scale[c] + shift[c];
+                channels.into_iter().enumerate().map(scaled).collect()
+            })
+        }
         Op::LayerNorm(row) => {
             let (scale, shift) = (needed("weight"), needed("bias"));
             x.each_row(|channels| {

@@ -162,6 +162,33 @@ pub fn backward(
     grads: BatchNormGrads,
     scratch: &mut [f32],
 ) {
+    gradients(cpu, norm, saved, dy, grads, scratch, false);
+}
+
+/// The gradients of [`forward_eval`]: as [`backward`], for statistics that do not depend on the rows.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub fn backward_eval(
+    cpu: Cpu,
+    norm: &BatchNorm,
+    saved: BatchNormSaved,
+    dy: &[f32],
+    grads: BatchNormGrads,
+    scratch: &mut [f32],
+) {
+    gradients(cpu, norm, saved, dy, grads, scratch, true);
+}
+
+fn gradients(
+    cpu: Cpu,
+    norm: &BatchNorm,
+    saved: BatchNormSaved,
+    dy: &[f32],
+    grads: BatchNormGrads,
+    scratch: &mut [f32],
+    fixed: bool,
+) {
     let c = norm.channels;
     check(norm, dy, saved.affine);
     assert!(saved.x.len() == dy.len() && grads.dx.len() == dy.len());
@@ -185,8 +212,9 @@ pub fn backward(
         let (sum, dot) = (whole(0), whole(1));
         grads.dbeta[i] += sum as f32;
         grads.dgamma[i] += dot as f32;
-        sums[i] = (sum / rows.max(1) as f64) as f32;
-        sums[c + i] = (dot / rows.max(1) as f64) as f32;
+        let share = if fixed { 0.0 } else { 1.0 / rows.max(1) as f64 };
+        sums[i] = (sum * share) as f32;
+        sums[c + i] = (dot * share) as f32;
     }
     let means = &sums[..2 * c];
     each_rows(cpu, c, grads.dx, |rows, dx| {

@@ -190,7 +190,9 @@ pub(crate) fn fuses(before: &Op, kind: Activation) -> bool {
 pub(crate) fn keeps(op: &Op, activation: Option<Activation>) -> Keeps {
     let (input, output) = match op {
         Op::Conv2d(_) | Op::Conv1d(_) | Op::Linear(_) => (true, activation.is_some()),
-        Op::BatchNorm(_) | Op::Attention(_) | Op::Mul(_) | Op::Slot(_) => (true, false),
+        Op::BatchNorm(_) | Op::NoNorm(_) | Op::Attention(_) | Op::Mul(_) | Op::Slot(_) => {
+            (true, false)
+        }
         Op::Embedding(_) => (true, false),
         // With a residual it keeps the sum instead; the node then has two inputs.
         Op::LayerNorm(_) => (true, false),
@@ -231,6 +233,7 @@ pub(crate) fn forward(
         Op::Conv1d(op) => plain(conv2d::forward_1d(op, call, &inputs[0], parameters)),
         Op::Linear(op) => plain(linear::forward(op, call, &inputs[0], parameters)),
         Op::BatchNorm(op) => norm::batch_forward(op, call, &inputs[0], parameters),
+        Op::NoNorm(_) => norm::scale_forward(call, &inputs[0], parameters),
         Op::LayerNorm(op) => norm::layer_forward(op, call, &inputs, parameters),
         Op::Activation(op) => plain(pointwise::activation_forward(op, call, inputs)),
         Op::Softmax(_) => plain(pointwise::softmax_forward(call, &inputs[0])),
@@ -274,6 +277,7 @@ pub(crate) fn backward(
         Op::Conv1d(op) => conv2d::backward_1d(op, call, &saved, dy, sink, parameters),
         Op::Linear(op) => linear::backward(op, call, &saved, dy, sink, parameters),
         Op::BatchNorm(op) => norm::batch_backward(op, call, &saved, &dy, sink, parameters),
+        Op::NoNorm(_) => norm::scale_backward(call, &saved, &dy, sink, parameters),
         Op::LayerNorm(op) => norm::layer_backward(op, call, &saved, &dy, sink, parameters),
         Op::Activation(op) => pointwise::activation_backward(op, call, &saved, dy, sink),
         Op::Softmax(_) => pointwise::softmax_backward(call, &saved, &dy, sink),

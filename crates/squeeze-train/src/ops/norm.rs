@@ -1,4 +1,4 @@
-//! Batch norm with a fused activation, and layer norm with a fused residual.
+//! Batch norm with a fused activation, layer norm with a fused residual, and scales without a norm.
 
 use std::sync::Arc;
 
@@ -93,6 +93,65 @@ pub(crate) fn batch_backward(
     };
     batch::backward(call.work.cpu, &geometry, read, dy, grads, &mut scratch);
     sink.give(0, Arc::new(dx));
+}
+
+/// A scale without a norm is a batch norm whose mean is always 0 and whose deviation is always 1.
+pub(crate) fn scale_forward(call: &Call, x: &Value, parameters: &Parameters) -> (Value, Kept) {
+    let geometry = scale_geometry(call);
+    let affine = Affine {
+        gamma: &parameters.values[call.places[0].clone()],
+        beta: &parameters.values[call.places[1].clone()],
+    };
+    let (zeros, ones) = (vec![0.0; geometry.channels], vec![1.0; geometry.channels]);
+    let mut y = call.output();
+    let cpu = call.work.cpu;
+    batch::forward_eval(cpu, &geometry, x.numbers(), affine, (&zeros, &ones), &mut y);
+    (y.into(), Kept::Nothing)
+}
+
+pub(crate) fn scale_backward(
+    call: &Call,
+    saved: &Saved,
+    dy: &Buffer,
+    sink: &mut Sink,
+    parameters: &mut Parameters,
+) {
+    let geometry = scale_geometry(call);
+    let c = geometry.channels;
+    let stats: Vec<f32> = (0..2 * c)
+        .map(|at| if at < c { 0.0 } else { 1.0 })
+        .collect();
+    let mut dx = call.like_input(0);
+    let mut scratch = call.work.pool.take(geometry.scratch(dx.len() / c));
+    let Parameters {
+        values, gradients, ..
+    } = parameters;
+    let ranges = [call.places[0].clone(), call.places[1].clone()];
+    let [dgamma, dbeta] = disjoint(gradients, ranges);
+    let read = BatchNormSaved {
+        x: saved.input(0),
+        stats: &stats,
+        affine: Affine {
+            gamma: &values[call.places[0].clone()],
+            beta: &values[call.places[1].clone()],
+        },
+    };
+    let grads = BatchNormGrads {
+        dx: &mut dx,
+        dgamma,
+        dbeta,
+    };
+    batch::backward_eval(call.work.cpu, &geometry, read, dy, grads, &mut scratch);
+    sink.give(0, Arc::new(dx));
+}
+
+fn scale_geometry(call: &Call) -> BatchGeometry {
+    BatchGeometry {
+        channels: channels(call.shape),
+        eps: 0.0,
+        momentum: 0.0,
+        activation: call.activation,
+    }
 }
 
 pub(crate) fn layer_forward(

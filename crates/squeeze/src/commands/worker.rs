@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::json;
 use squeeze_graph::{Graph, Shape};
-use squeeze_infer::{Input, Plan, Scratch, Target, channels_last, compile};
+use squeeze_infer::{Input, Plan, Scratch, Target, channels_first, channels_last, compile};
 
 use crate::error::{Outcome, one_line};
 use crate::out;
@@ -133,7 +133,11 @@ impl Bench {
     /// Writes the first output as a NumPy file.
     fn write(&mut self, path: &Path) -> Result<()> {
         let shape = self.output.clone();
-        let bytes = npy(&shape, self.run());
+        let output = self.run();
+        let bytes = match <[usize; 4]>::try_from(&*shape) {
+            Ok(image) => npy(&shape, &channels_first(image, output)),
+            Err(_) => npy(&shape, output),
+        };
         squeeze_formats::write(path, &bytes)?;
         Ok(())
     }
