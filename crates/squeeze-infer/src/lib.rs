@@ -33,4 +33,4 @@ pub use compile::compile;
 pub use error::{CompileError, InputError};
 pub use input::{Input, InputSpec, channels_first, channels_last};
 pub use plan::{Outputs, Plan, Scratch, Step, StepInfo};
-pub use target::Target;
+pub use target::{Precision, Target};

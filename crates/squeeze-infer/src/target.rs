@@ -2,26 +2,58 @@
 
 use squeeze_kernels::Tier;
 
-/// The instructions and the threads that a plan may use.
+/// The instructions, the threads and the precision that a plan may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Instructions that kernels may use.
     pub tier: Tier,
     /// Threads, the caller among them.
     pub threads: usize,
+    /// Least precise numbers that products may be made of.
+    pub precision: Precision,
+}
+
+/// What products with weights are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Bytes where the plan knows how: weights with a scale an output channel, activations with a scale a row. Everything
+    /// between products stays in single precision.
+    Int8,
+}
+
+impl Precision {
+    /// Every precision.
+    pub const ALL: [Precision; 2] = [Precision::F32, Precision::Int8];
+
+    /// The name on the command line and in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Int8 => "int8",
+        }
+    }
 }
 
 impl Target {
-    /// This machine's best instructions with so many threads.
+    /// This machine's best instructions with so many threads, in single precision.
     pub fn here(threads: usize) -> Self {
         Self {
             tier: Tier::detect(),
             threads,
+            precision: Precision::F32,
         }
     }
 
-    /// The same number of threads at another tier.
+    /// The same at another tier.
     pub fn at(self, tier: Tier) -> Self {
         Self { tier, ..self }
+    }
+
+    /// The same with products in another precision.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 }

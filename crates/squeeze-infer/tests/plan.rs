@@ -20,7 +20,7 @@ fn plans_compute_what_graphs_say() {
         let wanted = reference::forward(&graph, &weights, &inputs);
         for tier in Tier::here() {
             for threads in [1, 2] {
-                let target = Target { tier, threads };
+                let target = Target::here(threads).at(tier);
                 check(&graph, &weights, (&inputs, &wanted), &target);
             }
         }

@@ -12,6 +12,7 @@ pub mod depthwise;
 pub mod elementwise;
 pub mod embedding;
 pub mod gemm_f32;
+pub mod gemm_i8;
 pub mod norm;
 pub mod optimizer;
 pub mod peak;

@@ -1,6 +1,9 @@
-//! Times and sizes as people type and read them: `2ms`, `200us`, `256kB`, `1MiB`.
+//! Times, sizes and precisions as people type and read them: `2ms`, `200us`, `256kB`, `1MiB`, `int8`.
 
 use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use squeeze_infer::Precision;
 
 /// Units of time and their seconds.
 const TIMES: &[(&str, f64)] = &[
@@ -37,6 +40,15 @@ pub fn time(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("must be above zero".into()),
         time => Ok(time),
     }
+}
+
+/// Reads a precision: `f32` or `int8`.
+pub fn precision() -> impl TypedValueParser<Value = Precision> {
+    PossibleValuesParser::new(Precision::ALL.map(Precision::name)).map(|name| {
+        let mut all = Precision::ALL.into_iter();
+        all.find(|one| one.name() == name)
+            .expect("one of the possible values")
+    })
 }
 
 /// Reads a size of at least one byte: `256kB`, `4 MB`, `1MiB`.

@@ -4,12 +4,13 @@ use squeeze_kernels::activation::Activation;
 use squeeze_kernels::conv_f32::{self, Conv};
 use squeeze_kernels::depthwise::{self, Depthwise, Filter};
 use squeeze_kernels::gemm_f32::{self, Epilogue, Geometry, Residual};
+use squeeze_kernels::gemm_i8;
 use squeeze_kernels::{Tier, elementwise};
 
 use super::Context;
 use crate::arena::Cut;
 use crate::program::{self, Value};
-use crate::target::Target;
+use crate::target::{Precision, Target};
 
 /// A product with weights and what follows it.
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ pub(crate) struct Layer {
 #[derive(Clone, Debug)]
 enum Product {
     Gemm(gemm_f32::Packed),
+    GemmI8(gemm_i8::Packed),
     Depthwise(Depthwise, Vec<f32>),
     Conv(conv_f32::Packed),
 }
@@ -44,7 +46,12 @@ impl Layer {
                 lda: x.home.stride,
                 ldc: y.home.stride,
             };
-            Product::Gemm(gemm_f32::Packed::pack(&row.weight, &geometry, target.tier))
+            match target.precision == Precision::Int8 && gains_in_bytes(&geometry) {
+                true => Product::GemmI8(gemm_i8::Packed::pack(&row.weight, &geometry, target.tier)),
+                false => {
+                    Product::Gemm(gemm_f32::Packed::pack(&row.weight, &geometry, target.tier))
+                }
+            }
         } else {
             let conv = conv_geometry(row, channels[0]);
             let packed = conv_f32::Packed::pack(&row.weight, &conv, target.tier);
@@ -64,6 +71,10 @@ impl Layer {
         match &self.product {
             Product::Gemm(packed) => {
                 packed.run(x, &self.epilogue(residual), cut.write, context.cpu.threads);
+            }
+            Product::GemmI8(packed) => {
+                let epilogue = self.epilogue(residual);
+                packed.run(x, &epilogue, cut.write, cut.scratch, context.cpu.threads);
             }
             Product::Conv(packed) => {
                 packed.run(x, &self.epilogue(residual), cut.write, context.cpu.threads);
@@ -95,20 +106,30 @@ impl Layer {
         }
     }
 
+    /// How many numbers it works in beside inputs and output.
+    pub fn scratch(&self) -> usize {
+        match &self.product {
+            Product::GemmI8(packed) => packed.scratch(),
+            Product::Gemm(_) | Product::Depthwise(..) | Product::Conv(_) => 0,
+        }
+    }
+
     /// Bytes of weights and bias.
     pub fn bytes(&self) -> usize {
         let weights = match &self.product {
-            Product::Gemm(packed) => packed.bytes() / size_of::<f32>(),
-            Product::Depthwise(_, weights) => weights.len(),
-            Product::Conv(packed) => packed.bytes() / size_of::<f32>(),
+            Product::Gemm(packed) => packed.bytes(),
+            Product::GemmI8(packed) => packed.bytes(),
+            Product::Depthwise(_, weights) => size_of_val::<[f32]>(weights),
+            Product::Conv(packed) => packed.bytes(),
         };
-        (weights + self.bias.as_ref().map_or(0, Vec::len)) * size_of::<f32>()
+        weights + self.bias.as_deref().map_or(0, size_of_val::<[f32]>)
     }
 
     /// The name that tables show.
     pub fn name(&self, tier: Tier) -> &'static str {
         match &self.product {
             Product::Gemm(packed) => packed.kernel().name,
+            Product::GemmI8(packed) => packed.kernel().name,
             Product::Depthwise(..) => {
                 let mut rows = depthwise::KERNELS.iter().rev();
                 rows.find(|(_, needs)| *needs <= tier)
@@ -117,6 +138,13 @@ impl Layer {
             Product::Conv(packed) => packed.kernel().name,
         }
     }
+}
+
+/// Whether a product in bytes saves more time than it takes to bring its rows to bytes.
+fn gains_in_bytes(g: &Geometry) -> bool {
+    const SHORTEST: usize = 32;
+    const NARROWEST: usize = 32;
+    g.k >= SHORTEST && g.n >= NARROWEST && g.k <= gemm_i8::LONGEST
 }
 
 fn conv_geometry(row: &program::Layer, channels: usize) -> Conv {

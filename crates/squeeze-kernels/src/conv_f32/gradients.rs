@@ -29,7 +29,7 @@ pub fn forward(
 ) {
     conv.check(x.len(), y.len(), weight.len());
     let (kernel, g) = (Kernel::of(cpu.tier), conv.product());
-    let panels = Panels::new(kernel, g.k, g.n);
+    let panels = Panels::new(kernel.width(), g.k, g.n);
     let weight = in_tap_order(conv, weight, &mut scratch.weight);
     pack_weight(&g, weight, &panels, (&mut scratch.columns, cpu.threads));
     run_product(
@@ -69,7 +69,7 @@ pub fn input_gradient(
     }
     let (k, n, taps) = (conv.c / conv.groups, conv.out / conv.groups, conv.taps());
     let kernel = Kernel::of(cpu.tier);
-    let panels = Panels::new(kernel, taps * n, k);
+    let panels = Panels::new(kernel.width(), taps * n, k);
     let weight = in_tap_order(conv, weight, &mut scratch.weight);
     pack_flipped(conv, weight, &panels, (&mut scratch.columns, cpu.threads));
     let forward = conv.window();
@@ -248,7 +248,7 @@ fn scattered_gradient(
 ) {
     let g = conv.product();
     let kernel = Kernel::of(cpu.tier);
-    let panels = Panels::new(kernel, g.n, g.k);
+    let panels = Panels::new(kernel.width(), g.n, g.k);
     let weight = in_tap_order(conv, weight, &mut scratch.weight);
     let view = |group: usize| View {
         data: &weight[group * g.n * g.k..],

@@ -199,7 +199,7 @@ impl Packed {
         conv.check(usize::MAX, usize::MAX, weight.len());
         let kernel = Kernel::of(tier);
         let g = conv.product();
-        let panels = Panels::new(kernel, g.k, g.n);
+        let panels = Panels::new(kernel.width(), g.k, g.n);
         let (mut data, threads) = (Buffer::default(), Threads::new(1));
         let by_tap = gradients::by_tap(conv, weight);
         pack_weight(&g, &by_tap, &panels, (&mut data, &threads));

@@ -18,7 +18,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
 };
 
 #[derive(Clone, Copy)]
-struct F32x8(__m256);
+pub(crate) struct F32x8(pub(crate) __m256);
 
 // SAFETY (of every block below): by the contract of `Register` the CPU has AVX2 and FMA and pointers are valid for what is touched.
 impl Register for F32x8 {

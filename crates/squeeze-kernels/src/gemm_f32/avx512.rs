@@ -18,7 +18,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
 };
 
 #[derive(Clone, Copy)]
-struct F32x16(__m512);
+pub(crate) struct F32x16(pub(crate) __m512);
 
 // SAFETY (of every block below): by the contract of `Register` the CPU has AVX-512 and pointers are valid for what is touched.
 impl Register for F32x16 {

@@ -38,7 +38,7 @@ pub fn forward(
 ) {
     g.check(x.len(), y.len(), weight.len());
     let kernel = Kernel::of(cpu.tier);
-    let panels = Panels::new(kernel, g.k, g.n);
+    let panels = Panels::new(kernel.width(), g.k, g.n);
     pack_weight(g, weight, &panels, (&mut scratch.columns, cpu.threads));
     let source = Strided {
         data: x,
@@ -76,7 +76,7 @@ pub fn input_gradient(
 ) {
     g.check(dx.len(), dy.len(), weight.len());
     let kernel = Kernel::of(cpu.tier);
-    let panels = Panels::new(kernel, g.n, g.k);
+    let panels = Panels::new(kernel.width(), g.n, g.k);
     let view = |group: usize| View {
         data: &weight[group * g.n * g.k..],
         k_step: g.k,
@@ -244,7 +244,7 @@ impl Sums<'_> {
         for start in (0..self.m).step_by(depth) {
             let rows = start..(start + depth).min(self.m);
             let len = rows.len();
-            let panels = Panels::new(kernel, len, self.k);
+            let panels = Panels::new(kernel.width(), len, self.k);
             let group_columns = panels.group_len();
             let group_rows = tiles * mr * len;
             let (units, stripes) = (self.groups * panels.count, self.groups * tiles);

@@ -4,9 +4,9 @@
 //! packed in panels (`Packed` at compile time, [`Scratch`] in training), activations are read where they lie.
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(crate) mod avx512;
 pub(crate) mod gradients;
 pub(crate) mod panels;
 pub(crate) mod product;
@@ -67,7 +67,7 @@ impl Geometry {
 
     /// # Panics
     /// If a size is zero (other than `m`), rows overlap, or a slice does not hold what the geometry says.
-    fn check(&self, input: usize, output: usize, weight: usize) {
+    pub(crate) fn check(&self, input: usize, output: usize, weight: usize) {
         assert!(
             self.n > 0 && self.k > 0 && self.groups > 0,
             "{self:?} has an empty side"
@@ -180,6 +180,11 @@ impl Kernel {
     pub(crate) fn registers(&self) -> usize {
         self.tiles[0].len()
     }
+
+    /// The width of panels: numbers in a register, and most registers.
+    pub(crate) fn width(&self) -> (usize, usize) {
+        (self.lanes, self.registers())
+    }
 }
 
 /// The weight of a layer, packed once for the kernel that will run it.
@@ -199,7 +204,7 @@ impl Packed {
     pub fn pack(weight: &[f32], geometry: &Geometry, tier: Tier) -> Packed {
         geometry.check(usize::MAX, usize::MAX, weight.len());
         let kernel = Kernel::of(tier);
-        let panels = Panels::new(kernel, geometry.k, geometry.n);
+        let panels = Panels::new(kernel.width(), geometry.k, geometry.n);
         let mut data = Buffer::default();
         let threads = Threads::new(1);
         gradients::pack_weight(geometry, weight, &panels, (&mut data, &threads));

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use super::Kernel;
 use crate::even;
 
 /// The panels of one matrix `[k, n]` a group.
@@ -28,15 +27,15 @@ pub(crate) struct View<'a> {
 }
 
 impl Panels {
-    /// As few panels as the kernel's widest tile allows, and these as equal as whole registers can be.
-    pub(crate) fn new(kernel: &Kernel, k: usize, n: usize) -> Panels {
-        let registers = n.div_ceil(kernel.lanes);
+    /// As few panels as the widest tile, `most` registers of `lanes`, allows, and these as equal as whole registers can be.
+    pub(crate) fn new((lanes, most): (usize, usize), k: usize, n: usize) -> Panels {
+        let registers = n.div_ceil(lanes);
         Panels {
             k,
             n,
-            lanes: kernel.lanes,
+            lanes,
             across: registers,
-            count: registers.div_ceil(kernel.registers()),
+            count: registers.div_ceil(most),
         }
     }
 

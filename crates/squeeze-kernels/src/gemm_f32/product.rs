@@ -7,7 +7,7 @@ use super::tile::{ROWS, Tile};
 use super::{Epilogue, Kernel, Residual, Start};
 use crate::activation::{self, Activation};
 use crate::conv_f32::window::Memo;
-use crate::{SharedMut, Threads, even};
+use crate::{SharedMut, Threads, Tier, even};
 
 /// The most segments of k that one tile call walks.
 pub(crate) const SEGMENTS: usize = 16;
@@ -245,27 +245,28 @@ impl Product<'_> {
                     let at = row * self.output.row + left;
                     // SAFETY: as above.
                     let y = unsafe { c.slice(at..at + columns.len()) };
-                    self.after(y, at, limits.is_none());
+                    after(self.kernel.tier, e, (y, at), limits.is_none());
                 }
             }
         }
     }
 
-    /// What the tile does not do in registers, on a row of it while that is in the first cache.
-    fn after(&self, y: &mut [f32], at: usize, activate: bool) {
-        if activate {
-            activation::slice_forward_in_place(self.kernel.tier, self.epilogue.activation, y);
-        }
-        if let Residual::After(residual) = self.epilogue.residual {
-            for (y, r) in y.iter_mut().zip(&residual[at..]) {
-                *y += r;
-            }
+}
+
+/// What a tile does not do in registers, on a row `y` of it, `at` so far in the output, while that is in the first cache.
+pub(crate) fn after(tier: Tier, e: &Epilogue, (y, at): (&mut [f32], usize), activate: bool) {
+    if activate {
+        activation::slice_forward_in_place(tier, e.activation, y);
+    }
+    if let Residual::After(residual) = e.residual {
+        for (y, r) in y.iter_mut().zip(&residual[at..]) {
+            *y += r;
         }
     }
 }
 
 /// The limits that are all there is to an activation, if that is so.
-fn limits(activation: Activation) -> Option<(f32, f32)> {
+pub(crate) fn limits(activation: Activation) -> Option<(f32, f32)> {
     match activation {
         Activation::Identity => Some((f32::NEG_INFINITY, f32::INFINITY)),
         Activation::Relu => Some((0.0, f32::INFINITY)),

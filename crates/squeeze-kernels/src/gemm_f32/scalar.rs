@@ -82,7 +82,7 @@ pub fn bias_gradient(g: &Geometry, dy: &[f32], db: &mut [f32]) {
 }
 
 #[derive(Clone, Copy)]
-struct Eight([f32; 8]);
+pub(crate) struct Eight(pub(crate) [f32; 8]);
 
 // SAFETY (of every block below): by the contract of `Register` pointers are valid for what is touched.
 impl Register for Eight {

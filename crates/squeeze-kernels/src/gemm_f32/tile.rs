@@ -74,6 +74,24 @@ pub(crate) struct Tile {
     pub limits: (f32, f32),
 }
 
+impl Tile {
+    /// A tile of nothing that goes nowhere.
+    pub(crate) const EMPTY: Tile = Tile {
+        a: std::ptr::null(),
+        segments: 0,
+        step: 0,
+        length: 0,
+        b: std::ptr::null(),
+        prefetch: (std::ptr::null(), 0),
+        c: (std::ptr::null_mut(), 0),
+        columns: 0,
+        add: false,
+        bias: std::ptr::null(),
+        residual: std::ptr::null(),
+        limits: (f32::NEG_INFINITY, f32::INFINITY),
+    };
+}
+
 /// Computes a tile.
 ///
 /// # Safety
@@ -135,7 +153,7 @@ unsafe fn sums<R: Register, const M: usize, const V: usize>(t: &Tile) -> [[R; V]
 /// # Safety
 /// As for [`tile`].
 #[inline(always)]
-unsafe fn finish<R: Register, const M: usize, const V: usize, const FULL: bool>(
+pub(crate) unsafe fn finish<R: Register, const M: usize, const V: usize, const FULL: bool>(
     t: &Tile,
     sum: &[[R; V]; M],
 ) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use squeeze_infer::Target;
+use squeeze_infer::{Precision, Target};
 use squeeze_measure::{Budget, Profile, Ratio, Subject, Timing, interleaved, measure_space};
 
 use crate::error::Outcome;
@@ -28,6 +28,9 @@ pub(super) struct Args {
     /// Threads of each network
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     threads: u8,
+    /// What products are made of
+    #[arg(long, default_value = "f32", value_parser = units::precision())]
+    precision: Precision,
     /// The time of each step of the plan
     #[arg(long)]
     per_layer: bool,
@@ -66,7 +69,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     // The one that the others are compared with comes first.
     for model in args.vs.iter().chain(&args.models) {
         let source = Source::open(model, &args.sizes)?;
-        let target = Target::here(usize::from(args.threads));
+        let target = Target::here(usize::from(args.threads)).with_precision(args.precision);
         let subject = Subject::new(&source.graph, &source.weights(), &target)
             .with_context(|| model.clone())?;
         let macs = source.graph.cost().macs;
@@ -153,7 +156,7 @@ fn table(benches: &[Bench], timed: &[(Timing, Ratio)], args: &Args) -> anyhow::R
         let [low, high] = ratio.quartiles;
         if args.json {
             let mut line = json!({
-                "model": bench.name, "threads": args.threads, "precision": "f32", "runs": timing.runs,
+                "model": bench.name, "threads": args.threads, "precision": args.precision.name(), "runs": timing.runs,
                 "min_ms": timing.min_ms, "p50_ms": timing.p50_ms, "p90_ms": timing.p90_ms, "p99_ms": timing.p99_ms,
                 "ci95_ms": timing.ci95_ms, "peak_bytes": peak, "macs": bench.macs, "others": timing.others,
             });

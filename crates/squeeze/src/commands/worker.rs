@@ -12,10 +12,11 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::json;
 use squeeze_graph::{Graph, Shape};
-use squeeze_infer::{Input, Plan, Scratch, Target, channels_first, channels_last, compile};
+use squeeze_infer::{Input, Plan, Precision, Scratch, Target, channels_first, channels_last, compile};
 
 use crate::error::{Outcome, one_line};
 use crate::out;
+use crate::units;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -24,6 +25,9 @@ pub(super) struct Args {
     /// Threads
     #[arg(value_parser = clap::value_parser!(u8).range(1..))]
     threads: u8,
+    /// What products are made of
+    #[arg(long, default_value = "f32", value_parser = units::precision())]
+    precision: Precision,
 }
 
 /// The network on the bench with its inputs.
@@ -106,7 +110,8 @@ impl Bench {
         let (graph, weights) = squeeze_formats::onnx::import(&args.dir.join("model.onnx"))?;
         let inputs = inputs(&args.dir, &meta, &graph)?;
         let output = graph.node(graph.outputs()[0]).shape.clone();
-        let plan = compile(&graph, &weights, &Target::here(usize::from(args.threads)))?;
+        let target = Target::here(usize::from(args.threads)).with_precision(args.precision);
+        let plan = compile(&graph, &weights, &target)?;
         plan.check(&inputs.iter().map(Fed::input).collect::<Vec<_>>())?;
         let scratch = plan.scratch();
         Ok(Self {

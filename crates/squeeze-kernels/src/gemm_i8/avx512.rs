@@ -1,0 +1,52 @@
+//! Tiles of up to 8 rows and 48 columns in AVX-512 with VNNI.
+//!
+//! 8 x 48 tile: 24 sums, 3 loads of weights, 1 broadcast of a quad -> 28 of 32 registers. An instruction adds four products of an
+//! unsigned and a signed byte to each of 16 sums.
+
+use std::arch::x86_64::*;
+
+use super::Kernel;
+use super::tile::{Sums, tiles};
+use crate::Tier;
+use crate::gemm_f32::avx512::F32x16;
+
+/// The row of this tier.
+pub(crate) const KERNEL: Kernel = Kernel {
+    name: "i8_gemm_8x48_avx512_vnni",
+    tier: Tier::Avx512,
+    is_present: || is_x86_feature_detected!("avx512vnni"),
+    lanes: 16,
+    unsigned: true,
+    tiles: tiles!(I32x16, ["avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"], [1 2 3 4 5 6 7 8] x [1 2 3]),
+};
+
+#[derive(Clone, Copy)]
+struct I32x16(__m512i);
+
+// SAFETY (of every block below): by the contract of `Sums` the CPU has AVX-512 with VNNI and pointers are valid for what is touched.
+impl Sums for I32x16 {
+    type Floats = F32x16;
+    type Quad = __m512i;
+    type Weights = __m512i;
+
+    #[inline(always)]
+    unsafe fn load(from: *const i32) -> Self {
+        Self(unsafe { _mm512_loadu_si512(from.cast()) })
+    }
+    #[inline(always)]
+    unsafe fn quad(from: *const u8) -> __m512i {
+        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> __m512i {
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+    #[inline(always)]
+    fn add_dot(self, a: __m512i, b: __m512i) -> Self {
+        Self(unsafe { _mm512_dpbusd_epi32(self.0, a, b) })
+    }
+    #[inline(always)]
+    fn floats(self) -> F32x16 {
+        F32x16(unsafe { _mm512_cvtepi32_ps(self.0) })
+    }
+}

@@ -1,0 +1,76 @@
+//! The definition of the product in bytes, and the tiles of a machine without vectors.
+
+use super::tile::{Sums, tiles};
+use super::{Kernel, quantize};
+use crate::gemm_f32::scalar::Eight;
+use crate::gemm_f32::{Epilogue, Geometry, Residual};
+use crate::{Tier, activation};
+
+/// The row of this tier.
+pub(crate) const KERNEL: Kernel = Kernel {
+    name: "i8_gemm_4x8_scalar",
+    tier: Tier::Scalar,
+    is_present: || true,
+    lanes: 8,
+    unsigned: false,
+    tiles: tiles!(I32Eight, [], [1 2 3 4] x [1]),
+};
+
+/// `c = activation(a w^T + bias + residual)` with every row of `a` in every group, and every row of `w`, in bytes of a scale.
+pub fn product(g: &Geometry, a: &[f32], weight: &[f32], epilogue: &Epilogue, c: &mut [f32]) {
+    let (mut left, mut right) = (vec![0; g.k], vec![0; g.k]);
+    for row in 0..g.m {
+        for column in 0..g.groups * g.n {
+            let group = column / g.n;
+            let x = quantize::weights(&a[row * g.lda + group * g.k..][..g.k], &mut left);
+            let w = quantize::weights(&weight[column * g.k..][..g.k], &mut right);
+            let products = left.iter().zip(&right);
+            let sum: i32 = products.map(|(&a, &b)| i32::from(a) * i32::from(b)).sum();
+            let at = row * g.ldc + column;
+            let mut sum = sum as f32 * (x * w) + epilogue.bias.map_or(0.0, |bias| bias[column]);
+            if let Residual::Before(residual) = epilogue.residual {
+                sum += residual[at];
+            }
+            let mut y = [sum];
+            activation::scalar::forward_in_place(epilogue.activation, &mut y);
+            if let Residual::After(residual) = epilogue.residual {
+                y[0] += residual[at];
+            }
+            c[at] = y[0];
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct I32Eight([i32; 8]);
+
+// SAFETY (of every block below): by the contract of `Sums` pointers are valid for what is touched.
+impl Sums for I32Eight {
+    type Floats = Eight;
+    type Quad = [i32; 4];
+    type Weights = [[i8; 4]; 8];
+
+    #[inline(always)]
+    unsafe fn load(from: *const i32) -> Self {
+        Self(unsafe { from.cast::<[i32; 8]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn quad(from: *const u8) -> [i32; 4] {
+        unsafe { from.cast::<[u8; 4]>().read_unaligned() }.map(|byte| i32::from(byte) - 128)
+    }
+    #[inline(always)]
+    unsafe fn weights(from: *const i8) -> [[i8; 4]; 8] {
+        unsafe { from.cast::<[[i8; 4]; 8]>().read_unaligned() }
+    }
+    #[inline(always)]
+    fn add_dot(self, a: [i32; 4], b: [[i8; 4]; 8]) -> Self {
+        Self(std::array::from_fn(|lane| {
+            let products = a.iter().zip(&b[lane]);
+            self.0[lane] + products.map(|(a, &b)| a * i32::from(b)).sum::<i32>()
+        }))
+    }
+    #[inline(always)]
+    fn floats(self) -> Eight {
+        Eight(self.0.map(|sum| sum as f32))
+    }
+}

@@ -1,0 +1,113 @@
+//! Every kernel at every tier of this machine against the definition, with sizes around the tiles.
+
+use super::*;
+use crate::activation::Activation;
+use crate::gemm_f32::tests::{close, numbers};
+
+#[track_caller]
+fn check(g: Geometry) {
+    check_epilogue(g, Activation::Identity, |_| Residual::None);
+}
+
+#[track_caller]
+fn check_epilogue(g: Geometry, activation: Activation, residual: impl Fn(&[f32]) -> Residual) {
+    let (a, w) = (numbers(g.m * g.lda, 1), numbers(g.groups * g.n * g.k, 2));
+    let (bias, other) = (numbers(g.groups * g.n, 3), numbers(g.m * g.ldc, 4));
+    let epilogue = Epilogue {
+        start: Start::Zero,
+        bias: Some(&bias),
+        activation,
+        residual: residual(&other),
+    };
+    let before = numbers(g.m * g.ldc, 5);
+    let mut want = before.clone();
+    scalar::product(&g, &a, &w, &epilogue, &mut want);
+    for tier in Tier::here() {
+        for count in [1, 3] {
+            let threads = Threads::new(count);
+            let packed = Packed::pack(&w, &g, tier);
+            let mut scratch = vec![f32::NAN; packed.scratch()];
+            let mut got = before.clone();
+            packed.run(&a, &epilogue, &mut got, &mut scratch, &threads);
+            // The sums are equal; scales, bias and residual round a few times.
+            close(&got, &want, 16);
+        }
+    }
+}
+
+#[test]
+fn sizes_around_the_tiles() {
+    for m in [1, 3, 4, 7, 8, 9, 17] {
+        for n in [1, 8, 15, 16, 17, 47, 48, 49, 97] {
+            check(Geometry::dense(m, n, 9));
+        }
+    }
+    for k in [1, 2, 3, 4, 5, 31, 64, 300] {
+        check(Geometry::dense(5, 20, k));
+    }
+    check(Geometry::dense(0, 4, 4));
+}
+
+#[test]
+fn groups_and_rows_apart() {
+    for groups in [2, 3, 4] {
+        check(Geometry::grouped(9, 50, 7, groups));
+        let wide = Geometry {
+            lda: 7 * groups + 3,
+            ldc: 50 * groups + 5,
+            ..Geometry::grouped(9, 50, 7, groups)
+        };
+        check(wide);
+    }
+}
+
+#[test]
+fn epilogues() {
+    let g = Geometry::dense(10, 50, 24);
+    for activation in [Activation::Relu, Activation::Relu6, Activation::Gelu] {
+        check_epilogue(g, activation, |_| Residual::None);
+        check_epilogue(g, activation, |other| Residual::Before(other));
+        check_epilogue(g, activation, |other| Residual::After(other));
+    }
+}
+
+/// The largest bytes of both signs: no sum of pairs may leave its bits.
+#[test]
+fn extremes_are_exact() {
+    let g = Geometry::dense(8, 48, 512);
+    let a: Vec<f32> = (0..g.m * g.k).map(|at| [1.0, -1.0][at / 3 % 2]).collect();
+    let w: Vec<f32> = (0..g.n * g.k).map(|at| [-1.0, 1.0][at / 5 % 2]).collect();
+    let (mut want, epilogue) = (vec![0.0; g.m * g.n], Epilogue::default());
+    scalar::product(&g, &a, &w, &epilogue, &mut want);
+    for tier in Tier::here() {
+        let packed = Packed::pack(&w, &g, tier);
+        let mut got = vec![0.0; want.len()];
+        let mut scratch = vec![0.0; packed.scratch()];
+        packed.run(&a, &epilogue, &mut got, &mut scratch, &Threads::new(1));
+        close(&got, &want, 512);
+    }
+}
+
+/// A row with a NaN gives NaN, one of zeros gives the bias, and neither touches the other rows.
+#[test]
+fn odd_rows_stay_by_themselves() {
+    let g = Geometry::dense(4, 20, 16);
+    let (mut a, w) = (numbers(g.m * g.k, 1), numbers(g.n * g.k, 2));
+    a[g.k + 3] = f32::NAN;
+    a[2 * g.k..3 * g.k].fill(0.0);
+    let bias = numbers(g.n, 3);
+    for tier in Tier::here() {
+        let packed = Packed::pack(&w, &g, tier);
+        let mut c = vec![0.0; g.m * g.n];
+        let mut scratch = vec![0.0; packed.scratch()];
+        let epilogue = Epilogue {
+            bias: Some(&bias),
+            ..Epilogue::default()
+        };
+        packed.run(&a, &epilogue, &mut c, &mut scratch, &Threads::new(1));
+        let row = |at: usize| &c[at * g.n..(at + 1) * g.n];
+        assert!(row(1).iter().all(|y| y.is_nan()));
+        assert_eq!(row(2), bias);
+        assert!(row(0).iter().chain(row(3)).all(|y| y.is_finite()));
+    }
+}
