@@ -88,6 +88,10 @@ fn stopped_in_every_stage(stop: Stop, whole: &Whole, root: &Path) {
         kept >= 6,
         "{stop:?}: a finished stage was done again: {said}"
     );
+    let by_hand = design.value("by-hand");
+    let by_hand = by_hand.as_array().expect("networks");
+    assert!(by_hand.iter().all(|one| one["origin"] == "reference"));
+    assert!(!by_hand.is_empty(), "every network is within the limit");
     let log = fs::read_to_string(design.folder.join("train/log.jsonl")).expect("a log");
     let resumed = |line: &&str| line.contains("\"resumed\"") && !line.contains("\"step\":0,");
     assert!(

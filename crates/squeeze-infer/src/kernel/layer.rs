@@ -48,9 +48,7 @@ impl Layer {
             };
             match target.precision == Precision::Int8 && gains_in_bytes(&geometry) {
                 true => Product::GemmI8(gemm_i8::Packed::pack(&row.weight, &geometry, target.tier)),
-                false => {
-                    Product::Gemm(gemm_f32::Packed::pack(&row.weight, &geometry, target.tier))
-                }
+                false => Product::Gemm(gemm_f32::Packed::pack(&row.weight, &geometry, target.tier)),
             }
         } else {
             let conv = conv_geometry(row, channels[0]);

@@ -250,7 +250,6 @@ impl Product<'_> {
             }
         }
     }
-
 }
 
 /// What a tile does not do in registers, on a row `y` of it, `at` so far in the output, while that is in the first cache.

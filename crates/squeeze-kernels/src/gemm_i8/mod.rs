@@ -179,7 +179,11 @@ impl Packed {
         g.check(a.len(), c.len(), g.groups * g.n * g.k);
         assert_eq!(epilogue.start, Start::Zero, "bytes are never added to");
         let needed = |step: usize| g.m.saturating_sub(1) * step + g.groups * g.n;
-        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= g.groups * g.n));
+        assert!(
+            epilogue
+                .bias
+                .is_none_or(|bias| bias.len() >= g.groups * g.n)
+        );
         match epilogue.residual {
             Residual::None => {}
             Residual::Before(r) | Residual::After(r) => assert!(r.len() >= needed(g.ldc)),

@@ -100,7 +100,8 @@ unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile) -> [[S::Floats
     for row in 0..M {
         let scale = S::Floats::splat(unsafe { *t.row_scales.0.add(row * t.row_scales.1) });
         for v in 0..V {
-            let scale = none.add_product(scale, unsafe { S::Floats::load(t.scales.add(v * lanes)) });
+            let scale =
+                none.add_product(scale, unsafe { S::Floats::load(t.scales.add(v * lanes)) });
             out[row][v] = none.add_product(sum[row][v].floats(), scale);
         }
     }

@@ -12,7 +12,9 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::json;
 use squeeze_graph::{Graph, Shape};
-use squeeze_infer::{Input, Plan, Precision, Scratch, Target, channels_first, channels_last, compile};
+use squeeze_infer::{
+    Input, Plan, Precision, Scratch, Target, channels_first, channels_last, compile,
+};
 
 use crate::error::{Outcome, one_line};
 use crate::out;
