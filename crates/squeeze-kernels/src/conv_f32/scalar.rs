@@ -1,29 +1,15 @@
 //! The definition of the convolution and its gradients.
 
 use super::Conv;
-use crate::activation;
-use crate::gemm_f32::{Epilogue, Residual, Start};
+use crate::gemm_f32::scalar::finish;
+use crate::gemm_f32::{Epilogue, Start};
 
 /// `y = activation(conv(x, weight) + bias + residual)`, each sum over taps, then channels.
 pub fn conv(g: &Conv, x: &[f32], weight: &[f32], epilogue: &Epilogue, y: &mut [f32]) {
     let mut sums = vec![0.0; g.output()];
     each_product(g, |x_at, w_at, y_at| sums[y_at] += x[x_at] * weight[w_at]);
-    for (at, (sum, y)) in sums.into_iter().zip(y).enumerate() {
-        let mut value = if epilogue.start == Start::Add {
-            *y + sum
-        } else {
-            sum
-        };
-        value += epilogue.bias.map_or(0.0, |bias| bias[at % g.out]);
-        if let Residual::Before(residual) = epilogue.residual {
-            value += residual[at];
-        }
-        let mut one = [value];
-        activation::scalar::forward_in_place(epilogue.activation, &mut one);
-        if let Residual::After(residual) = epilogue.residual {
-            one[0] += residual[at];
-        }
-        *y = one[0];
+    for (at, sum) in sums.into_iter().enumerate() {
+        finish(epilogue, sum, at % g.out, (y, at));
     }
 }
 

@@ -23,23 +23,25 @@ pub fn product(g: &Geometry, a: &[f32], weight: &[f32], epilogue: &Epilogue, c: 
             for k in 0..g.k {
                 sum += a[row * g.lda + group * g.k + k] * weight[column * g.k + k];
             }
-            let at = row * g.ldc + column;
-            if epilogue.start == Start::Add {
-                sum += c[at];
-            }
-            if let Some(bias) = epilogue.bias {
-                sum += bias[column];
-            }
-            if let Residual::Before(residual) = epilogue.residual {
-                sum += residual[at];
-            }
-            let mut y = [sum];
-            activation::scalar::forward_in_place(epilogue.activation, &mut y);
-            if let Residual::After(residual) = epilogue.residual {
-                y[0] += residual[at];
-            }
-            c[at] = y[0];
+            finish(epilogue, sum, column, (c, row * g.ldc + column));
         }
+    }
+}
+
+/// What follows the sum of one element of `c`.
+pub(crate) fn finish(epilogue: &Epilogue, sum: f32, column: usize, (c, at): (&mut [f32], usize)) {
+    let before = match epilogue.start {
+        Start::Zero => sum,
+        Start::Add => c[at] + sum,
+    };
+    let y = &mut c[at..=at];
+    y[0] = before + epilogue.bias.map_or(0.0, |bias| bias[column]);
+    if let Residual::Before(residual) = epilogue.residual {
+        y[0] += residual[at];
+    }
+    activation::scalar::forward_in_place(epilogue.activation, y);
+    if let Residual::After(residual) = epilogue.residual {
+        y[0] += residual[at];
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::tile::{Sums, tiles};
 use super::{Kernel, quantize};
-use crate::gemm_f32::scalar::Eight;
-use crate::gemm_f32::{Epilogue, Geometry, Residual};
-use crate::{Tier, activation};
+use crate::Tier;
+use crate::gemm_f32::scalar::{Eight, finish};
+use crate::gemm_f32::{Epilogue, Geometry};
 
 /// The row of this tier.
 pub(crate) const KERNEL: Kernel = Kernel {
@@ -26,17 +26,8 @@ pub fn product(g: &Geometry, a: &[f32], weight: &[f32], epilogue: &Epilogue, c: 
             let w = quantize::weights(&weight[column * g.k..][..g.k], &mut right);
             let products = left.iter().zip(&right);
             let sum: i32 = products.map(|(&a, &b)| i32::from(a) * i32::from(b)).sum();
-            let at = row * g.ldc + column;
-            let mut sum = sum as f32 * (x * w) + epilogue.bias.map_or(0.0, |bias| bias[column]);
-            if let Residual::Before(residual) = epilogue.residual {
-                sum += residual[at];
-            }
-            let mut y = [sum];
-            activation::scalar::forward_in_place(epilogue.activation, &mut y);
-            if let Residual::After(residual) = epilogue.residual {
-                y[0] += residual[at];
-            }
-            c[at] = y[0];
+            let sum = sum as f32 * (x * w);
+            finish(epilogue, sum, column, (c, row * g.ldc + column));
         }
     }
 }

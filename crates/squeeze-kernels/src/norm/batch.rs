@@ -57,6 +57,8 @@ pub struct BatchNormSaved<'a> {
     pub x: &'a [f32],
     /// Mean of each channel, then reciprocal deviation of each channel: `[2, channels]`.
     pub stats: &'a [f32],
+    /// Whether these are given, and do not follow from the rows.
+    pub fixed: bool,
     /// Factors and addends.
     pub affine: Affine<'a>,
 }
@@ -150,7 +152,7 @@ pub fn forward_eval(
     });
 }
 
-/// The gradients of [`forward_train`]. `scratch` holds at least [`BatchNorm::scratch`] numbers.
+/// The gradients of [`forward_train`], or of [`forward_eval`] for fixed statistics. `scratch` holds at least [`BatchNorm::scratch`] numbers.
 ///
 /// # Panics
 /// When the lengths do not fit.
@@ -161,33 +163,6 @@ pub fn backward(
     dy: &[f32],
     grads: BatchNormGrads,
     scratch: &mut [f32],
-) {
-    gradients(cpu, norm, saved, dy, grads, scratch, false);
-}
-
-/// The gradients of [`forward_eval`]: as [`backward`], for statistics that do not depend on the rows.
-///
-/// # Panics
-/// When the lengths do not fit.
-pub fn backward_eval(
-    cpu: Cpu,
-    norm: &BatchNorm,
-    saved: BatchNormSaved,
-    dy: &[f32],
-    grads: BatchNormGrads,
-    scratch: &mut [f32],
-) {
-    gradients(cpu, norm, saved, dy, grads, scratch, true);
-}
-
-fn gradients(
-    cpu: Cpu,
-    norm: &BatchNorm,
-    saved: BatchNormSaved,
-    dy: &[f32],
-    grads: BatchNormGrads,
-    scratch: &mut [f32],
-    fixed: bool,
 ) {
     let c = norm.channels;
     check(norm, dy, saved.affine);
@@ -212,7 +187,11 @@ fn gradients(
         let (sum, dot) = (whole(0), whole(1));
         grads.dbeta[i] += sum as f32;
         grads.dgamma[i] += dot as f32;
-        let share = if fixed { 0.0 } else { 1.0 / rows.max(1) as f64 };
+        let share = if saved.fixed {
+            0.0
+        } else {
+            1.0 / rows.max(1) as f64
+        };
         sums[i] = (sum * share) as f32;
         sums[c + i] = (dot * share) as f32;
     }

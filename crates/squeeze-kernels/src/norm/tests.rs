@@ -286,6 +286,7 @@ fn batch_norm_gradients() {
                 let mut dx = vec![f32::NAN; x.len()];
                 let (mut dgamma, mut dbeta) = (vec![1.0; c], vec![1.0; c]);
                 let saved = BatchNormSaved {
+                    fixed: false,
                     x: &x,
                     stats: &stats,
                     affine,

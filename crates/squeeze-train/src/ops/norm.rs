@@ -66,10 +66,21 @@ pub(crate) fn batch_backward(
     sink: &mut Sink,
     parameters: &mut Parameters,
 ) {
-    let geometry = batch_geometry(op, call);
     let Kept::Floats(kept) = &saved.kept else {
         unreachable!("forward keeps the batch's statistics");
     };
+    let geometry = batch_geometry(op, call);
+    let dx = gradients((&geometry, call, saved), (&kept[0], false), dy, parameters);
+    sink.give(0, Arc::new(dx));
+}
+
+/// The gradient of the input of rows scaled by these statistics; those of factors and addends are added to.
+fn gradients(
+    (geometry, call, saved): (&BatchGeometry, &Call, &Saved),
+    (stats, fixed): (&[f32], bool),
+    dy: &Buffer,
+    parameters: &mut Parameters,
+) -> Buffer {
     let mut dx = call.like_input(0);
     let rows = dx.len() / geometry.channels;
     let mut scratch = call.work.pool.take(geometry.scratch(rows));
@@ -80,7 +91,8 @@ pub(crate) fn batch_backward(
     let [dgamma, dbeta] = disjoint(gradients, ranges);
     let read = BatchNormSaved {
         x: saved.input(0),
-        stats: &kept[0],
+        stats,
+        fixed,
         affine: Affine {
             gamma: &values[call.places[0].clone()],
             beta: &values[call.places[1].clone()],
@@ -91,8 +103,8 @@ pub(crate) fn batch_backward(
         dgamma,
         dbeta,
     };
-    batch::backward(call.work.cpu, &geometry, read, dy, grads, &mut scratch);
-    sink.give(0, Arc::new(dx));
+    batch::backward(call.work.cpu, geometry, read, dy, grads, &mut scratch);
+    dx
 }
 
 /// A scale without a norm is a batch norm whose mean is always 0 and whose deviation is always 1.
@@ -121,27 +133,7 @@ pub(crate) fn scale_backward(
     let stats: Vec<f32> = (0..2 * c)
         .map(|at| if at < c { 0.0 } else { 1.0 })
         .collect();
-    let mut dx = call.like_input(0);
-    let mut scratch = call.work.pool.take(geometry.scratch(dx.len() / c));
-    let Parameters {
-        values, gradients, ..
-    } = parameters;
-    let ranges = [call.places[0].clone(), call.places[1].clone()];
-    let [dgamma, dbeta] = disjoint(gradients, ranges);
-    let read = BatchNormSaved {
-        x: saved.input(0),
-        stats: &stats,
-        affine: Affine {
-            gamma: &values[call.places[0].clone()],
-            beta: &values[call.places[1].clone()],
-        },
-    };
-    let grads = BatchNormGrads {
-        dx: &mut dx,
-        dgamma,
-        dbeta,
-    };
-    batch::backward_eval(call.work.cpu, &geometry, read, dy, grads, &mut scratch);
+    let dx = gradients((&geometry, call, saved), (&stats, true), dy, parameters);
     sink.give(0, Arc::new(dx));
 }
 
