@@ -1,11 +1,11 @@
-//! Every operator and fusion: the plan against the reference, on every tier and with one and two
-//! threads, from a poisoned arena.
+//! Every operator and fusion: the plan against the reference, on every tier, with one and two threads
+//! and in every precision, from a poisoned arena.
 
 mod cases;
 mod reference;
 
 use squeeze_graph::{Element, Graph, Op, elements};
-use squeeze_infer::{Input, Target, channels_last, compile};
+use squeeze_infer::{Input, Precision, Target, channels_last, compile};
 use squeeze_kernels::Tier;
 use squeeze_rewrite::fresh;
 use squeeze_tensor::{Random, Seed, Tensor, Weights};
@@ -14,17 +14,23 @@ use reference::Array;
 
 #[test]
 fn plans_compute_what_graphs_say() {
+    let mut in_bytes = 0;
     for graph in cases::cases() {
         let weights = lively(&graph);
         let inputs = inputs(&graph);
         let wanted = reference::forward(&graph, &weights, &inputs);
         for tier in Tier::here() {
             for threads in [1, 2] {
-                let target = Target::here(threads).at(tier);
-                check(&graph, &weights, (&inputs, &wanted), &target);
+                for precision in Precision::ALL {
+                    let target = Target::here(threads).at(tier).with_precision(precision);
+                    check(&graph, &weights, (&inputs, &wanted), &target);
+                    let plan = compile(&graph, &weights, &target).expect("it was compiled before");
+                    in_bytes += plan.steps().filter(|s| s.kernel.starts_with("i8_")).count();
+                }
             }
         }
     }
+    assert!(in_bytes > 0, "no case has a product large enough for bytes");
 }
 
 fn check(
@@ -64,7 +70,13 @@ fn check(
             .iter()
             .filter(|node| !graph.params_of(node).is_empty());
         let layers = layers.count().max(1) as f32;
-        let bound = largest * f32::EPSILON * layers * (600f32.sqrt() + 2.0);
+        let unit = match target.precision {
+            Precision::F32 => f32::EPSILON * (600f32.sqrt() + 2.0),
+            // A byte is off by up to 1/254 of the largest of its row, the errors of a sum grow as
+            // above, and the sum itself does too.
+            Precision::Int8 => 0.02,
+        };
+        let bound = largest * layers * unit;
         for (at, (found, wanted)) in found.iter().zip(&wanted_values).enumerate() {
             assert!(
                 (found - wanted).abs() <= bound,

@@ -137,11 +137,6 @@ impl Packed {
         packed
     }
 
-    /// The geometry it was packed for.
-    pub fn geometry(&self) -> &Geometry {
-        &self.geometry
-    }
-
     /// The kernel that runs it.
     pub fn kernel(&self) -> &'static Kernel {
         self.kernel

@@ -134,12 +134,13 @@ fn profiles(folder: &Path) -> Vec<std::path::PathBuf> {
 }
 
 fn kernels(as_json: bool) -> anyhow::Result<()> {
-    let products: Vec<(&str, Tier)> = kernels::gemm_f32::KERNELS
-        .iter()
-        .map(|kernel| (kernel.name, kernel.tier))
-        .collect();
-    let families: [(&str, &[(&str, Tier)]); 11] = [
+    let products = kernels::gemm_f32::KERNELS.iter();
+    let products: Vec<_> = products.map(|row| (row.name, row.tier)).collect();
+    let in_bytes = kernels::gemm_i8::KERNELS.iter();
+    let in_bytes: Vec<_> = in_bytes.map(|row| (row.name, row.tier)).collect();
+    let families: [(&str, &[(&str, Tier)]); 12] = [
         ("gemm_f32", &products),
+        ("gemm_i8", &in_bytes),
         ("activation", kernels::activation::KERNELS),
         ("attention", kernels::attention::KERNELS),
         ("depthwise", kernels::depthwise::KERNELS),
