@@ -19,6 +19,10 @@ pub enum Precision {
     /// Single precision.
     #[default]
     F32,
+    /// Sums of two bfloat16, which hold 16 of a number's 24 bits, where the CPU has matrix registers.
+    Bf16x3,
+    /// bfloat16, which holds 8 of a number's 24 bits, where the CPU has matrix registers.
+    Bf16,
     /// Bytes where the plan knows how: weights with a scale an output channel, activations with a scale a row. Everything
     /// between products stays in single precision.
     Int8,
@@ -26,12 +30,19 @@ pub enum Precision {
 
 impl Precision {
     /// Every precision.
-    pub const ALL: [Precision; 2] = [Precision::F32, Precision::Int8];
+    pub const ALL: [Precision; 4] = [
+        Precision::F32,
+        Precision::Bf16x3,
+        Precision::Bf16,
+        Precision::Int8,
+    ];
 
     /// The name on the command line and in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
+            Self::Bf16x3 => "bf16x3",
+            Self::Bf16 => "bf16",
             Self::Int8 => "int8",
         }
     }

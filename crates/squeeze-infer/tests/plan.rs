@@ -75,6 +75,8 @@ fn check(
             // A byte is off by up to 1/254 of the largest of its row, the errors of a sum grow as
             // above, and the sum itself does too.
             Precision::Int8 => 0.02,
+            Precision::Bf16x3 => 2f32.powi(-14),
+            Precision::Bf16 => 2f32.powi(-6),
         };
         let bound = largest * layers * unit;
         for (at, (found, wanted)) in found.iter().zip(&wanted_values).enumerate() {

@@ -4,6 +4,7 @@
 //! `avx2.rs` and `avx512.rs` the fast twins. Which row runs is decided by the [`Tier`] that the caller detected.
 
 pub mod activation;
+pub mod amx;
 pub mod attention;
 mod buffer;
 pub mod conv_f32;

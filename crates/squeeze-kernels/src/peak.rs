@@ -16,9 +16,9 @@ pub fn gflops(tier: Tier, tries: usize) -> f64 {
         Tier::Avx2 => |rounds| unsafe { avx2_products(rounds) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the machine has this tier, by the line of the match.
-        Tier::Avx512 => |rounds| unsafe { avx512_products(rounds) },
+        Tier::Avx512 | Tier::Amx => |rounds| unsafe { avx512_products(rounds) },
         #[cfg(not(target_arch = "x86_64"))]
-        Tier::Avx2 | Tier::Avx512 => scalar_products,
+        Tier::Avx2 | Tier::Avx512 | Tier::Amx => scalar_products,
     };
     best(tries, || 2.0 * run(ROUNDS) as f64)
 }
@@ -35,9 +35,9 @@ pub fn read_gbytes(tier: Tier, bytes: usize, tries: usize) -> f64 {
         Tier::Avx2 => |data: &[f32]| unsafe { avx2_sum(data) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the machine has this tier, by the line of the match.
-        Tier::Avx512 => |data: &[f32]| unsafe { avx512_sum(data) },
+        Tier::Avx512 | Tier::Amx => |data: &[f32]| unsafe { avx512_sum(data) },
         #[cfg(not(target_arch = "x86_64"))]
-        Tier::Avx2 | Tier::Avx512 => sum,
+        Tier::Avx2 | Tier::Avx512 | Tier::Amx => sum,
     };
     best(tries, || {
         for _ in 0..passes {

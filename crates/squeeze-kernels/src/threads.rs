@@ -310,6 +310,12 @@ pub struct SharedMut<'a, T> {
 unsafe impl<T: Send> Sync for SharedMut<'_, T> {}
 
 impl<'a, T> SharedMut<'a, T> {
+    /// How many elements are shared.
+    #[allow(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
     /// Shares `slice` for as long as it is borrowed.
     pub fn new(slice: &'a mut [T]) -> SharedMut<'a, T> {
         SharedMut {

@@ -13,11 +13,13 @@ pub enum Tier {
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ and VL.
     Avx512,
+    /// The same with matrix registers for bfloat16 and bytes (AMX), on Linux.
+    Amx,
 }
 
 impl Tier {
     /// Every tier that kernels are written for, in rising order.
-    pub const ALL: [Tier; 3] = [Tier::Scalar, Tier::Avx2, Tier::Avx512];
+    pub const ALL: [Tier; 4] = [Tier::Scalar, Tier::Avx2, Tier::Avx512, Tier::Amx];
 
     /// The best tier of this machine. Looked up once.
     pub fn detect() -> Tier {
@@ -45,16 +47,18 @@ impl Tier {
     #[cfg(target_arch = "x86_64")]
     pub fn is_present(self) -> bool {
         let avx2 = || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        let avx512 = || {
+            avx2()
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+        };
         match self {
             Tier::Scalar => true,
             Tier::Avx2 => avx2(),
-            Tier::Avx512 => {
-                avx2()
-                    && is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl")
-            }
+            Tier::Avx512 => avx512(),
+            Tier::Amx => avx512() && crate::amx::is_present(),
         }
     }
 
@@ -70,6 +74,7 @@ impl Tier {
             Tier::Scalar => "scalar",
             Tier::Avx2 => "avx2",
             Tier::Avx512 => "avx512",
+            Tier::Amx => "amx",
         }
     }
 

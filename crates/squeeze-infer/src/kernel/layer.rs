@@ -1,6 +1,7 @@
 //! Convolutions and linear layers: which family computes one, with its weights packed.
 
 use squeeze_kernels::activation::Activation;
+use squeeze_kernels::amx::{self, Element};
 use squeeze_kernels::conv_f32::{self, Conv};
 use squeeze_kernels::depthwise::{self, Depthwise, Filter};
 use squeeze_kernels::gemm_f32::{self, Epilogue, Geometry, Residual};
@@ -24,6 +25,7 @@ pub(crate) struct Layer {
 enum Product {
     Gemm(gemm_f32::Packed),
     GemmI8(gemm_i8::Packed),
+    Amx(amx::Packed),
     Depthwise(Depthwise, Vec<f32>),
     Conv(conv_f32::Packed),
 }
@@ -37,6 +39,13 @@ impl Layer {
             let mut packed = vec![0.0; row.weight.len()];
             depthwise::pack(&geometry, &row.weight, &mut packed);
             Product::Depthwise(geometry, packed)
+        } else if let Some(element) = gains_on_tiles(row, [x, y], target) {
+            let mut conv = conv_geometry(row, channels[0]);
+            if row.window.is_point() {
+                (conv.n, conv.h, conv.w) = (1, 1, x.rows());
+            }
+            let strides = (x.home.stride, y.home.stride);
+            Product::Amx(amx::Packed::pack(&row.weight, &conv, strides, element, target.tier))
         } else if row.window.is_point() {
             let geometry = Geometry {
                 m: x.rows(),
@@ -74,6 +83,10 @@ impl Layer {
                 let epilogue = self.epilogue(residual);
                 packed.run(x, &epilogue, cut.write, cut.scratch, context.cpu.threads);
             }
+            Product::Amx(packed) => {
+                let epilogue = self.epilogue(residual);
+                packed.run(x, &epilogue, cut.write, cut.scratch, context.cpu.threads);
+            }
             Product::Conv(packed) => {
                 packed.run(x, &self.epilogue(residual), cut.write, context.cpu.threads);
             }
@@ -105,9 +118,10 @@ impl Layer {
     }
 
     /// How many numbers it works in beside inputs and output.
-    pub fn scratch(&self) -> usize {
+    pub fn scratch(&self, threads: usize) -> usize {
         match &self.product {
             Product::GemmI8(packed) => packed.scratch(),
+            Product::Amx(packed) => packed.scratch(threads),
             Product::Gemm(_) | Product::Depthwise(..) | Product::Conv(_) => 0,
         }
     }
@@ -117,6 +131,7 @@ impl Layer {
         let weights = match &self.product {
             Product::Gemm(packed) => packed.bytes(),
             Product::GemmI8(packed) => packed.bytes(),
+            Product::Amx(packed) => packed.bytes(),
             Product::Depthwise(_, weights) => size_of_val::<[f32]>(weights),
             Product::Conv(packed) => packed.bytes(),
         };
@@ -128,6 +143,7 @@ impl Layer {
         match &self.product {
             Product::Gemm(packed) => packed.kernel().name,
             Product::GemmI8(packed) => packed.kernel().name,
+            Product::Amx(packed) => packed.name(),
             Product::Depthwise(..) => {
                 let mut rows = depthwise::KERNELS.iter().rev();
                 rows.find(|(_, needs)| *needs <= tier)
@@ -136,6 +152,31 @@ impl Layer {
             Product::Conv(packed) => packed.kernel().name,
         }
     }
+}
+
+/// What the matrix registers should multiply for this layer; `None` where vectors are as fast.
+fn gains_on_tiles(
+    row: &program::Layer,
+    [x, y]: [&Value; 2],
+    target: Target,
+) -> Option<Element> {
+    const FEWEST_CHANNELS: usize = 16;
+    // What splitting a number, finishing a sum and reading a weight cost beyond the vectors' way, in saved multiply-adds; measured by
+    // the kernels' benchmark `amx`.
+    let (element, [split, finish, read]) = match target.precision {
+        Precision::F32 => (Element::Bf16x6, [37, 28, 28]),
+        Precision::Bf16x3 => (Element::Bf16x3, [14, 20, 14]),
+        Precision::Bf16 => (Element::Bf16, [12, 24, 4]),
+        Precision::Int8 => (Element::I8, [12, 24, 4]),
+    };
+    let [inputs, outputs] = [x, y].map(|value| value.rows() * value.columns());
+    let weights = row.weight.len();
+    let macs = y.rows() * weights;
+    let gains = target.tier >= Tier::Amx
+        && x.columns() / row.groups >= FEWEST_CHANNELS
+        && row.out / row.groups >= FEWEST_CHANNELS
+        && macs > split * inputs + finish * outputs + read * weights;
+    gains.then_some(element)
 }
 
 /// Whether a product in bytes saves more time than it takes to bring its rows to bytes.

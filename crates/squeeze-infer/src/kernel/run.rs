@@ -134,7 +134,7 @@ impl Kernel {
     /// How many numbers it works in beside inputs and output.
     pub fn scratch(&self, threads: usize) -> usize {
         match self {
-            Self::Layer(layer) => layer.scratch(),
+            Self::Layer(layer) => layer.scratch(threads),
             Self::Attention(heads) => heads.row(None).forward_scratch(threads),
             _ => 0,
         }

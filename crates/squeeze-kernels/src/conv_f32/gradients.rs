@@ -178,7 +178,7 @@ pub fn bias_gradient(conv: &Conv, dy: &[f32], db: &mut [f32], cpu: Cpu) {
 }
 
 /// The weight as `[out, kh, kw, c / groups]`.
-pub(super) fn by_tap(conv: &Conv, weight: &[f32]) -> Vec<f32> {
+pub(crate) fn by_tap(conv: &Conv, weight: &[f32]) -> Vec<f32> {
     let mut buffer = Buffer::default();
     in_tap_order(conv, weight, &mut buffer).to_vec()
 }

@@ -11,6 +11,7 @@ pub mod scalar;
 mod tests;
 pub(crate) mod window;
 
+pub(crate) use gradients::by_tap;
 pub use gradients::{bias_gradient, forward, input_gradient, weight_gradient};
 
 use crate::buffer::Buffer;
@@ -93,7 +94,7 @@ impl Conv {
         self.c / self.groups * self.taps()
     }
 
-    fn pixels(&self) -> usize {
+    pub(crate) fn pixels(&self) -> usize {
         self.n * self.out_h() * self.out_w()
     }
 
@@ -129,7 +130,7 @@ impl Conv {
 
     /// # Panics
     /// If a size is zero, the channels do not divide into the groups, or a slice does not hold what the geometry says.
-    fn check(&self, input: usize, output: usize, weight: usize) {
+    pub(crate) fn check(&self, input: usize, output: usize, weight: usize) {
         let sizes = [self.kernel, self.stride, self.dilation, [self.c, self.out]];
         assert!(
             sizes.as_flattened().iter().all(|&size| size > 0),
@@ -201,7 +202,7 @@ impl Packed {
         let g = conv.product();
         let panels = Panels::new(kernel.width(), g.k, g.n);
         let (mut data, threads) = (Buffer::default(), Threads::new(1));
-        let by_tap = gradients::by_tap(conv, weight);
+        let by_tap = by_tap(conv, weight);
         pack_weight(&g, &by_tap, &panels, (&mut data, &threads));
         Packed {
             conv: *conv,

@@ -54,6 +54,6 @@ fn factor(x: &[f32]) -> (f32, f32) {
 }
 
 #[inline(always)]
-fn byte(x: f32, factor: f32) -> u8 {
+pub(crate) fn byte(x: f32, factor: f32) -> u8 {
     (x * factor + ROUND).to_bits() as u8
 }

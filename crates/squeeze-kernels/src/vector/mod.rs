@@ -70,6 +70,8 @@ pub(crate) trait Vector:
     fn copysign(self, sign: Self) -> Self;
     /// The nearest whole number, ties to even.
     fn round(self) -> Self;
+    /// The lanes' bits as whole numbers, in single precision.
+    fn whole(self) -> Self;
     /// The square root.
     fn sqrt(self) -> Self;
     /// `self * 2^power` for whole powers in `-300..=300`; overflows to infinity, underflows to zero.
@@ -115,9 +117,9 @@ macro_rules! per_tier {
                 $crate::Tier::Avx2 => unsafe { avx2($($arg),*) },
                 // SAFETY: the machine has this tier, by the line of the match.
                 #[cfg(target_arch = "x86_64")]
-                $crate::Tier::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::Tier::Avx512 | $crate::Tier::Amx => unsafe { avx512($($arg),*) },
                 #[cfg(not(target_arch = "x86_64"))]
-                $crate::Tier::Avx2 | $crate::Tier::Avx512 => $body($($arg),*),
+                $crate::Tier::Avx2 | $crate::Tier::Avx512 | $crate::Tier::Amx => $body($($arg),*),
             }
         }
     };
@@ -143,9 +145,9 @@ macro_rules! per_tier {
                 $crate::Tier::Avx2 => unsafe { avx2($($arg),*) },
                 // SAFETY: the machine has this tier, by the line of the match.
                 #[cfg(target_arch = "x86_64")]
-                $crate::Tier::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::Tier::Avx512 | $crate::Tier::Amx => unsafe { avx512($($arg),*) },
                 #[cfg(not(target_arch = "x86_64"))]
-                $crate::Tier::Avx2 | $crate::Tier::Avx512 => $scalar($($arg),*),
+                $crate::Tier::Avx2 | $crate::Tier::Avx512 | $crate::Tier::Amx => $scalar($($arg),*),
             }
         }
     };

@@ -1,0 +1,327 @@
+//! How the left side lies once it is split: rows of lines of 64 bytes, and which of them each strip of 16 rows reads.
+
+use std::ops::Range;
+
+use super::finish::Rows;
+use super::split;
+use super::{Element, STRIP};
+use crate::conv_f32::Conv;
+use crate::{Cpu, SharedMut};
+
+/// The left side of a product: the pixels of an image, or the rows of a matrix as an image of one row.
+#[derive(Clone, Debug)]
+pub(super) struct Left {
+    pub conv: Conv,
+    /// From one pixel of the input to the next.
+    pub lda: usize,
+    element: Element,
+    mode: Mode,
+    /// Lines of one tap of one group.
+    lines: usize,
+    /// Bytes of one part of a pixel: an odd number of lines, so that pixels spread over a cache.
+    pub pixel: usize,
+    /// Rows and columns of an image with its padding.
+    padded: [usize; 2],
+}
+
+/// What a strip is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// 16 neighbours of a matrix or of an image whose windows are one pixel.
+    Plain,
+    /// 16 windows of one row of the output; the last strip of a row is short.
+    Row,
+    /// 16 neighbours of the padded image, those between two rows for nothing.
+    Flat,
+}
+
+impl Left {
+    pub fn new(conv: &Conv, lda: usize, element: Element) -> Left {
+        let plain =
+            conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.padding == [0; 4];
+        let padded = [
+            conv.h + conv.padding[0] + conv.padding[2],
+            conv.w + conv.padding[1] + conv.padding[3],
+        ];
+        let lines = (conv.c / conv.groups).div_ceil(element.line());
+        let mut left = Left {
+            conv: *conv,
+            lda,
+            element,
+            mode: Mode::Row,
+            lines,
+            pixel: 64 * (conv.groups * lines | 1),
+            padded,
+        };
+        if plain {
+            left.mode = Mode::Plain;
+        } else if conv.stride == [1, 1] && left.flat_strips() < left.row_strips() {
+            left.mode = Mode::Flat;
+        }
+        left
+    }
+
+    fn flat_strips(&self) -> usize {
+        let rows = self.conv.out_h().saturating_sub(1);
+        self.conv.n * (rows * self.padded[1] + self.conv.out_w()).div_ceil(STRIP)
+    }
+
+    fn row_strips(&self) -> usize {
+        self.conv.n * self.conv.out_h() * self.conv.out_w().div_ceil(STRIP)
+    }
+
+    /// Strips of all images.
+    pub fn strips(&self) -> usize {
+        match self.mode {
+            Mode::Plain => self.conv.pixels().div_ceil(STRIP),
+            Mode::Row => self.row_strips(),
+            Mode::Flat => self.flat_strips(),
+        }
+    }
+
+    /// Whether a strip's rows are split where they are needed, or all beforehand because windows share them.
+    pub fn is_plain(&self) -> bool {
+        self.mode == Mode::Plain
+    }
+
+    /// Bytes of one part of `strips` strips of a plain left side, or of all of an image.
+    pub fn plane(&self, strips: usize) -> usize {
+        let pixels = match self.mode {
+            Mode::Plain => strips * STRIP,
+            // The last strip may reach beyond the last row.
+            _ => self.conv.n * self.padded[0] * self.padded[1] + STRIP * self.conv.stride[1],
+        };
+        pixels * self.pixel
+    }
+
+    /// From one row of a strip to the next, in bytes.
+    pub fn stride(&self) -> usize {
+        self.pixel * self.conv.stride[1]
+    }
+
+    /// Where a strip begins, in bytes from the first pixel, or from that of strip `first` of a plain left side.
+    pub fn start(&self, strip: usize, first: usize) -> usize {
+        let [height, width] = self.padded;
+        let pixel = match self.mode {
+            Mode::Plain => (strip - first) * STRIP,
+            Mode::Row => {
+                let across = self.conv.out_w().div_ceil(STRIP);
+                let (above, x) = (strip / across, strip % across * STRIP);
+                let (image, y) = (above / self.conv.out_h(), above % self.conv.out_h());
+                (image * height + y * self.conv.stride[0]) * width + x * self.conv.stride[1]
+            }
+            Mode::Flat => {
+                let each = self.flat_strips() / self.conv.n;
+                strip / each * height * width + strip % each * STRIP
+            }
+        };
+        pixel * self.pixel
+    }
+
+    /// The rows of the product that a strip holds.
+    pub fn rows(&self, strip: usize) -> Rows {
+        let (out_h, out_w) = (self.conv.out_h(), self.conv.out_w());
+        let mut rows = Rows::default();
+        let mut add = |at: usize, place: usize| {
+            (rows.at[rows.count], rows.place[rows.count]) = (at, place);
+            rows.count += 1;
+        };
+        match self.mode {
+            Mode::Plain => {
+                let start = strip * STRIP;
+                let count = STRIP.min(self.conv.pixels() - start);
+                (0..count).for_each(|at| add(at, start + at));
+            }
+            Mode::Row => {
+                let across = out_w.div_ceil(STRIP);
+                let start = strip % across * STRIP;
+                let count = STRIP.min(out_w - start);
+                (0..count).for_each(|at| add(at, strip / across * out_w + start + at));
+            }
+            Mode::Flat => {
+                let each = self.flat_strips() / self.conv.n;
+                for at in 0..STRIP {
+                    let place = strip % each * STRIP + at;
+                    let (y, x) = (place / self.padded[1], place % self.padded[1]);
+                    if x < out_w && y < out_h {
+                        add(at, (strip / each * out_h + y) * out_w + x);
+                    }
+                }
+            }
+        }
+        rows
+    }
+
+    /// Where each line of a group's sum lies from the start of a window, in bytes: taps, and in each tap its lines.
+    pub fn offsets(&self) -> Vec<usize> {
+        let mut offsets = vec![];
+        for ky in 0..self.conv.kernel[0] {
+            for kx in 0..self.conv.kernel[1] {
+                let [down, across] = self.conv.dilation;
+                let tap = (ky * down * self.padded[1] + kx * across) * self.pixel;
+                offsets.extend((0..self.lines).map(|line| tap + 64 * line));
+            }
+        }
+        offsets
+    }
+
+    /// Where a group's lines begin in a pixel.
+    pub fn group(&self, group: usize) -> usize {
+        group * self.lines * 64
+    }
+
+    /// How many scales the bytes of `strips` strips have.
+    pub fn scales(&self, strips: usize) -> usize {
+        match (self.element, self.mode) {
+            (Element::I8, Mode::Plain) => strips * STRIP * self.conv.groups,
+            // Windows share pixels, so an image has one scale; each of its rows has had one before.
+            (Element::I8, _) => self.conv.n * (1 + self.conv.h),
+            _ => 0,
+        }
+    }
+
+    /// Looks up the scales of a strip's rows: the strip's place in the split left side where that is plain, and the group.
+    pub fn scale(&self, scales: &[f32], (strip, group): (usize, usize), rows: &mut Rows) {
+        let pixels = self.conv.out_h() * self.conv.out_w();
+        for index in 0..rows.count {
+            let place = match self.mode {
+                Mode::Plain => (strip * STRIP + rows.at[index]) * self.conv.groups + group,
+                Mode::Row | Mode::Flat => rows.place[index] / pixels,
+            };
+            rows.scale[index] = scales[place];
+        }
+    }
+
+    /// Splits the rows of `strips` of a plain left side.
+    pub fn split_strips(&self, x: &[f32], strips: Range<usize>, to: &Parts, cpu: Cpu) {
+        let first = strips.start * STRIP;
+        let end = (strips.end * STRIP).min(self.conv.pixels());
+        let work = (end - first) * self.conv.c * 2;
+        cpu.split(end - first, work, |rows| {
+            let x = &x[(first + rows.start) * self.lda..];
+            self.split_pixels(cpu, x, (rows.start, rows.len()), to, None);
+        });
+    }
+
+    /// Splits whole images, with zeros around them.
+    pub fn split_images(&self, x: &[f32], to: &Parts, cpu: Cpu) {
+        let Conv { n, h, w, c, .. } = self.conv;
+        let row = |y: usize| &x[y * w * self.lda..][..(w - 1) * self.lda + c];
+        let work = n * h * w * c * 2;
+        if self.element == Element::I8 {
+            cpu.split(n * h, work / 4, |rows| {
+                for y in rows {
+                    let pixels = row(y).chunks(self.lda).map(|x| &x[..c.min(x.len())]);
+                    let most = match self.lda == c {
+                        true => split::largest(cpu.tier, row(y)),
+                        false => greatest(pixels.map(|x| split::largest(cpu.tier, x))),
+                    };
+                    // SAFETY: each row has its own place.
+                    let own = unsafe { to.scales.slice(n + y..n + y + 1) };
+                    own[0] = most;
+                }
+            });
+            for image in 0..n {
+                // SAFETY: no other thread is at work.
+                let rows = unsafe { to.scales.slice(n + image * h..n + (image + 1) * h) };
+                let most = greatest(rows.iter().copied());
+                // SAFETY: as above.
+                let own = unsafe { to.scales.slice(image..image + 1) };
+                own[0] = most / 127.0;
+            }
+        }
+        let [height, width] = self.padded;
+        let [top, left, _, right] = self.conv.padding;
+        cpu.split(n * height, work, |rows| {
+            for place in rows {
+                let (image, y) = (place / height, place % height);
+                let start = place * width;
+                if y < top || y >= top + h {
+                    self.clear(start..start + width, to);
+                    continue;
+                }
+                self.clear(start..start + left, to);
+                self.clear(start + width - right..start + width, to);
+                let row = row(image * h + y - top);
+                let scale = (self.element == Element::I8)
+                    // SAFETY: nobody writes an image's scale any more.
+                    .then(|| unsafe { to.scales.slice(image..image + 1) }[0]);
+                self.split_pixels(cpu, row, (start + left, w), to, scale);
+            }
+        });
+    }
+
+    /// Zeros for some pixels.
+    fn clear(&self, pixels: Range<usize>, to: &Parts) {
+        for part in 0..self.element.parts() {
+            let start = part * to.plane;
+            let bytes = start + pixels.start * self.pixel..start + pixels.end * self.pixel;
+            // SAFETY: each pixel is written by one thread.
+            unsafe { to.bytes.slice(bytes) }.fill(0);
+        }
+    }
+
+    /// Splits neighbouring pixels, of which `at` is the first of the split side; `scale` is that of an image's bytes.
+    fn split_pixels(
+        &self,
+        cpu: Cpu,
+        x: &[f32],
+        (at, count): (usize, usize),
+        to: &Parts,
+        scale: Option<f32>,
+    ) {
+        let groups = self.conv.groups;
+        let k = self.conv.c / groups;
+        if self.element != Element::I8 {
+            let rows = split::Rows {
+                lda: self.lda,
+                groups,
+                k,
+                lines: self.lines,
+                pixel: self.pixel,
+                plane: to.plane,
+                parts: self.element.parts(),
+            };
+            let end = (rows.parts - 1) * to.plane + (at + count) * self.pixel;
+            assert!(end <= to.bytes.len());
+            let to = to.bytes.pointer().wrapping_add(at * self.pixel);
+            // SAFETY: each pixel is written by one thread, and the pixels lie within the split side.
+            return unsafe { rows.split(cpu.tier, x, count, to) };
+        }
+        for pixel in 0..count {
+            for group in 0..groups {
+                let x = &x[pixel * self.lda + group * k..][..k];
+                let start = (at + pixel) * self.pixel + group * self.lines * 64;
+                // SAFETY: each pixel is written by one thread.
+                let bytes = unsafe { to.bytes.slice(start..start + 64 * self.lines) };
+                let scale = scale.unwrap_or_else(|| {
+                    let place = (at + pixel) * groups + group;
+                    // SAFETY: each row has its own scales.
+                    let own = unsafe { to.scales.slice(place..place + 1) };
+                    own[0] = split::largest(cpu.tier, x) / 127.0;
+                    own[0]
+                });
+                let factor = if scale < LEAST { 0.0 } else { 1.0 / scale };
+                let (bytes, rest) = bytes.split_at_mut(k);
+                rest.fill(0);
+                split::bytes(cpu.tier, x, factor, bytes);
+            }
+        }
+    }
+}
+
+/// Below it numbers count as zeros: one over it must be finite.
+const LEAST: f32 = 1e-32;
+
+/// Where a split left side goes: its parts `plane` bytes apart, and the scales of bytes.
+pub(super) struct Parts<'a> {
+    pub bytes: SharedMut<'a, u8>,
+    pub plane: usize,
+    pub scales: SharedMut<'a, f32>,
+}
+
+/// The largest, or NaN where there is one.
+fn greatest(x: impl Iterator<Item = f32>) -> f32 {
+    // Without their sign numbers come in the order of their bits, and NaN lies above infinity.
+    f32::from_bits(x.map(f32::to_bits).max().unwrap_or(0))
+}

@@ -1,0 +1,588 @@
+//! Products and convolutions on the CPU's matrix registers (Intel AMX): fully connected, grouped and windowed layers.
+//!
+//! The registers multiply bfloat16 or bytes and add in 32 bits. Single precision is had from sums of bfloat16: a number is the
+//! sum of three of them, and six products of parts, added in single precision, are as exact as a product in single precision
+//! (`bf16x6`; three products hold 16 bits, `bf16x3`; Henry, Tang and Heinecke 2019, "Leveraging the bfloat16 artificial
+//! intelligence datatype for higher-precision computations"). The weight is split and packed once, the left side just before
+//! the product. Infinite numbers, and those above the largest bfloat16, give NaN where a number has more than one part.
+
+#[cfg(target_arch = "x86_64")]
+mod block;
+mod finish;
+mod left;
+pub mod scalar;
+mod split;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use crate::conv_f32::{Conv, by_tap};
+use crate::gemm_f32::{Epilogue, Residual, Start};
+use crate::gemm_i8::quantize;
+use crate::{Cpu, SharedMut, Threads, Tier, even};
+use finish::{COLUMNS, Finish, Rows, Sums};
+use left::{Left, Parts};
+
+/// What the registers multiply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Element {
+    /// Numbers rounded to bfloat16.
+    Bf16,
+    /// Three products of two parts each: 16 bits of a number.
+    Bf16x3,
+    /// Six products of three parts each: single precision.
+    Bf16x6,
+    /// Signed bytes with scales: of weights for each output channel, of the left side for each row of each group, or for each
+    /// image where windows share its pixels.
+    I8,
+}
+
+impl Element {
+    /// Every element, in the order of a kernel's blocks.
+    pub const ALL: [Element; 4] = [
+        Element::Bf16,
+        Element::Bf16x3,
+        Element::Bf16x6,
+        Element::I8,
+    ];
+
+    /// How many parts a number has.
+    fn parts(self) -> usize {
+        match self {
+            Element::Bf16 | Element::I8 => 1,
+            Element::Bf16x3 => 2,
+            Element::Bf16x6 => 3,
+        }
+    }
+
+    /// Numbers in a line of 64 bytes.
+    fn line(self) -> usize {
+        match self {
+            Element::I8 => 64,
+            Element::Bf16 | Element::Bf16x3 | Element::Bf16x6 => 32,
+        }
+    }
+}
+
+/// One row of the table of kernels.
+#[derive(Debug)]
+pub struct Kernel {
+    /// What logs and tables show, `[element]`.
+    pub names: [&'static str; 4],
+    /// The instructions it needs.
+    pub tier: Tier,
+    blocks: &'static Blocks,
+}
+
+/// Adds the products of up to two by two tiles over some steps.
+///
+/// # Safety
+/// The registers are set up, and the job's pointers hold what it says for these tiles.
+type Block = unsafe fn(&Job);
+/// `[element][row tiles - 1][column tiles - 1]`.
+type Blocks = [[[Block; 2]; 2]; 4];
+
+/// The definition.
+pub static SCALAR: Kernel = Kernel {
+    names: [
+        "bf16_scalar",
+        "bf16x3_scalar",
+        "bf16x6_scalar",
+        "i8_tiles_scalar",
+    ],
+    tier: Tier::Scalar,
+    blocks: &scalar::BLOCKS,
+};
+
+/// The kernel for matrix registers.
+#[cfg(target_arch = "x86_64")]
+pub static AMX: Kernel = Kernel {
+    names: ["bf16_amx", "bf16x3_amx", "bf16x6_amx", "i8_amx"],
+    tier: Tier::Amx,
+    blocks: &block::BLOCKS,
+};
+
+/// The kernels of this family, in rising order of tiers.
+#[cfg(target_arch = "x86_64")]
+pub static KERNELS: [&Kernel; 2] = [&SCALAR, &AMX];
+/// The kernels of this family, in rising order of tiers.
+#[cfg(not(target_arch = "x86_64"))]
+pub static KERNELS: [&Kernel; 1] = [&SCALAR];
+
+/// Whether the machine has matrix registers.
+pub(crate) fn is_present() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return block::is_present();
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+impl Kernel {
+    /// The best kernel of at most this tier that this machine can run.
+    pub fn of(tier: Tier) -> &'static Kernel {
+        let fits = |kernel: &&&Kernel| kernel.tier <= tier && kernel.tier.is_present();
+        let best = KERNELS.iter().rev().find(fits);
+        best.expect("the scalar kernel runs everywhere")
+    }
+}
+
+/// What one block computes. Its order is known to the assembly.
+#[repr(C)]
+struct Job {
+    /// The first row of each of the two strips, of the first part.
+    a0: *const u8,
+    a1: *const u8,
+    /// From one row to the next, and from one part to the next, in bytes.
+    stride: usize,
+    plane: usize,
+    /// Where each step's line lies from a row's start.
+    offsets: *const usize,
+    steps: usize,
+    /// `[steps][parts][column tiles]` of 16 x 64 bytes.
+    b: *const u8,
+    /// Two strips of sums.
+    c: *mut f32,
+    /// What is wanted next, and how many lines of it to ask for in each step.
+    prefetch: *const u8,
+    lines: usize,
+    /// Whether the sums go on from what `c` holds.
+    add: bool,
+}
+
+/// Rows of a tile.
+const STRIP: usize = 16;
+
+/// Strips whose sums and left side stay in a core's second cache while all panels pass.
+const BLOCK_STRIPS: usize = 16;
+
+/// The left side of a block of strips is walked in chunks of about so many bytes, which stay in the second cache for all panels.
+const CHUNK_BYTES: usize = 768 << 10;
+
+/// Steps of a panel are walked in blocks of about so many bytes, which stay in the first cache for all strips.
+const PANEL_BYTES: usize = 16 << 10;
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// The weight of a layer, split and packed once.
+#[derive(Clone)]
+pub struct Packed {
+    left: Left,
+    ldc: usize,
+    element: Element,
+    kernel: &'static Kernel,
+    /// Columns of a group.
+    n: usize,
+    offsets: Vec<usize>,
+    /// `[groups][panel][steps][parts][column tiles]` of 16 lines.
+    data: Vec<Line>,
+    /// The scale of each column of each panel of each group, where weights are bytes.
+    scales: Vec<f32>,
+}
+
+impl Packed {
+    /// Packs `weight`, `[out, c / groups, kh, kw]`, for pixels that lie `lda` and `ldc` numbers apart.
+    ///
+    /// # Panics
+    /// If the weight's length or the geometry is wrong.
+    pub fn pack(
+        weight: &[f32],
+        conv: &Conv,
+        (lda, ldc): (usize, usize),
+        element: Element,
+        tier: Tier,
+    ) -> Packed {
+        conv.check(usize::MAX, usize::MAX, weight.len());
+        assert!(lda >= conv.c && ldc >= conv.out, "{conv:?}: pixels overlap");
+        let left = Left::new(conv, lda, element);
+        let offsets = left.offsets();
+        let n = conv.out / conv.groups;
+        let panels = n.div_ceil(COLUMNS);
+        let mut packed = Packed {
+            left,
+            ldc,
+            element,
+            kernel: Kernel::of(tier),
+            n,
+            data: vec![],
+            scales: vec![],
+            offsets,
+        };
+        packed.data = vec![Line([0; 64]); conv.groups * packed.group_bytes() / 64];
+        if element == Element::I8 {
+            packed.scales = vec![0.0; conv.groups * panels * COLUMNS];
+        }
+        let by_tap = by_tap(conv, weight);
+        let sum = weight.len() / conv.out;
+        let mut column = vec![0.0; sum];
+        for (out, weight) in by_tap.chunks_exact(sum).enumerate() {
+            column.copy_from_slice(weight);
+            packed.pack_column(out / n, out % n, &mut column);
+        }
+        packed
+    }
+
+    /// Splits the weights of one column, taps first, and puts them into their tiles.
+    fn pack_column(&mut self, group: usize, at: usize, weight: &mut [f32]) {
+        let (parts, line) = (self.element.parts(), self.element.line());
+        let conv = &self.left.conv;
+        let k = conv.c / conv.groups;
+        let lines = k.div_ceil(line);
+        let panel = at / COLUMNS;
+        let tiles = self.column_tiles(panel);
+        let start = group * self.group_bytes() + panel * self.panel_bytes(2);
+        let (tile, column) = (at % COLUMNS / STRIP, at % STRIP);
+        let mut bytes = vec![0; weight.len()];
+        if self.element == Element::I8 {
+            let place = (group * self.n.div_ceil(COLUMNS) + panel) * COLUMNS + at % COLUMNS;
+            self.scales[place] = quantize::weights(weight, &mut bytes);
+        }
+        // Numbers of a line that are neighbours of one column: 4 bytes.
+        let neighbours = line / 16;
+        for part in 0..parts {
+            for (index, weight) in weight.iter_mut().enumerate() {
+                let (tap, channel) = (index / k, index % k);
+                let step = tap * lines + channel / line;
+                let within = channel % line;
+                let place = (within / neighbours) * 64
+                    + column * 4
+                    + within % neighbours * (4 / neighbours);
+                let to = start + ((step * parts + part) * tiles + tile) * 1024 + place;
+                let line = &mut self.data[to / 64].0[to % 64..];
+                if self.element == Element::I8 {
+                    line[0] = bytes[index] as u8;
+                } else {
+                    let (near, bits) = split::nearest(*weight);
+                    line[..2].copy_from_slice(&bits.to_le_bytes());
+                    *weight -= near;
+                }
+            }
+        }
+    }
+
+    /// What runs it, as tables show it.
+    pub fn name(&self) -> &'static str {
+        let place = Element::ALL.iter().position(|&e| e == self.element);
+        self.kernel.names[place.expect("all are listed")]
+    }
+
+    /// Bytes of the packed weight with its scales.
+    pub fn bytes(&self) -> usize {
+        64 * self.data.len() + 4 * self.scales.len()
+    }
+
+    /// Column tiles of a panel.
+    fn column_tiles(&self, panel: usize) -> usize {
+        (self.n - panel * COLUMNS).div_ceil(STRIP).min(2)
+    }
+
+    fn panel_bytes(&self, tiles: usize) -> usize {
+        self.offsets.len() * self.element.parts() * tiles * 1024
+    }
+
+    fn group_bytes(&self) -> usize {
+        self.panel_bytes(self.n.div_ceil(STRIP))
+    }
+
+    /// Whether threads share the columns, because there are few rows, and not the rows.
+    fn by_columns(&self) -> bool {
+        self.left.strips() <= BLOCK_STRIPS
+    }
+
+    /// Strips whose left side is split at once: all, or a block of each thread.
+    fn split_strips(&self) -> usize {
+        self.left.strips().min(BLOCK_STRIPS)
+    }
+
+    /// Numbers that hold a split left side and its scales.
+    fn split_numbers(&self) -> usize {
+        let strips = self.split_strips();
+        let bytes = self.element.parts() * self.left.plane(strips);
+        bytes / 4 + self.left.scales(strips).next_multiple_of(16)
+    }
+
+    /// In how many chunks the left side of a block of strips is walked.
+    fn chunks(&self) -> usize {
+        let bytes = self.split_strips() * STRIP * self.offsets.len() * 64 * self.element.parts();
+        bytes.div_ceil(CHUNK_BYTES)
+    }
+
+    /// Panels whose sums are kept at a time: those of a group where the left side comes in chunks.
+    fn panels_together(&self) -> usize {
+        match self.chunks() {
+            1 => 1,
+            _ => self.n.div_ceil(COLUMNS),
+        }
+    }
+
+    /// Numbers that the sums of one thread take.
+    fn sum_numbers(&self) -> usize {
+        // Odd strips are padded to pairs.
+        self.panels_together() * self.split_strips().next_multiple_of(2) * STRIP * COLUMNS
+    }
+
+    /// How many numbers [`Packed::run`] works in with so many threads.
+    pub fn scratch(&self, threads: usize) -> usize {
+        let splits = match self.left.is_plain() && !self.by_columns() {
+            true => threads,
+            false => 1,
+        };
+        // Lines begin at a multiple of 64 bytes.
+        16 + splits * self.split_numbers() + threads * self.sum_numbers()
+    }
+
+    /// `y = activation(conv(x, weight) + bias + residual)`; allocates nothing.
+    ///
+    /// # Panics
+    /// If a slice is shorter than the geometry or [`Packed::scratch`] says, or the epilogue adds to the output.
+    pub fn run(
+        &self,
+        x: &[f32],
+        epilogue: &Epilogue,
+        y: &mut [f32],
+        scratch: &mut [f32],
+        threads: &Threads,
+    ) {
+        let conv = &self.left.conv;
+        let pixels = conv.pixels();
+        if pixels == 0 {
+            return;
+        }
+        assert_eq!(epilogue.start, Start::Zero, "products are never added to");
+        let inputs = (conv.n * conv.h * conv.w - 1) * self.left.lda + conv.c;
+        assert!(x.len() >= inputs, "{conv:?}: too few inputs");
+        let outputs = (pixels - 1) * self.ldc + conv.out;
+        assert!(y.len() >= outputs, "{conv:?}: too few outputs");
+        match epilogue.residual {
+            Residual::None => {}
+            Residual::Before(r) | Residual::After(r) => assert!(r.len() >= outputs),
+        }
+        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= conv.out));
+        let aligned = scratch.as_ptr().align_offset(64);
+        let scratch = &mut scratch[aligned..][..self.scratch(threads.count()) - 16];
+        let tier = self.kernel.tier;
+        let cpu = Cpu { tier, threads };
+        let strips = self.left.strips();
+        let units = conv.groups * self.n.div_ceil(COLUMNS);
+        // Matrix registers do at least twice the work of vectors in the same time.
+        let work = conv.macs() / 2;
+        let y = SharedMut::new(y);
+        if self.left.is_plain() && !self.by_columns() {
+            let parts = threads.parts(work, strips);
+            let each = self.split_numbers() + self.sum_numbers();
+            let scratch = SharedMut::new(scratch);
+            threads.run(parts, &|part| {
+                let own = even(strips, parts, part);
+                let one = Threads::new(1);
+                let cpu = Cpu { tier, threads: &one };
+                // SAFETY: each part has its own place.
+                let own_scratch = unsafe { scratch.slice(part * each..(part + 1) * each) };
+                let (split, sums) = own_scratch.split_at_mut(self.split_numbers());
+                for strips in blocks(own) {
+                    let parts = self.parts(split);
+                    self.left.split_strips(x, strips.clone(), &parts, cpu);
+                    let on = (&parts, strips.start);
+                    self.panels(0..units, strips, on, sums, (epilogue, &y));
+                }
+            });
+            return;
+        }
+        let (split, sums) = scratch.split_at_mut(self.split_numbers());
+        let parts = self.parts(split);
+        match self.left.is_plain() {
+            true => self.left.split_strips(x, 0..strips, &parts, cpu),
+            false => self.left.split_images(x, &parts, cpu),
+        }
+        let sums = SharedMut::new(sums);
+        let by_columns = self.by_columns();
+        let pieces = if by_columns { units } else { strips };
+        let count = threads.parts(work, pieces);
+        threads.run(count, &|part| {
+            let own = even(pieces, count, part);
+            let each = self.sum_numbers();
+            // SAFETY: each part has its own place.
+            let sums = unsafe { sums.slice(part * each..(part + 1) * each) };
+            let (units, strips) = match by_columns {
+                true => (own, 0..strips),
+                false => (0..units, own),
+            };
+            for strips in blocks(strips) {
+                self.panels(units.clone(), strips, (&parts, 0), sums, (epilogue, &y));
+            }
+        });
+    }
+
+    /// The places of a split left side.
+    fn parts<'a>(&self, split: &'a mut [f32]) -> Parts<'a> {
+        let plane = self.left.plane(self.split_strips());
+        let (numbers, scales) = split.split_at_mut(self.element.parts() * plane / 4);
+        // SAFETY: any bits are numbers and bytes alike, and bytes may lie anywhere.
+        let bytes = unsafe {
+            std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast::<u8>(), 4 * numbers.len())
+        };
+        Parts {
+            bytes: SharedMut::new(bytes),
+            plane,
+            scales: SharedMut::new(scales),
+        }
+    }
+
+    /// Some strips of some panels, counted over all groups. The split left side begins with strip `first` where it is plain.
+    fn panels(
+        &self,
+        units: Range<usize>,
+        strips: Range<usize>,
+        (parts, first): (&Parts, usize),
+        sums: &mut [f32],
+        (epilogue, y): (&Epilogue, &SharedMut<f32>),
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the machine has what the kernel needs (`Kernel::of`).
+        let _registers =
+            (self.kernel.tier == Tier::Amx).then(|| unsafe { block::Registers::set_up() });
+        let panels = self.n.div_ceil(COLUMNS);
+        // SAFETY: nobody writes scales any more.
+        let row_scales = unsafe { parts.scales.slice(0..self.left.scales(self.split_strips())) };
+        let mut rows = [Rows::default(); BLOCK_STRIPS];
+        for (rows, strip) in rows.iter_mut().zip(strips.clone()) {
+            *rows = self.left.rows(strip);
+        }
+        let count = self.chunks();
+        let each = self.sum_numbers() / self.panels_together();
+        let mut unit = units.start;
+        while unit < units.end {
+            // Panels of one group share their left side.
+            let end = match count {
+                1 => unit + 1,
+                _ => ((unit / panels + 1) * panels).min(units.end),
+            };
+            for chunk in 0..count {
+                let steps = even(self.offsets.len(), count, chunk);
+                for (unit, sums) in (unit..end).zip(sums.chunks_exact_mut(each)) {
+                    let place = (unit / panels, unit % panels);
+                    self.sum(place, steps.clone(), &strips, (parts, first), sums);
+                }
+            }
+            for (unit, sums) in (unit..end).zip(sums.chunks_exact_mut(each)) {
+                self.finish(unit, &strips, (row_scales, first), sums, (&mut rows, epilogue, y));
+            }
+            unit = end;
+        }
+    }
+
+    /// What follows the sums of some strips of one panel.
+    fn finish(
+        &self,
+        unit: usize,
+        strips: &Range<usize>,
+        (row_scales, first): (&[f32], usize),
+        sums: &mut [f32],
+        (rows, epilogue, y): (&mut [Rows], &Epilogue, &SharedMut<f32>),
+    ) {
+        let panels = self.n.div_ceil(COLUMNS);
+        let (group, panel) = (unit / panels, unit % panels);
+        let columns = (self.n - panel * COLUMNS).min(COLUMNS);
+        let column = group * self.n + panel * COLUMNS;
+        let mut bias = [0.0; COLUMNS];
+        if let Some(from) = epilogue.bias {
+            bias[..columns].copy_from_slice(&from[column..column + columns]);
+        }
+        let scales = self.scales.as_chunks().0.get(unit);
+        let finish = Finish {
+            tier: self.kernel.tier,
+            bias,
+            scales,
+            activation: epilogue.activation,
+            residual: epilogue.residual,
+            output: y,
+            row: self.ldc,
+            first: column,
+            columns,
+        };
+        let (sums, _) = sums.as_chunks_mut::<COLUMNS>();
+        let (sums, _): (&mut [Sums], _) = sums.as_chunks_mut();
+        for (index, sums) in sums.iter_mut().take(strips.len()).enumerate() {
+            let rows = &mut rows[index];
+            if scales.is_some() {
+                self.left.scale(row_scales, (strips.start + index - first, group), rows);
+            }
+            // SAFETY: `run` gave these rows of these panels to this part alone.
+            unsafe { finish.strip(sums, rows) };
+        }
+    }
+
+    /// The sums of some strips of one panel.
+    fn sum(
+        &self,
+        (group, panel): (usize, usize),
+        chunk: Range<usize>,
+        strips: &Range<usize>,
+        (parts, first): (&Parts, usize),
+        sums: &mut [f32],
+    ) {
+        let tiles = self.column_tiles(panel);
+        let step_bytes = self.element.parts() * tiles * 1024;
+        let start = group * self.group_bytes() + panel * self.panel_bytes(2);
+        let place = Element::ALL.iter().position(|&e| e == self.element);
+        let blocks = &self.kernel.blocks[place.expect("all are listed")];
+        let steps = chunk.len();
+        let pairs = strips.len().div_ceil(2);
+        let depth = match pairs {
+            1 => steps,
+            _ => (PANEL_BYTES / step_bytes).max(1),
+        };
+        let count = steps.div_ceil(depth);
+        let lines = (step_bytes / 64).div_ceil(pairs);
+        let bytes = parts.bytes.pointer();
+        let row = |strip: usize| {
+            bytes
+                .wrapping_add(self.left.start(strip, first) + self.left.group(group))
+                .cast_const()
+        };
+        for block in 0..count {
+            let own = even(steps, count, block);
+            let own = chunk.start + own.start..chunk.start + own.end;
+            let b = self.data.as_ptr().cast::<u8>();
+            let b = b.wrapping_add(start + own.start * step_bytes);
+            for (pair, sums) in sums.chunks_exact_mut(2 * STRIP * COLUMNS).take(pairs).enumerate() {
+                let strip = strips.start + 2 * pair;
+                let both = strip + 1 < strips.end;
+                let job = Job {
+                    a0: row(strip),
+                    a1: row(strip + usize::from(both)),
+                    stride: self.left.stride(),
+                    plane: parts.plane,
+                    offsets: self.offsets[own.clone()].as_ptr(),
+                    steps: own.len(),
+                    b,
+                    c: sums.as_mut_ptr(),
+                    prefetch: b.wrapping_add(own.len() * (step_bytes + 64 * lines * pair)),
+                    lines,
+                    add: own.start > 0,
+                };
+                let run = blocks[usize::from(both)][tiles - 1];
+                // SAFETY: the registers are set up by `panels`; the strips lie within the split left side, the steps within the
+                // panel, and `sums` holds two strips.
+                unsafe { run(&job) };
+            }
+        }
+    }
+}
+
+/// Even blocks of strips, pairs as far as they go.
+fn blocks(strips: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let pairs = strips.len().div_ceil(2);
+    let count = strips.len().div_ceil(BLOCK_STRIPS);
+    (0..count).map(move |block| {
+        let own = even(pairs, count, block);
+        strips.start + 2 * own.start..(strips.start + 2 * own.end).min(strips.end)
+    })
+}
+
+impl std::fmt::Debug for Packed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Packed({:?}, {})", self.left.conv, self.name())
+    }
+}

@@ -1,0 +1,85 @@
+//! The definition of a block: the same tiles, one product after the other.
+
+use super::{Element, Job};
+
+/// A bfloat16.
+#[inline(always)]
+fn wide(bits: &[u8]) -> f32 {
+    f32::from_bits(u32::from(u16::from_le_bytes([bits[0], bits[1]])) << 16)
+}
+
+/// Which part of the left side is multiplied with which of the right one, small products first.
+pub(super) fn pairs(element: Element) -> &'static [(usize, usize)] {
+    match element {
+        Element::Bf16 | Element::I8 => &[(0, 0)],
+        Element::Bf16x3 => &[(0, 1), (0, 0), (1, 0)],
+        Element::Bf16x6 => &[(0, 2), (0, 1), (1, 1), (1, 0), (0, 0), (2, 0)],
+    }
+}
+
+/// `E` counts as [`Element::ALL`] does, `M` and `N` count tiles.
+///
+/// # Safety
+/// The job's pointers hold what it says for these tiles.
+unsafe fn block<const E: usize, const M: usize, const N: usize>(job: &Job) {
+    let element = Element::ALL[E];
+    let parts = element.parts();
+    // SAFETY (of all blocks below): the caller's promise.
+    let offsets = unsafe { std::slice::from_raw_parts(job.offsets, job.steps) };
+    let sums = unsafe { std::slice::from_raw_parts_mut(job.c, M * 16 * 32) };
+    if !job.add {
+        for row in sums.chunks_exact_mut(32) {
+            row[..16 * N].fill(0.0);
+        }
+    }
+    for (step, offset) in offsets.iter().enumerate() {
+        for &(left, right) in pairs(element) {
+            for row in 0..16 * M {
+                let start = [job.a0, job.a1][row / 16];
+                let a = unsafe {
+                    let at = start.add(offset + left * job.plane + row % 16 * job.stride);
+                    std::slice::from_raw_parts(at, 64)
+                };
+                for column in 0..16 * N {
+                    let tile = (step * parts + right) * N + column / 16;
+                    // SAFETY: as above.
+                    let b = unsafe { std::slice::from_raw_parts(job.b.add(1024 * tile), 1024) };
+                    let sum = &mut sums[row * 32 + column];
+                    *sum = match element {
+                        Element::I8 => quads(sum.to_bits() as i32, a, &b[column % 16 * 4..]),
+                        _ => couples(*sum, a, &b[column % 16 * 4..]),
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// Adds 64 products of bytes; the right ones come in fours, 64 bytes from one four to the next.
+fn quads(sum: i32, a: &[u8], b: &[u8]) -> f32 {
+    let product = |at: usize| {
+        let (a, b) = (a[at] as i8, b[at / 4 * 64 + at % 4] as i8);
+        i32::from(a) * i32::from(b)
+    };
+    f32::from_bits((sum + (0..64).map(product).sum::<i32>()) as u32)
+}
+
+/// Adds 32 products of bfloat16; the right ones come in twos, 64 bytes from one two to the next.
+fn couples(sum: f32, a: &[u8], b: &[u8]) -> f32 {
+    (0..32).fold(sum, |sum, at| {
+        sum + wide(&a[2 * at..]) * wide(&b[at / 2 * 64 + at % 2 * 2..])
+    })
+}
+
+/// The blocks of one element.
+macro_rules! blocks {
+    ($e:literal) => {
+        [
+            [block::<$e, 1, 1>, block::<$e, 1, 2>],
+            [block::<$e, 2, 1>, block::<$e, 2, 2>],
+        ]
+    };
+}
+
+/// The blocks, `[element][row tiles - 1][column tiles - 1]`.
+pub(super) const BLOCKS: super::Blocks = [blocks!(0), blocks!(1), blocks!(2), blocks!(3)];

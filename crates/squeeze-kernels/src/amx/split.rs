@@ -1,0 +1,131 @@
+//! From single precision to what matrix registers multiply: parts in bfloat16, or bytes.
+
+use crate::Tier;
+use crate::vector::per_tier;
+
+/// The nearest bfloat16, half to even, as a number and as its bits. A number beyond the largest becomes infinite.
+#[inline(always)]
+pub(super) fn nearest(x: f32) -> (f32, u16) {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    // A NaN's bits must not run over into those of a number.
+    let bits = if x.is_nan() { bits | 1 << 22 } else { rounded };
+    (f32::from_bits(bits & 0xffff_0000), (bits >> 16) as u16)
+}
+
+/// Rows to split into parts in bfloat16, and where the parts go.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    /// From one row to the next.
+    pub lda: usize,
+    pub groups: usize,
+    /// Numbers of a group, and the lines that hold them with zeros behind.
+    pub k: usize,
+    pub lines: usize,
+    /// Bytes from one row of a part to the next, and from one part to the next.
+    pub pixel: usize,
+    pub plane: usize,
+    pub parts: usize,
+}
+
+impl Rows {
+    /// Splits `count` rows.
+    ///
+    /// # Safety
+    /// `to` is valid for writing `count` rows of all parts, and nobody else uses them.
+    pub unsafe fn split(&self, tier: Tier, x: &[f32], count: usize, to: *mut u8) {
+        if count == 0 {
+            return;
+        }
+        assert!(x.len() >= (count - 1) * self.lda + self.groups * self.k);
+        #[cfg(target_arch = "x86_64")]
+        if tier == Tier::Amx && tier.is_present() {
+            let split = match self.parts {
+                1 => split_rows::<1>,
+                2 => split_rows::<2>,
+                _ => split_rows::<3>,
+            };
+            // SAFETY: a machine with matrix registers has bfloat16 too; the caller's promise.
+            return unsafe { split(self, x, count, to) };
+        }
+        for row in 0..count {
+            for group in 0..self.groups {
+                let x = &x[row * self.lda + group * self.k..][..self.k];
+                let to = to.wrapping_add(row * self.pixel + group * self.lines * 64);
+                for at in 0..self.lines * 32 {
+                    let mut rest = x.get(at).copied().unwrap_or(0.0);
+                    for part in 0..self.parts {
+                        let (near, bits) = nearest(rest);
+                        let to = to.wrapping_add(part * self.plane).cast::<u16>();
+                        // SAFETY: the caller's promise.
+                        unsafe { to.wrapping_add(at).write_unaligned(bits) };
+                        rest -= near;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As for [`Rows::split`], and the CPU has the features.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+unsafe fn split_rows<const PARTS: usize>(r: &Rows, x: &[f32], count: usize, to: *mut u8) {
+    use std::arch::x86_64::*;
+    let wide = |bits: __m256i| {
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
+    };
+    let mask = |left: usize| if left >= 16 { 0xffff } else { (1 << left) - 1 };
+    for row in 0..count {
+        for group in 0..r.groups {
+            let x = x[row * r.lda + group * r.k..][..r.k].as_ptr();
+            let to = to.wrapping_add(row * r.pixel + group * r.lines * 64);
+            for line in 0..r.lines {
+                let (left, at) = (r.k - 32 * line, x.wrapping_add(32 * line));
+                // SAFETY: the masks hide what lies behind the row.
+                let (mut a, mut b) = unsafe {
+                    let a = _mm512_maskz_loadu_ps(mask(left), at);
+                    let second = mask(left.saturating_sub(16));
+                    (a, _mm512_maskz_loadu_ps(second, at.wrapping_add(16)))
+                };
+                for part in 0..PARTS {
+                    // SAFETY: both are 512 bits of any value.
+                    let bits: __m512i = unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(b, a)) };
+                    let to = to.wrapping_add(part * r.plane + 64 * line);
+                    // SAFETY: the caller's promise.
+                    unsafe { _mm512_storeu_si512(to.cast(), bits) };
+                    if part + 1 < PARTS {
+                        a = _mm512_sub_ps(a, wide(_mm512_castsi512_si256(bits)));
+                        b = _mm512_sub_ps(b, wide(_mm512_extracti64x4_epi64::<1>(bits)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+per_tier! {
+    /// The numbers times `factor` as signed bytes.
+    pub(super) fn bytes(x: &[f32], factor: f32, to: &mut [u8])
+    { compiled: to_bytes }
+}
+
+per_tier! {
+    /// The largest magnitude; NaN where there is one.
+    pub(super) fn largest(x: &[f32]) -> f32
+    { compiled: magnitude }
+}
+
+#[inline(always)]
+fn to_bytes(x: &[f32], factor: f32, to: &mut [u8]) {
+    for (x, to) in x.iter().zip(to) {
+        *to = crate::gemm_i8::quantize::byte(*x, factor);
+    }
+}
+
+#[inline(always)]
+fn magnitude(x: &[f32]) -> f32 {
+    let size = |x: &f32| x.to_bits() & 0x7fff_ffff;
+    f32::from_bits(x.iter().fold(0, |most, x| most.max(size(x))))
+}
