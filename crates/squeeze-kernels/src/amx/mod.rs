@@ -491,7 +491,6 @@ impl Packed {
         }
         let scales = self.scales.as_chunks().0.get(unit);
         let finish = Finish {
-            tier: self.kernel.tier,
             bias,
             scales,
             activation: epilogue.activation,
@@ -508,8 +507,8 @@ impl Packed {
             if scales.is_some() {
                 self.left.scale(row_scales, (strips.start + index - first, group), rows);
             }
-            // SAFETY: `run` gave these rows of these panels to this part alone.
-            unsafe { finish.strip(sums, rows) };
+            // `run` gave these rows of these panels to this part alone.
+            finish::strip(self.kernel.tier, &finish, sums, rows);
         }
     }
 

@@ -3,7 +3,7 @@
 pub mod scalar;
 
 use crate::elementwise::each_rows;
-use crate::vector::per_tier;
+use crate::vector::{Vector, per_tier};
 use crate::{Cpu, Tier};
 
 /// From `[n, h, w, c]` to `[n, out[0], out[1], c]`.
@@ -105,7 +105,44 @@ pub fn backward(cpu: Cpu, resize: &Resize, dy: &[f32], dx: &mut [f32]) {
 per_tier! {
     /// Rows of the output from the `first` of all images on.
     fn rows_forward(resize: &Resize, first: usize, x: &[f32], y: &mut [f32])
-    { compiled: scalar::forward }
+    { scalar: scalar::forward, vector: vector_forward }
+}
+
+/// As [`scalar::forward`]; what pixels of one row share is looked up once.
+#[inline(always)]
+fn vector_forward<V: Vector>(resize: &Resize, first: usize, x: &[f32], y: &mut [f32]) {
+    let Resize { h, w, c, out, mode, .. } = *resize;
+    for (at, y) in y.chunks_exact_mut(out[1] * c).enumerate() {
+        let (image, row) = ((first + at) / out[0], (first + at) % out[0]);
+        let down = mode.place(row, h, out[0]);
+        let [low, high] = [down.low, down.high].map(|row| &x[(image * h + row) * w * c..][..w * c]);
+        let [upper, lower] = [V::splat(1.0 - down.share), V::splat(down.share)];
+        for (column, y) in y.chunks_exact_mut(c).enumerate() {
+            let across = mode.place(column, w, out[1]);
+            let [left, right] = [across.low * c, across.high * c];
+            if mode == Mode::Nearest {
+                y.copy_from_slice(&low[left..][..c]);
+                continue;
+            }
+            let [before, after] = [V::splat(1.0 - across.share), V::splat(across.share)];
+            let (a, b) = (&low[left..][..c], &low[right..][..c]);
+            let (d, e) = (&high[left..][..c], &high[right..][..c]);
+            let (p, q) = (upper * before, upper * after);
+            let (r, s) = (lower * before, lower * after);
+            let blend = |a: V, b: V, d: V, e: V| e.mul_add(s, d.mul_add(r, b.mul_add(q, a * p)));
+            let whole = c / V::LANES * V::LANES;
+            for at in (0..whole).step_by(V::LANES) {
+                let (upper, lower) = ((&a[at..], &b[at..]), (&d[at..], &e[at..]));
+                let (a, b) = (V::load(upper.0), V::load(upper.1));
+                blend(a, b, V::load(lower.0), V::load(lower.1)).store(&mut y[at..]);
+            }
+            if whole < c {
+                let (a, b) = (V::load_part(&a[whole..]), V::load_part(&b[whole..]));
+                let (d, e) = (V::load_part(&d[whole..]), V::load_part(&e[whole..]));
+                blend(a, b, d, e).store_part(&mut y[whole..]);
+            }
+        }
+    }
 }
 
 per_tier! {
