@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use squeeze_graph::{Element, elements};
-use squeeze_infer::{Input, Scratch, Target, compile};
+use squeeze_infer::{Input, Precision, Scratch, Target, compile};
 
 struct Counting;
 
@@ -38,8 +38,10 @@ fn a_run_allocates_nothing() {
     for graph in cases::cases() {
         let name = graph.name();
         let weights = squeeze_rewrite::fresh(&graph, squeeze_tensor::Seed(1));
-        for threads in [1, 2] {
-            let plan = compile(&graph, &weights, &Target::here(threads)).expect("compiles");
+        let every = Precision::ALL.map(|precision| [(precision, 1), (precision, 2)]);
+        for (precision, threads) in every.into_iter().flatten() {
+            let target = Target::here(threads).with_precision(precision);
+            let plan = compile(&graph, &weights, &target).expect("compiles");
             let mut scratch = plan.scratch();
             let sizes: Vec<usize> = plan.inputs().iter().map(|x| elements(&x.shape)).collect();
             let numbers: Vec<Vec<f32>> = sizes.iter().map(|&size| vec![0.5; size]).collect();

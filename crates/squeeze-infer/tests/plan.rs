@@ -14,7 +14,7 @@ use reference::Array;
 
 #[test]
 fn plans_compute_what_graphs_say() {
-    let mut in_bytes = 0;
+    let (mut in_bytes, mut on_tiles) = (0, 0);
     for graph in cases::cases() {
         let weights = lively(&graph);
         let inputs = inputs(&graph);
@@ -26,11 +26,16 @@ fn plans_compute_what_graphs_say() {
                     check(&graph, &weights, (&inputs, &wanted), &target);
                     let plan = compile(&graph, &weights, &target).expect("it was compiled before");
                     in_bytes += plan.steps().filter(|s| s.kernel.starts_with("i8_")).count();
+                    on_tiles += plan.steps().filter(|s| s.kernel.ends_with("_amx")).count();
                 }
             }
         }
     }
     assert!(in_bytes > 0, "no case has a product large enough for bytes");
+    assert!(
+        on_tiles > 0 || !Tier::Amx.is_present(),
+        "no case has a product large enough for matrix registers"
+    );
 }
 
 fn check(

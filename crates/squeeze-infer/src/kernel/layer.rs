@@ -45,7 +45,13 @@ impl Layer {
                 (conv.n, conv.h, conv.w) = (1, 1, x.rows());
             }
             let strides = (x.home.stride, y.home.stride);
-            Product::Amx(amx::Packed::pack(&row.weight, &conv, strides, element, target.tier))
+            Product::Amx(amx::Packed::pack(
+                &row.weight,
+                &conv,
+                strides,
+                element,
+                target.tier,
+            ))
         } else if row.window.is_point() {
             let geometry = Geometry {
                 m: x.rows(),
@@ -155,11 +161,7 @@ impl Layer {
 }
 
 /// What the matrix registers should multiply for this layer; `None` where vectors are as fast.
-fn gains_on_tiles(
-    row: &program::Layer,
-    [x, y]: [&Value; 2],
-    target: Target,
-) -> Option<Element> {
+fn gains_on_tiles(row: &program::Layer, [x, y]: [&Value; 2], target: Target) -> Option<Element> {
     const FEWEST_CHANNELS: usize = 16;
     // What splitting a number, finishing a sum and reading a weight cost beyond the vectors' way, in saved multiply-adds; measured by
     // the kernels' benchmark `amx`.

@@ -4,19 +4,20 @@ mod layer;
 mod run;
 
 use squeeze_graph::ops::{PoolKind, ResizeMode};
-use squeeze_kernels::Cpu;
 use squeeze_kernels::activation::Activation;
+use squeeze_kernels::amx::Element;
 use squeeze_kernels::elementwise::{Block, Gate, Shuffle};
 use squeeze_kernels::embedding::Sum;
 use squeeze_kernels::norm::{self, BatchNorm};
 use squeeze_kernels::pool::{self, Divisor, Rounding};
 use squeeze_kernels::resize::{self, Mode};
+use squeeze_kernels::{Cpu, Tier};
 
 use crate::arena::Cut;
 use crate::input::Input;
 use crate::plan::Place;
 use crate::program::{BlockCopy, Draft, Embed, LayerNorm, Program, Scale, Work};
-use crate::target::Target;
+use crate::target::{Precision, Target};
 use layer::Layer;
 
 /// A kernel with its geometry and weights.
@@ -55,7 +56,7 @@ pub(crate) enum Kernel {
         rows: Vec<f32>,
     },
     Embed(Sum, Embed),
-    Attention(Heads),
+    Attention(Heads, Option<Element>),
     Softmax {
         columns: usize,
     },
@@ -208,13 +209,23 @@ impl Kernel {
                 };
                 Self::Embed(sum, tables)
             }
-            Work::Attention { heads } => Self::Attention(Heads {
-                n: output.shape[0],
-                tokens: output.shape[1],
-                heads,
-                dim: output.columns() / heads,
-                strides: [0, 1, 2].map(|at| input(at).home.stride),
-            }),
+            Work::Attention { heads } => {
+                let row = Heads {
+                    n: output.shape[0],
+                    tokens: output.shape[1],
+                    heads,
+                    dim: output.columns() / heads,
+                    strides: [0, 1, 2].map(|at| input(at).home.stride),
+                };
+                // Scores and probabilities stay numbers where weights are bytes.
+                let element = match target.precision {
+                    // Six products of heads this narrow are no quicker than vectors.
+                    Precision::F32 => None,
+                    Precision::Bf16x3 => Some(Element::Bf16x3),
+                    Precision::Bf16 | Precision::Int8 => Some(Element::Bf16),
+                };
+                Self::Attention(row, element.filter(|_| target.tier >= Tier::Amx))
+            }
             Work::Softmax => Self::Softmax {
                 columns: output.columns(),
             },

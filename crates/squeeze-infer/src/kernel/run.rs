@@ -7,7 +7,7 @@ use squeeze_kernels::embedding::{self, Tables};
 use squeeze_kernels::norm::{Affine, batch, layer};
 use squeeze_kernels::pool;
 use squeeze_kernels::softmax::{self, Softmax};
-use squeeze_kernels::{Tier, activation, resize};
+use squeeze_kernels::{Tier, activation, amx, resize};
 
 use super::{Context, Heads, Kernel};
 use crate::arena::Cut;
@@ -111,7 +111,7 @@ impl Kernel {
                 let ids = [context.indices(0), types];
                 embedding::sum(cpu, *shape, tables, ids, cut.write);
             }
-            Self::Attention(heads) => {
+            Self::Attention(heads, element) => {
                 let lengths = context.lengths(3);
                 let rows = |index: usize| Rows {
                     data: read(index),
@@ -122,7 +122,13 @@ impl Kernel {
                     k: rows(1),
                     v: rows(2),
                 };
-                attention::forward(cpu, &heads.row(lengths), qkv, cut.write, cut.scratch);
+                let (row, y, scratch) = (heads.row(lengths), cut.write, cut.scratch);
+                match element {
+                    Some(element) => {
+                        attention::forward_on_tiles(cpu, &row, *element, qkv, y, scratch);
+                    }
+                    None => attention::forward(cpu, &row, qkv, y, scratch),
+                }
             }
             Self::Softmax { columns } => {
                 softmax::forward(cpu, &Softmax::whole(*columns), read(0), cut.write);
@@ -135,7 +141,10 @@ impl Kernel {
     pub fn scratch(&self, threads: usize) -> usize {
         match self {
             Self::Layer(layer) => layer.scratch(threads),
-            Self::Attention(heads) => heads.row(None).forward_scratch(threads),
+            Self::Attention(heads, Some(element)) => {
+                heads.row(None).tiles_scratch(*element, threads)
+            }
+            Self::Attention(heads, None) => heads.row(None).forward_scratch(threads),
             _ => 0,
         }
     }
@@ -173,7 +182,8 @@ impl Kernel {
             | Self::Permute { .. }
             | Self::Shuffle(_) => of(elementwise::KERNELS),
             Self::Gather { .. } | Self::Repeat { .. } | Self::Embed(..) => of(embedding::KERNELS),
-            Self::Attention(_) => of(attention::KERNELS),
+            Self::Attention(_, Some(element)) => amx::Kernel::of(tier).name(*element),
+            Self::Attention(_, None) => of(attention::KERNELS),
             Self::Softmax { .. } => of(softmax::KERNELS),
             Self::Resize(_) => of(resize::KERNELS),
         }

@@ -57,6 +57,19 @@ pub const CASES: &[(&str, Make)] = &[
         };
         Ok(vec![b.add("conv", conv, &[x])?])
     }),
+    // Wide enough for matrix registers, with more rows than one block of them.
+    ("conv_wide", |b| {
+        let x = image(b, 32, 20, 18)?;
+        let x = b.add("point", bias(Conv2d::square(64, 1)), &[x])?;
+        let x = b.add("act", Activation::HardSwish, &[x])?;
+        let y = b.add("window", bias(Conv2d::square(64, 3)), &[x])?;
+        let y = b.add("sum", Add {}, &[x, y])?;
+        let strided = Conv2d {
+            stride: [2, 2],
+            ..Conv2d::square(48, 3)
+        };
+        Ok(vec![b.add("strided", strided, &[y])?])
+    }),
     ("inverted_residual", |b| {
         let x = image(b, 8, 7, 6)?;
         let y = b.add("up", Conv2d::square(24, 1), &[x])?;

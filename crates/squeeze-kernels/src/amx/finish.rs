@@ -52,7 +52,9 @@ fn scalar_strip(f: &Finish, sums: &Sums, rows: &Rows) {
         for (column, y) in y.iter_mut().enumerate() {
             let sum = sums[rows.at[index]][column];
             *y = match f.scales {
-                Some(scales) => (sum.to_bits() as i32) as f32 * (rows.scale[index] * scales[column]),
+                Some(scales) => {
+                    (sum.to_bits() as i32) as f32 * (rows.scale[index] * scales[column])
+                }
                 None => sum,
             };
             *y += f.bias[column];
@@ -62,7 +64,9 @@ fn scalar_strip(f: &Finish, sums: &Sums, rows: &Rows) {
         }
         activation::slice_forward_in_place(Tier::Scalar, f.activation, y);
         if let Residual::After(other) = f.residual {
-            y.iter_mut().zip(&other[start..]).for_each(|(y, other)| *y += other);
+            y.iter_mut()
+                .zip(&other[start..])
+                .for_each(|(y, other)| *y += other);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::finish::Rows;
 use super::split;
 use super::{Element, STRIP};
 use crate::conv_f32::Conv;
-use crate::{Cpu, SharedMut};
+use crate::{Cpu, SharedMut, Tier};
 
 /// The left side of a product: the pixels of an image, or the rows of a matrix as an image of one row.
 #[derive(Clone, Debug)]
@@ -37,8 +37,7 @@ enum Mode {
 
 impl Left {
     pub fn new(conv: &Conv, lda: usize, element: Element) -> Left {
-        let plain =
-            conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.padding == [0; 4];
+        let plain = conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.padding == [0; 4];
         let padded = [
             conv.h + conv.padding[0] + conv.padding[2],
             conv.w + conv.padding[1] + conv.padding[3],
@@ -50,7 +49,7 @@ impl Left {
             element,
             mode: Mode::Row,
             lines,
-            pixel: 64 * (conv.groups * lines | 1),
+            pixel: 64 * ((conv.groups * lines) | 1),
             padded,
         };
         if plain {
@@ -192,15 +191,15 @@ impl Left {
         }
     }
 
-    /// Splits the rows of `strips` of a plain left side.
-    pub fn split_strips(&self, x: &[f32], strips: Range<usize>, to: &Parts, cpu: Cpu) {
-        let first = strips.start * STRIP;
-        let end = (strips.end * STRIP).min(self.conv.pixels());
-        let work = (end - first) * self.conv.c * 2;
-        cpu.split(end - first, work, |rows| {
-            let x = &x[(first + rows.start) * self.lda..];
-            self.split_pixels(cpu, x, (rows.start, rows.len()), to, None);
-        });
+    /// The rows of some strips of a plain left side.
+    pub fn plain_rows(&self, strips: &Range<usize>) -> Range<usize> {
+        strips.start * STRIP..(strips.end * STRIP).min(self.conv.pixels())
+    }
+
+    /// Splits some rows of a plain left side, whose split part begins with row `first`.
+    pub fn split_rows(&self, tier: Tier, x: &[f32], rows: Range<usize>, first: usize, to: &Parts) {
+        let x = &x[rows.start * self.lda..];
+        self.split_pixels(tier, x, (rows.start - first, rows.len()), to, None);
     }
 
     /// Splits whole images, with zeros around them.
@@ -246,7 +245,7 @@ impl Left {
                 let scale = (self.element == Element::I8)
                     // SAFETY: nobody writes an image's scale any more.
                     .then(|| unsafe { to.scales.slice(image..image + 1) }[0]);
-                self.split_pixels(cpu, row, (start + left, w), to, scale);
+                self.split_pixels(cpu.tier, row, (start + left, w), to, scale);
             }
         });
     }
@@ -264,7 +263,7 @@ impl Left {
     /// Splits neighbouring pixels, of which `at` is the first of the split side; `scale` is that of an image's bytes.
     fn split_pixels(
         &self,
-        cpu: Cpu,
+        tier: Tier,
         x: &[f32],
         (at, count): (usize, usize),
         to: &Parts,
@@ -286,7 +285,7 @@ impl Left {
             assert!(end <= to.bytes.len());
             let to = to.bytes.pointer().wrapping_add(at * self.pixel);
             // SAFETY: each pixel is written by one thread, and the pixels lie within the split side.
-            return unsafe { rows.split(cpu.tier, x, count, to) };
+            return unsafe { rows.split(tier, x, count, to) };
         }
         for pixel in 0..count {
             for group in 0..groups {
@@ -298,13 +297,13 @@ impl Left {
                     let place = (at + pixel) * groups + group;
                     // SAFETY: each row has its own scales.
                     let own = unsafe { to.scales.slice(place..place + 1) };
-                    own[0] = split::largest(cpu.tier, x) / 127.0;
+                    own[0] = split::largest(tier, x) / 127.0;
                     own[0]
                 });
                 let factor = if scale < LEAST { 0.0 } else { 1.0 / scale };
                 let (bytes, rest) = bytes.split_at_mut(k);
                 rest.fill(0);
-                split::bytes(cpu.tier, x, factor, bytes);
+                split::bytes(tier, x, factor, bytes);
             }
         }
     }

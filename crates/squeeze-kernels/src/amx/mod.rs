@@ -21,8 +21,11 @@ use crate::conv_f32::{Conv, by_tap};
 use crate::gemm_f32::{Epilogue, Residual, Start};
 use crate::gemm_i8::quantize;
 use crate::{Cpu, SharedMut, Threads, Tier, even};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use block::Registers;
 use finish::{COLUMNS, Finish, Rows, Sums};
 use left::{Left, Parts};
+pub(crate) use split::Rows as SplitRows;
 
 /// What the registers multiply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,15 +43,16 @@ pub enum Element {
 
 impl Element {
     /// Every element, in the order of a kernel's blocks.
-    pub const ALL: [Element; 4] = [
-        Element::Bf16,
-        Element::Bf16x3,
-        Element::Bf16x6,
-        Element::I8,
-    ];
+    pub const ALL: [Element; 4] = [Element::Bf16, Element::Bf16x3, Element::Bf16x6, Element::I8];
+
+    /// Its place in [`Element::ALL`].
+    fn place(self) -> usize {
+        let place = Element::ALL.iter().position(|&element| element == self);
+        place.expect("all are listed")
+    }
 
     /// How many parts a number has.
-    fn parts(self) -> usize {
+    pub(crate) fn parts(self) -> usize {
         match self {
             Element::Bf16 | Element::I8 => 1,
             Element::Bf16x3 => 2,
@@ -79,7 +83,7 @@ pub struct Kernel {
 ///
 /// # Safety
 /// The registers are set up, and the job's pointers hold what it says for these tiles.
-type Block = unsafe fn(&Job);
+pub(crate) type Block = unsafe fn(&Job);
 /// `[element][row tiles - 1][column tiles - 1]`.
 type Blocks = [[[Block; 2]; 2]; 4];
 
@@ -119,6 +123,16 @@ pub(crate) fn is_present() -> bool {
 }
 
 impl Kernel {
+    /// What tables show of an element.
+    pub fn name(&self, element: Element) -> &'static str {
+        self.names[element.place()]
+    }
+
+    /// The blocks of an element, `[row tiles - 1][column tiles - 1]`.
+    pub(crate) fn blocks(&self, element: Element) -> &'static [[Block; 2]; 2] {
+        &self.blocks[element.place()]
+    }
+
     /// The best kernel of at most this tier that this machine can run.
     pub fn of(tier: Tier) -> &'static Kernel {
         let fits = |kernel: &&&Kernel| kernel.tier <= tier && kernel.tier.is_present();
@@ -129,25 +143,25 @@ impl Kernel {
 
 /// What one block computes. Its order is known to the assembly.
 #[repr(C)]
-struct Job {
+pub(crate) struct Job {
     /// The first row of each of the two strips, of the first part.
-    a0: *const u8,
-    a1: *const u8,
+    pub a0: *const u8,
+    pub a1: *const u8,
     /// From one row to the next, and from one part to the next, in bytes.
-    stride: usize,
-    plane: usize,
+    pub stride: usize,
+    pub plane: usize,
     /// Where each step's line lies from a row's start.
-    offsets: *const usize,
-    steps: usize,
+    pub offsets: *const usize,
+    pub steps: usize,
     /// `[steps][parts][column tiles]` of 16 x 64 bytes.
-    b: *const u8,
+    pub b: *const u8,
     /// Two strips of sums.
-    c: *mut f32,
+    pub c: *mut f32,
     /// What is wanted next, and how many lines of it to ask for in each step.
-    prefetch: *const u8,
-    lines: usize,
+    pub prefetch: *const u8,
+    pub lines: usize,
     /// Whether the sums go on from what `c` holds.
-    add: bool,
+    pub add: bool,
 }
 
 /// Rows of a tile.
@@ -264,8 +278,7 @@ impl Packed {
 
     /// What runs it, as tables show it.
     pub fn name(&self) -> &'static str {
-        let place = Element::ALL.iter().position(|&e| e == self.element);
-        self.kernel.names[place.expect("all are listed")]
+        self.kernel.name(self.element)
     }
 
     /// Bytes of the packed weight with its scales.
@@ -375,14 +388,14 @@ impl Packed {
             let scratch = SharedMut::new(scratch);
             threads.run(parts, &|part| {
                 let own = even(strips, parts, part);
-                let one = Threads::new(1);
-                let cpu = Cpu { tier, threads: &one };
                 // SAFETY: each part has its own place.
                 let own_scratch = unsafe { scratch.slice(part * each..(part + 1) * each) };
                 let (split, sums) = own_scratch.split_at_mut(self.split_numbers());
                 for strips in blocks(own) {
                     let parts = self.parts(split);
-                    self.left.split_strips(x, strips.clone(), &parts, cpu);
+                    let rows = self.left.plain_rows(&strips);
+                    let first = rows.start;
+                    self.left.split_rows(tier, x, rows, first, &parts);
                     let on = (&parts, strips.start);
                     self.panels(0..units, strips, on, sums, (epilogue, &y));
                 }
@@ -392,7 +405,9 @@ impl Packed {
         let (split, sums) = scratch.split_at_mut(self.split_numbers());
         let parts = self.parts(split);
         match self.left.is_plain() {
-            true => self.left.split_strips(x, 0..strips, &parts, cpu),
+            true => cpu.split(pixels, pixels * conv.c * 2, |rows| {
+                self.left.split_rows(tier, x, rows, 0, &parts);
+            }),
             false => self.left.split_images(x, &parts, cpu),
         }
         let sums = SharedMut::new(sums);
@@ -466,7 +481,13 @@ impl Packed {
                 }
             }
             for (unit, sums) in (unit..end).zip(sums.chunks_exact_mut(each)) {
-                self.finish(unit, &strips, (row_scales, first), sums, (&mut rows, epilogue, y));
+                self.finish(
+                    unit,
+                    &strips,
+                    (row_scales, first),
+                    sums,
+                    (&mut rows, epilogue, y),
+                );
             }
             unit = end;
         }
@@ -505,7 +526,8 @@ impl Packed {
         for (index, sums) in sums.iter_mut().take(strips.len()).enumerate() {
             let rows = &mut rows[index];
             if scales.is_some() {
-                self.left.scale(row_scales, (strips.start + index - first, group), rows);
+                self.left
+                    .scale(row_scales, (strips.start + index - first, group), rows);
             }
             // `run` gave these rows of these panels to this part alone.
             finish::strip(self.kernel.tier, &finish, sums, rows);
@@ -524,8 +546,7 @@ impl Packed {
         let tiles = self.column_tiles(panel);
         let step_bytes = self.element.parts() * tiles * 1024;
         let start = group * self.group_bytes() + panel * self.panel_bytes(2);
-        let place = Element::ALL.iter().position(|&e| e == self.element);
-        let blocks = &self.kernel.blocks[place.expect("all are listed")];
+        let blocks = self.kernel.blocks(self.element);
         let steps = chunk.len();
         let pairs = strips.len().div_ceil(2);
         let depth = match pairs {
@@ -545,7 +566,11 @@ impl Packed {
             let own = chunk.start + own.start..chunk.start + own.end;
             let b = self.data.as_ptr().cast::<u8>();
             let b = b.wrapping_add(start + own.start * step_bytes);
-            for (pair, sums) in sums.chunks_exact_mut(2 * STRIP * COLUMNS).take(pairs).enumerate() {
+            for (pair, sums) in sums
+                .chunks_exact_mut(2 * STRIP * COLUMNS)
+                .take(pairs)
+                .enumerate()
+            {
                 let strip = strips.start + 2 * pair;
                 let both = strip + 1 < strips.end;
                 let job = Job {

@@ -15,7 +15,7 @@ pub(super) fn nearest(x: f32) -> (f32, u16) {
 
 /// Rows to split into parts in bfloat16, and where the parts go.
 #[derive(Clone, Copy)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     /// From one row to the next.
     pub lda: usize,
     pub groups: usize,
@@ -73,9 +73,8 @@ impl Rows {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
 unsafe fn split_rows<const PARTS: usize>(r: &Rows, x: &[f32], count: usize, to: *mut u8) {
     use std::arch::x86_64::*;
-    let wide = |bits: __m256i| {
-        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
-    };
+    let wide =
+        |bits: __m256i| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)));
     let mask = |left: usize| if left >= 16 { 0xffff } else { (1 << left) - 1 };
     for row in 0..count {
         for group in 0..r.groups {

@@ -16,7 +16,8 @@ fn reference(conv: &Conv, lda: usize, x: &[f32], w: &[f32]) -> Vec<f64> {
             let mut sum = 0.0;
             for (tap, (ky, kx)) in (0..kh * kw).map(|tap| (tap, (tap / kw, tap % kw))) {
                 let y = (oy * conv.stride[0] + ky * conv.dilation[0]).wrapping_sub(conv.padding[0]);
-                let x0 = (ox * conv.stride[1] + kx * conv.dilation[1]).wrapping_sub(conv.padding[1]);
+                let x0 =
+                    (ox * conv.stride[1] + kx * conv.dilation[1]).wrapping_sub(conv.padding[1]);
                 if y >= conv.h || x0 >= conv.w {
                     continue;
                 }
@@ -79,7 +80,11 @@ fn check_apart(conv: Conv, more_in: usize, more_out: usize) {
                             continue;
                         }
                         let at = place * conv.out + out;
-                        let size = if element == Element::I8 { most } else { sizes[at] };
+                        let size = if element == Element::I8 {
+                            most
+                        } else {
+                            sizes[at]
+                        };
                         let off = (f64::from(found) - wanted[at]).abs();
                         assert!(
                             off <= bound(element) * size + 1e-12,
@@ -186,7 +191,11 @@ fn epilogues() {
     let (bias, other) = (numbers(50, 3), numbers(37 * 50, 4));
     let sums = reference(&conv, 24, &x, &w);
     for activation in [Activation::Identity, Activation::Relu6, Activation::Gelu] {
-        for residual in [Residual::None, Residual::Before(&other), Residual::After(&other)] {
+        for residual in [
+            Residual::None,
+            Residual::Before(&other),
+            Residual::After(&other),
+        ] {
             let epilogue = Epilogue {
                 start: Start::Zero,
                 bias: Some(&bias),
@@ -253,8 +262,16 @@ fn odd_rows_stay_by_themselves() {
             let mut y = vec![0.0; 40 * 20];
             run(&packed, &x, &Epilogue::default(), &mut y, 1);
             for (row, y) in y.chunks_exact(20).enumerate() {
-                assert_eq!(y.iter().all(|y| y.is_nan()), row == 5, "{packed:?}, row {row}");
-                assert_eq!(y.iter().any(|y| y.is_nan()), row == 5, "{packed:?}, row {row}");
+                assert_eq!(
+                    y.iter().all(|y| y.is_nan()),
+                    row == 5,
+                    "{packed:?}, row {row}"
+                );
+                assert_eq!(
+                    y.iter().any(|y| y.is_nan()),
+                    row == 5,
+                    "{packed:?}, row {row}"
+                );
             }
         }
     }

@@ -31,10 +31,10 @@ fn padded(attention: &Attention) -> (usize, usize) {
 
 /// One head of one sequence.
 #[derive(Clone, Copy)]
-struct Head<'a> {
-    attention: &'a Attention<'a>,
-    sequence: usize,
-    head: usize,
+pub(super) struct Head<'a> {
+    pub attention: &'a Attention<'a>,
+    pub sequence: usize,
+    pub head: usize,
 }
 
 impl<'a> Head<'a> {
@@ -66,7 +66,7 @@ impl<'a> Head<'a> {
 }
 
 /// Calls `work(head, scratch)` for every head, split over the threads.
-fn each_head(
+pub(super) fn each_head(
     cpu: Cpu,
     attention: &Attention,
     scratch: &mut [f32],

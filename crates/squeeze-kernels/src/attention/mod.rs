@@ -3,7 +3,12 @@
 mod blocks;
 mod product;
 pub mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
+#[cfg(target_arch = "x86_64")]
+use crate::SharedMut;
+use crate::amx::Element;
 use crate::elementwise::Dropout;
 use crate::{Cpu, Tier};
 
@@ -48,6 +53,24 @@ impl Attention<'_> {
     /// How many numbers of scratch [`forward`] and [`forward_train`] need with so many threads.
     pub fn forward_scratch(&self, threads: usize) -> usize {
         threads.min(self.n * self.heads).max(1) * blocks::forward_scratch(self)
+    }
+
+    /// How many numbers of scratch [`forward_on_tiles`] needs with so many threads.
+    pub fn tiles_scratch(&self, element: Element, threads: usize) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if self.fits_tiles(element) {
+            return threads.min(self.n * self.heads).max(1) * tiles::scratch(self, element);
+        }
+        self.forward_scratch(threads)
+    }
+
+    /// Whether a head fits the tables of [`forward_on_tiles`] and the machine has matrix registers for numbers.
+    #[cfg(target_arch = "x86_64")]
+    fn fits_tiles(&self, element: Element) -> bool {
+        Tier::Amx.is_present()
+            && element != Element::I8
+            && self.additive.is_none()
+            && self.tokens.max(self.dim) <= tiles::MOST
     }
 
     /// How many numbers of scratch [`backward`] needs with so many threads.
@@ -147,6 +170,29 @@ pub const KERNELS: &[(&str, Tier)] = &[
 pub fn forward(cpu: Cpu, attention: &Attention, qkv: Qkv, y: &mut [f32], scratch: &mut [f32]) {
     check(attention, qkv, y);
     assert!(scratch.len() >= attention.forward_scratch(cpu.threads.count()));
+    blocks::forward(cpu, attention, qkv, y, scratch);
+}
+
+/// [`forward`] on the CPU's matrix registers where it has them, with numbers as sums of so many bfloat16; `scratch` holds at least
+/// [`Attention::tiles_scratch`] numbers.
+pub fn forward_on_tiles(
+    cpu: Cpu,
+    attention: &Attention,
+    element: Element,
+    qkv: Qkv,
+    y: &mut [f32],
+    scratch: &mut [f32],
+) {
+    check(attention, qkv, y);
+    assert!(scratch.len() >= attention.tiles_scratch(element, cpu.threads.count()));
+    #[cfg(target_arch = "x86_64")]
+    if attention.fits_tiles(element) {
+        let (one, y) = (tiles::scratch(attention, element), SharedMut::new(y));
+        blocks::each_head(cpu, attention, scratch, one, |head, scratch| {
+            tiles::head(head, element, qkv, &y, scratch);
+        });
+        return;
+    }
     blocks::forward(cpu, attention, qkv, y, scratch);
 }
 

@@ -90,6 +90,7 @@ fn check(n: usize, tokens: usize, heads: usize, dim: usize, masked: bool) {
                 y.fill(f32::NAN);
                 forward(cpu, &attention, qkv, &mut y, &mut scratch);
                 close(&y, &want, 4e-6, "y for inference");
+                on_tiles(cpu, &attention, qkv);
             }
             let mut scratch = vec![f32::NAN; attention.backward_scratch(cpu.threads.count())];
             let mut d = vec![f32::NAN; 3 * rows];
@@ -122,6 +123,27 @@ fn check(n: usize, tokens: usize, heads: usize, dim: usize, masked: bool) {
                 }
             }
         });
+    }
+}
+
+/// On matrix registers, where the machine has them.
+fn on_tiles(cpu: Cpu, attention: &Attention, qkv: Qkv) {
+    let attention = Attention {
+        additive: None,
+        ..*attention
+    };
+    let numbers = attention.n * attention.tokens * attention.channels();
+    let mut want = vec![0.0; numbers];
+    scalar::forward(&attention, qkv, &mut want);
+    for (element, bound) in [
+        (Element::Bf16, 3e-2),
+        (Element::Bf16x3, 2e-4),
+        (Element::Bf16x6, 4e-6),
+    ] {
+        let scratch = attention.tiles_scratch(element, cpu.threads.count());
+        let (mut scratch, mut y) = (vec![f32::NAN; scratch], vec![f32::NAN; numbers]);
+        forward_on_tiles(cpu, &attention, element, qkv, &mut y, &mut scratch);
+        close(&y, &want, bound, "y on tiles");
     }
 }
 

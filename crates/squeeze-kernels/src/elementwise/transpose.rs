@@ -261,7 +261,7 @@ fn squares<V: Vector, const L: usize>(sides: Sides, x: &[f32], y: &mut [f32]) {
 
 /// Lane `j` of register `p` goes to number `j P + p` of all lanes in a row.
 #[inline(always)]
-fn interleave<V: Vector, const P: usize>(registers: &mut [V; P]) {
+pub(crate) fn interleave<V: Vector, const P: usize>(registers: &mut [V; P]) {
     for _ in 0..P.trailing_zeros() {
         let old = *registers;
         for i in 0..P / 2 {

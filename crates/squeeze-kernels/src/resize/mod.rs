@@ -111,7 +111,9 @@ per_tier! {
 /// As [`scalar::forward`]; what pixels of one row share is looked up once.
 #[inline(always)]
 fn vector_forward<V: Vector>(resize: &Resize, first: usize, x: &[f32], y: &mut [f32]) {
-    let Resize { h, w, c, out, mode, .. } = *resize;
+    let Resize {
+        h, w, c, out, mode, ..
+    } = *resize;
     for (at, y) in y.chunks_exact_mut(out[1] * c).enumerate() {
         let (image, row) = ((first + at) / out[0], (first + at) % out[0]);
         let down = mode.place(row, h, out[0]);

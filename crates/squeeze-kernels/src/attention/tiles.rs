@@ -1,0 +1,423 @@
+//! Attention of one head on the CPU's matrix registers: scores of 32 queries with all keys, their softmax, and its product with
+//! the values.
+
+use std::arch::x86_64::*;
+
+use super::blocks::Head;
+use super::{Attention, Qkv};
+use crate::amx::{AMX, Element, Job, Registers, SplitRows};
+use crate::elementwise::transpose::interleave;
+use crate::vector::{F32x16, Vector, exp};
+use crate::{SharedMut, Tier};
+
+/// Rows of a strip, and bytes of a tile.
+const STRIP: usize = 16;
+const TILE: usize = 1024;
+/// Keys, queries or columns that pass at a time.
+const BLOCK: usize = 32;
+
+/// The most keys and channels of a head.
+pub(super) const MOST: usize = 4096;
+
+/// Where each step's line lies in a row.
+static OFFSETS: [usize; MOST / BLOCK] = {
+    let mut offsets = [0; MOST / BLOCK];
+    let mut step = 0;
+    while step < offsets.len() {
+        offsets[step] = 64 * step;
+        step += 1;
+    }
+    offsets
+};
+
+/// Where everything lies in the scratch of one thread, in bytes.
+struct Places {
+    /// Steps of a query with a key: lines of a head's channels.
+    steps: usize,
+    parts: usize,
+    /// Blocks of keys.
+    blocks: usize,
+    /// Bytes of a row of queries and of probabilities: odd numbers of lines, so that rows spread over a cache.
+    query: usize,
+    probability: usize,
+    keys: usize,
+    values: usize,
+    queries: usize,
+    scores: usize,
+    probabilities: usize,
+    sums: usize,
+    end: usize,
+}
+
+impl Places {
+    fn new(attention: &Attention, element: Element) -> Places {
+        let parts = element.parts();
+        let steps = attention.dim.div_ceil(BLOCK);
+        let blocks = attention.tokens.div_ceil(BLOCK);
+        let (query, probability) = (64 * (steps | 1), 64 * (blocks | 1));
+        let keys = 0;
+        let values = keys + blocks * steps * parts * 2 * TILE;
+        let queries = values + steps * blocks * parts * 2 * TILE;
+        let scores = queries + parts * BLOCK * query;
+        let probabilities = scores + blocks * 4 * TILE;
+        let sums = probabilities + parts * BLOCK * probability;
+        Places {
+            steps,
+            parts,
+            blocks,
+            query,
+            probability,
+            keys,
+            values,
+            queries,
+            scores,
+            probabilities,
+            sums,
+            end: sums + 4 * TILE,
+        }
+    }
+}
+
+/// How many numbers of scratch one thread needs, with room to begin at a line.
+pub(super) fn scratch(attention: &Attention, element: Element) -> usize {
+    Places::new(attention, element).end / 4 + 16
+}
+
+/// One head.
+pub(super) fn head(
+    head: Head,
+    element: Element,
+    qkv: Qkv,
+    y: &SharedMut<f32>,
+    scratch: &mut [f32],
+) {
+    assert!(Tier::Amx.is_present(), "the machine has matrix registers");
+    let a = head.attention;
+    let channels = a.channels();
+    let length = a.length(head.sequence);
+    if length == 0 {
+        for row in 0..a.tokens {
+            let start = (head.sequence * a.tokens + row) * channels + head.head * a.dim;
+            // SAFETY: each head of each sequence has its own part of the output.
+            unsafe { y.slice(start..start + a.dim) }.fill(0.0);
+        }
+        return;
+    }
+    let aligned = scratch.as_ptr().align_offset(64);
+    let places = Places::new(a, element);
+    let base = scratch[aligned..][..places.end / 4]
+        .as_mut_ptr()
+        .cast::<u8>();
+    let work = Work {
+        head,
+        places,
+        length,
+        blocks: AMX.blocks(element),
+        qkv,
+        base,
+    };
+    // SAFETY: the machine has matrix registers, and so AVX-512 with bfloat16; the scratch holds all places.
+    unsafe { work.run(y) };
+}
+
+struct Work<'a> {
+    head: Head<'a>,
+    places: Places,
+    length: usize,
+    blocks: &'static [[crate::amx::Block; 2]; 2],
+    qkv: Qkv<'a>,
+    base: *mut u8,
+}
+
+/// A line of two registers of numbers as bfloat16, and what is left of the numbers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+fn part([a, b]: &mut [__m512; 2]) -> __m512i {
+    // SAFETY: both are 512 bits of any value.
+    let bits: __m512i = unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(*b, *a)) };
+    *a = _mm512_sub_ps(*a, wide(_mm512_castsi512_si256(bits)));
+    *b = _mm512_sub_ps(*b, wide(_mm512_extracti64x4_epi64::<1>(bits)));
+    bits
+}
+
+/// bfloat16 as numbers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+fn wide(bits: __m256i) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
+}
+
+/// The first `count` numbers of a row from `at` on, as two registers with zeros behind.
+///
+/// # Safety
+/// `from` is valid for reading `count` numbers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+unsafe fn load(from: *const f32, count: usize) -> [__m512; 2] {
+    let mask = |count: usize| {
+        if count >= 16 {
+            0xffff
+        } else {
+            (1 << count) - 1
+        }
+    };
+    // SAFETY: the masks hide what lies behind.
+    unsafe {
+        [
+            _mm512_maskz_loadu_ps(mask(count), from),
+            _mm512_maskz_loadu_ps(mask(count.saturating_sub(16)), from.wrapping_add(16)),
+        ]
+    }
+}
+
+impl Work<'_> {
+    /// # Safety
+    /// The CPU has the features and matrix registers, and `base` is valid for all places.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+    unsafe fn run(&self, y: &SharedMut<f32>) {
+        let a = self.head.attention;
+        // SAFETY (of all blocks below): the caller's promise.
+        let _registers = unsafe { Registers::set_up() };
+        unsafe {
+            self.pack_keys();
+            self.pack_values();
+        }
+        for first in (0..a.tokens).step_by(BLOCK) {
+            let count = BLOCK.min(a.tokens - first);
+            unsafe {
+                self.scores(first, count);
+                let factors = self.softmax(count);
+                self.sums(first, count, &factors, y);
+            }
+        }
+    }
+
+    /// Blocks of keys that count.
+    fn blocks_here(&self) -> usize {
+        self.length.div_ceil(BLOCK)
+    }
+
+    /// The first number of a row of this head.
+    fn row(&self, rows: super::Rows, row: usize) -> *const f32 {
+        let a = self.head.attention;
+        let row = self.head.sequence * a.tokens + row;
+        rows.data[row * rows.stride + self.head.head * a.dim..].as_ptr()
+    }
+
+    /// The keys as right tiles, `[block][step][part][2]`: pairs of channels by keys.
+    ///
+    /// # Safety
+    /// As for [`Work::run`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+    unsafe fn pack_keys(&self) {
+        let p = &self.places;
+        for tile in 0..2 * self.blocks_here() {
+            for step in 0..p.steps {
+                let left = (self.head.attention.dim - step * BLOCK).min(BLOCK);
+                let mut rows = [[_mm512_setzero_ps(); 2]; STRIP];
+                for (at, row) in rows.iter_mut().enumerate() {
+                    let key = tile * STRIP + at;
+                    if key < self.length {
+                        let from = self.row(self.qkv.k, key).wrapping_add(step * BLOCK);
+                        // SAFETY: the row has so many numbers left.
+                        *row = unsafe { load(from, left) };
+                    }
+                }
+                for index in 0..p.parts {
+                    let mut lines = [F32x16(_mm512_setzero_ps()); STRIP];
+                    for (line, row) in lines.iter_mut().zip(&mut rows) {
+                        *line = F32x16(_mm512_castsi512_ps(part(row)));
+                    }
+                    interleave(&mut lines);
+                    let place = ((tile / 2 * p.steps + step) * p.parts + index) * 2 + tile % 2;
+                    let to = self.base.wrapping_add(p.keys + TILE * place);
+                    for (row, line) in lines.into_iter().enumerate() {
+                        // SAFETY: the caller's promise.
+                        unsafe { _mm512_store_ps(to.wrapping_add(64 * row).cast(), line.0) };
+                    }
+                }
+            }
+        }
+    }
+
+    /// The values as right tiles, `[block of channels][block of keys][part][tiles]`: pairs of keys by channels.
+    ///
+    /// # Safety
+    /// As for [`Work::run`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+    unsafe fn pack_values(&self) {
+        let p = &self.places;
+        let dim = self.head.attention.dim;
+        for pair in 0..STRIP * self.blocks_here() {
+            let (block, row) = (pair / STRIP, pair % STRIP);
+            for column in 0..p.steps {
+                let left = (dim - column * BLOCK).min(BLOCK);
+                let tiles = left.div_ceil(STRIP);
+                let mut rows = [[_mm512_setzero_ps(); 2]; 2];
+                for (at, row) in rows.iter_mut().enumerate() {
+                    let key = 2 * pair + at;
+                    if key < self.length {
+                        let from = self.row(self.qkv.v, key).wrapping_add(column * BLOCK);
+                        // SAFETY: the row has so many numbers left.
+                        *row = unsafe { load(from, left) };
+                    }
+                }
+                for index in 0..p.parts {
+                    let [even, odd] = &mut rows;
+                    let (even, odd) = (part(even), part(odd));
+                    let pairs = |even: __m256i, odd: __m256i| {
+                        let odd = _mm512_castps_si512(wide(odd));
+                        _mm512_or_si512(_mm512_cvtepu16_epi32(even), odd)
+                    };
+                    let start = column * p.blocks * p.parts * 2 + (block * p.parts + index) * tiles;
+                    let to = self.base.wrapping_add(p.values + TILE * start + 64 * row);
+                    let low = pairs(_mm512_castsi512_si256(even), _mm512_castsi512_si256(odd));
+                    // SAFETY: the caller's promise.
+                    unsafe { _mm512_store_si512(to.cast(), low) };
+                    if tiles > 1 {
+                        let high = pairs(
+                            _mm512_extracti64x4_epi64::<1>(even),
+                            _mm512_extracti64x4_epi64::<1>(odd),
+                        );
+                        // SAFETY: as above.
+                        unsafe { _mm512_store_si512(to.wrapping_add(TILE).cast(), high) };
+                    }
+                }
+            }
+        }
+    }
+
+    /// The scores of some queries with all keys that count, `[block][2 strips][16][32]`.
+    ///
+    /// # Safety
+    /// As for [`Work::run`].
+    unsafe fn scores(&self, first: usize, count: usize) {
+        let p = &self.places;
+        let q = self.qkv.q;
+        let to = self.base.wrapping_add(p.queries);
+        let rows = SplitRows {
+            lda: q.stride,
+            groups: 1,
+            k: self.head.attention.dim,
+            lines: p.steps,
+            pixel: p.query,
+            plane: BLOCK * p.query,
+            parts: p.parts,
+        };
+        let start = self.head.sequence * self.head.attention.tokens + first;
+        let start = start * q.stride + self.head.head * self.head.attention.dim;
+        // SAFETY: the place holds 32 queries.
+        unsafe { rows.split(Tier::Amx, &q.data[start..], count, to) };
+        let strips = count.div_ceil(STRIP);
+        for block in 0..self.blocks_here() {
+            let bytes = p.steps * p.parts * 2 * TILE;
+            let b = self.base.wrapping_add(p.keys + block * bytes);
+            let c = self.base.wrapping_add(p.scores + block * 4 * TILE);
+            let job = self.job((to, p.query), p.steps, b, c);
+            // SAFETY: queries, keys and scores lie at their places.
+            unsafe { self.blocks[strips - 1][1](&job) };
+        }
+    }
+
+    /// A product of 32 rows of `a`, so many bytes apart.
+    fn job(&self, (a, row): (*mut u8, usize), steps: usize, b: *const u8, c: *mut u8) -> Job {
+        Job {
+            a0: a,
+            a1: a.wrapping_add(STRIP * row),
+            stride: row,
+            plane: BLOCK * row,
+            offsets: OFFSETS.as_ptr(),
+            steps,
+            b,
+            c: c.cast(),
+            prefetch: b,
+            lines: 0,
+            add: false,
+        }
+    }
+
+    /// The scores' exponentials in parts, and for each query what makes them probabilities.
+    ///
+    /// # Safety
+    /// As for [`Work::run`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+    unsafe fn softmax(&self, count: usize) -> [f32; BLOCK] {
+        let p = &self.places;
+        let scale = F32x16::splat(self.head.attention.scale);
+        let blocks = self.blocks_here();
+        let mut factors = [0.0; BLOCK];
+        for (row, factor) in factors.iter_mut().enumerate().take(count) {
+            let scores = self.base.wrapping_add(p.scores + 128 * row);
+            // What lies behind the last key is no score.
+            let block = |block: usize| {
+                let from = scores.wrapping_add(block * 4 * TILE).cast::<f32>();
+                let keys = self.length - block * BLOCK;
+                let none = _mm512_set1_ps(f32::NEG_INFINITY);
+                let mask = |keys: usize| if keys >= 16 { 0xffff } else { (1 << keys) - 1 };
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let low = _mm512_mask_loadu_ps(none, mask(keys), from);
+                    let second = mask(keys.saturating_sub(16));
+                    let high = _mm512_mask_loadu_ps(none, second, from.wrapping_add(16));
+                    [F32x16(low), F32x16(high)]
+                }
+            };
+            let mut most = F32x16::splat(f32::NEG_INFINITY);
+            for at in 0..blocks {
+                let [low, high] = block(at);
+                most = most.max(low).max(high);
+            }
+            let most = F32x16::splat(most.largest());
+            let mut sum = F32x16::splat(0.0);
+            let to = self
+                .base
+                .wrapping_add(p.probabilities + p.probability * row);
+            for at in 0..blocks {
+                let [low, high] = block(at);
+                let (low, high) = (exp((low - most) * scale), exp((high - most) * scale));
+                sum = sum + low + high;
+                let mut both = [low.0, high.0];
+                for index in 0..p.parts {
+                    let to = to.wrapping_add(index * BLOCK * p.probability + 64 * at);
+                    // SAFETY: the caller's promise.
+                    unsafe { _mm512_store_si512(to.cast(), part(&mut both)) };
+                }
+            }
+            *factor = 1.0 / sum.sum();
+        }
+        factors
+    }
+
+    /// The probabilities' products with the values.
+    ///
+    /// # Safety
+    /// As for [`Work::run`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+    unsafe fn sums(&self, first: usize, count: usize, factors: &[f32; BLOCK], y: &SharedMut<f32>) {
+        let (p, a) = (&self.places, self.head.attention);
+        let strips = count.div_ceil(STRIP);
+        let left = self.base.wrapping_add(p.probabilities);
+        let c = self.base.wrapping_add(p.sums);
+        for column in 0..p.steps {
+            let width = (a.dim - column * BLOCK).min(BLOCK);
+            let tiles = width.div_ceil(STRIP);
+            let b = column * p.blocks * p.parts * 2 * TILE;
+            let b = self.base.wrapping_add(p.values + b);
+            let job = self.job((left, p.probability), self.blocks_here(), b, c);
+            // SAFETY: probabilities, values and sums lie at their places.
+            unsafe { self.blocks[strips - 1][tiles - 1](&job) };
+            for (row, &factor) in factors.iter().enumerate().take(count) {
+                let place = self.head.sequence * a.tokens + first + row;
+                let start = place * a.channels() + self.head.head * a.dim + column * BLOCK;
+                // SAFETY: each head of each sequence has its own part of the output.
+                let y = unsafe { y.slice(start..start + width) };
+                let sums = c.wrapping_add(128 * row).cast::<f32>();
+                for (at, y) in y.chunks_mut(16).enumerate() {
+                    // SAFETY: a row of sums has 32 numbers.
+                    let sum = F32x16(unsafe { _mm512_loadu_ps(sums.wrapping_add(16 * at)) });
+                    (sum * F32x16::splat(factor)).store_part(y);
+                }
+            }
+        }
+    }
+}
