@@ -25,7 +25,7 @@ pub(crate) struct Layer {
 enum Product {
     Gemm(gemm_f32::Packed),
     GemmI8(gemm_i8::Packed),
-    Amx(amx::Packed),
+    Amx(Box<amx::Packed>),
     Depthwise(Depthwise, Vec<f32>),
     Conv(conv_f32::Packed),
 }
@@ -45,13 +45,8 @@ impl Layer {
                 (conv.n, conv.h, conv.w) = (1, 1, x.rows());
             }
             let strides = (x.home.stride, y.home.stride);
-            Product::Amx(amx::Packed::pack(
-                &row.weight,
-                &conv,
-                strides,
-                element,
-                target.tier,
-            ))
+            let packed = amx::Packed::pack(&row.weight, &conv, strides, element, target.tier);
+            Product::Amx(Box::new(packed))
         } else if row.window.is_point() {
             let geometry = Geometry {
                 m: x.rows(),
@@ -174,7 +169,9 @@ fn gains_on_tiles(row: &program::Layer, [x, y]: [&Value; 2], target: Target) -> 
     let [inputs, outputs] = [x, y].map(|value| value.rows() * value.columns());
     let weights = row.weight.len();
     let macs = y.rows() * weights;
+    let [kh, kw] = row.window.kernel;
     let gains = target.tier >= Tier::Amx
+        && kh * kw <= amx::MOST_TAPS
         && x.columns() / row.groups >= FEWEST_CHANNELS
         && row.out / row.groups >= FEWEST_CHANNELS
         && macs > split * inputs + finish * outputs + read * weights;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::finish::Rows;
 use super::split;
-use super::{Element, STRIP};
+use super::{Element, MOST_TAPS, STRIP};
 use crate::conv_f32::Conv;
 use crate::{Cpu, SharedMut, Tier};
 
@@ -20,8 +20,10 @@ pub(super) struct Left {
     lines: usize,
     /// Bytes of one part of a pixel: an odd number of lines, so that pixels spread over a cache.
     pub pixel: usize,
-    /// Rows and columns of an image with its padding.
+    /// Rows and columns of an image with the padding that it is split with.
     padded: [usize; 2],
+    /// Zeros that it is split with at the top, left, bottom and right.
+    margin: [usize; 4],
 }
 
 /// What a strip is.
@@ -29,7 +31,7 @@ pub(super) struct Left {
 enum Mode {
     /// 16 neighbours of a matrix or of an image whose windows are one pixel.
     Plain,
-    /// 16 windows of one row of the output; the last strip of a row is short.
+    /// 16 windows of one row of the output; the last strip of a row is short. Taps that lie wholly outside the image are left out.
     Row,
     /// 16 neighbours of the padded image, those between two rows for nothing.
     Flat,
@@ -37,27 +39,42 @@ enum Mode {
 
 impl Left {
     pub fn new(conv: &Conv, lda: usize, element: Element) -> Left {
+        assert!(
+            conv.kernel[0] * conv.kernel[1] <= MOST_TAPS,
+            "{conv:?}: too many taps"
+        );
         let plain = conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.padding == [0; 4];
-        let padded = [
-            conv.h + conv.padding[0] + conv.padding[2],
-            conv.w + conv.padding[1] + conv.padding[3],
-        ];
         let lines = (conv.c / conv.groups).div_ceil(element.line());
         let mut left = Left {
             conv: *conv,
             lda,
             element,
-            mode: Mode::Row,
+            mode: Mode::Plain,
             lines,
             pixel: 64 * ((conv.groups * lines) | 1),
-            padded,
+            padded: [conv.h, conv.w],
+            margin: [0; 4],
         };
         if plain {
-            left.mode = Mode::Plain;
-        } else if conv.stride == [1, 1] && left.flat_strips() < left.row_strips() {
+            return left;
+        }
+        left.set_margin(conv.padding);
+        if conv.stride == [1, 1] && left.flat_strips() < left.row_strips() {
             left.mode = Mode::Flat;
+        } else {
+            left.mode = Mode::Row;
+            // A tap that reads any column of the image reads at most so many beside it.
+            let most = (STRIP - 1) * conv.stride[1];
+            let [_, before, _, behind] = conv.padding;
+            left.set_margin([0, before.min(most), 0, behind.min(most)]);
         }
         left
+    }
+
+    fn set_margin(&mut self, margin: [usize; 4]) {
+        let [top, left, bottom, right] = margin;
+        self.padded = [self.conv.h + top + bottom, self.conv.w + left + right];
+        self.margin = margin;
     }
 
     fn flat_strips(&self) -> usize {
@@ -104,9 +121,7 @@ impl Left {
         let pixel = match self.mode {
             Mode::Plain => (strip - first) * STRIP,
             Mode::Row => {
-                let across = self.conv.out_w().div_ceil(STRIP);
-                let (above, x) = (strip / across, strip % across * STRIP);
-                let (image, y) = (above / self.conv.out_h(), above % self.conv.out_h());
+                let (image, y, x) = self.row_place(strip);
                 (image * height + y * self.conv.stride[0]) * width + x * self.conv.stride[1]
             }
             Mode::Flat => {
@@ -132,10 +147,9 @@ impl Left {
                 (0..count).for_each(|at| add(at, start + at));
             }
             Mode::Row => {
-                let across = out_w.div_ceil(STRIP);
-                let start = strip % across * STRIP;
-                let count = STRIP.min(out_w - start);
-                (0..count).for_each(|at| add(at, strip / across * out_w + start + at));
+                let (image, y, x) = self.row_place(strip);
+                let first = (image * out_h + y) * out_w + x;
+                (0..STRIP.min(out_w - x)).for_each(|at| add(at, first + at));
             }
             Mode::Flat => {
                 let each = self.flat_strips() / self.conv.n;
@@ -151,17 +165,67 @@ impl Left {
         rows
     }
 
-    /// Where each line of a group's sum lies from the start of a window, in bytes: taps, and in each tap its lines.
+    /// Image, row and first column of a strip. Strips go down the image, so that neighbours leave out the same taps.
+    fn row_place(&self, strip: usize) -> (usize, usize, usize) {
+        let (out_h, across) = (self.conv.out_h(), self.conv.out_w().div_ceil(STRIP));
+        let (beside, y) = (strip / out_h, strip % out_h);
+        (beside / across, y, beside % across * STRIP)
+    }
+
+    /// Which taps of a strip's windows read anything of the image: a bit for each, and all bits where all do.
+    pub fn taps(&self, strip: usize) -> u128 {
+        if self.mode != Mode::Row {
+            return u128::MAX;
+        }
+        let Conv {
+            h,
+            w,
+            padding,
+            stride,
+            dilation,
+            kernel,
+            ..
+        } = self.conv;
+        let (_, y, x) = self.row_place(strip);
+        let count = STRIP.min(self.conv.out_w() - x);
+        let (mut taps, all) = (0, u128::MAX >> (128 - kernel[0] * kernel[1]));
+        for ky in 0..kernel[0] {
+            let row = (y * stride[0] + ky * dilation[0]).wrapping_sub(padding[0]);
+            if row >= h {
+                continue;
+            }
+            for kx in 0..kernel[1] {
+                // The first of the strip's columns that is not before the image.
+                let column = x * stride[1] + kx * dilation[1];
+                let skipped = padding[1].saturating_sub(column).div_ceil(stride[1]);
+                let reads = skipped < count && column + skipped * stride[1] - padding[1] < w;
+                taps |= u128::from(reads) << (ky * kernel[1] + kx);
+            }
+        }
+        if taps == all { u128::MAX } else { taps }
+    }
+
+    /// Where each line of a group's sum lies from the start of a window, in bytes that may wrap around: taps, and in each tap its
+    /// lines.
     pub fn offsets(&self) -> Vec<usize> {
         let mut offsets = vec![];
+        let (down, across) = (self.conv.dilation[0], self.conv.dilation[1]);
+        let above = self.conv.padding[0] - self.margin[0];
+        let before = self.conv.padding[1] - self.margin[1];
         for ky in 0..self.conv.kernel[0] {
             for kx in 0..self.conv.kernel[1] {
-                let [down, across] = self.conv.dilation;
-                let tap = (ky * down * self.padded[1] + kx * across) * self.pixel;
-                offsets.extend((0..self.lines).map(|line| tap + 64 * line));
+                let row = (ky * down).wrapping_sub(above).wrapping_mul(self.padded[1]);
+                let tap = row.wrapping_add((kx * across).wrapping_sub(before));
+                let tap = tap.wrapping_mul(self.pixel);
+                offsets.extend((0..self.lines).map(|line| tap.wrapping_add(64 * line)));
             }
         }
         offsets
+    }
+
+    /// Lines of one tap.
+    pub fn tap_lines(&self) -> usize {
+        self.lines
     }
 
     /// Where a group's lines begin in a pixel.
@@ -230,7 +294,7 @@ impl Left {
             }
         }
         let [height, width] = self.padded;
-        let [top, left, _, right] = self.conv.padding;
+        let [top, left, _, right] = self.margin;
         cpu.split(n * height, work, |rows| {
             for place in rows {
                 let (image, y) = (place / height, place % height);

@@ -10,6 +10,7 @@
 mod block;
 mod finish;
 mod left;
+mod pack;
 pub mod scalar;
 mod split;
 #[cfg(test)]
@@ -17,9 +18,7 @@ mod tests;
 
 use std::ops::Range;
 
-use crate::conv_f32::{Conv, by_tap};
 use crate::gemm_f32::{Epilogue, Residual, Start};
-use crate::gemm_i8::quantize;
 use crate::{Cpu, SharedMut, Threads, Tier, even};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use block::Registers;
@@ -164,6 +163,9 @@ pub(crate) struct Job {
     pub add: bool,
 }
 
+/// The most taps that a window may have.
+pub const MOST_TAPS: usize = 128;
+
 /// Rows of a tile.
 const STRIP: usize = 16;
 
@@ -197,85 +199,6 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Packs `weight`, `[out, c / groups, kh, kw]`, for pixels that lie `lda` and `ldc` numbers apart.
-    ///
-    /// # Panics
-    /// If the weight's length or the geometry is wrong.
-    pub fn pack(
-        weight: &[f32],
-        conv: &Conv,
-        (lda, ldc): (usize, usize),
-        element: Element,
-        tier: Tier,
-    ) -> Packed {
-        conv.check(usize::MAX, usize::MAX, weight.len());
-        assert!(lda >= conv.c && ldc >= conv.out, "{conv:?}: pixels overlap");
-        let left = Left::new(conv, lda, element);
-        let offsets = left.offsets();
-        let n = conv.out / conv.groups;
-        let panels = n.div_ceil(COLUMNS);
-        let mut packed = Packed {
-            left,
-            ldc,
-            element,
-            kernel: Kernel::of(tier),
-            n,
-            data: vec![],
-            scales: vec![],
-            offsets,
-        };
-        packed.data = vec![Line([0; 64]); conv.groups * packed.group_bytes() / 64];
-        if element == Element::I8 {
-            packed.scales = vec![0.0; conv.groups * panels * COLUMNS];
-        }
-        let by_tap = by_tap(conv, weight);
-        let sum = weight.len() / conv.out;
-        let mut column = vec![0.0; sum];
-        for (out, weight) in by_tap.chunks_exact(sum).enumerate() {
-            column.copy_from_slice(weight);
-            packed.pack_column(out / n, out % n, &mut column);
-        }
-        packed
-    }
-
-    /// Splits the weights of one column, taps first, and puts them into their tiles.
-    fn pack_column(&mut self, group: usize, at: usize, weight: &mut [f32]) {
-        let (parts, line) = (self.element.parts(), self.element.line());
-        let conv = &self.left.conv;
-        let k = conv.c / conv.groups;
-        let lines = k.div_ceil(line);
-        let panel = at / COLUMNS;
-        let tiles = self.column_tiles(panel);
-        let start = group * self.group_bytes() + panel * self.panel_bytes(2);
-        let (tile, column) = (at % COLUMNS / STRIP, at % STRIP);
-        let mut bytes = vec![0; weight.len()];
-        if self.element == Element::I8 {
-            let place = (group * self.n.div_ceil(COLUMNS) + panel) * COLUMNS + at % COLUMNS;
-            self.scales[place] = quantize::weights(weight, &mut bytes);
-        }
-        // Numbers of a line that are neighbours of one column: 4 bytes.
-        let neighbours = line / 16;
-        for part in 0..parts {
-            for (index, weight) in weight.iter_mut().enumerate() {
-                let (tap, channel) = (index / k, index % k);
-                let step = tap * lines + channel / line;
-                let within = channel % line;
-                let place = (within / neighbours) * 64
-                    + column * 4
-                    + within % neighbours * (4 / neighbours);
-                let to = start + ((step * parts + part) * tiles + tile) * 1024 + place;
-                let line = &mut self.data[to / 64].0[to % 64..];
-                if self.element == Element::I8 {
-                    line[0] = bytes[index] as u8;
-                } else {
-                    let (near, bits) = split::nearest(*weight);
-                    line[..2].copy_from_slice(&bits.to_le_bytes());
-                    *weight -= near;
-                }
-            }
-        }
-    }
-
     /// What runs it, as tables show it.
     pub fn name(&self) -> &'static str {
         self.kernel.name(self.element)
@@ -464,6 +387,23 @@ impl Packed {
         for (rows, strip) in rows.iter_mut().zip(strips.clone()) {
             *rows = self.left.rows(strip);
         }
+        let mut pairs = [Pair::default(); BLOCK_STRIPS];
+        let mut used = 0;
+        let mut strip = strips.start;
+        while strip < strips.end {
+            let taps = self.left.taps(strip);
+            let both = strip + 1 < strips.end && self.left.taps(strip + 1) == taps;
+            let row = |strip: usize| self.left.start(strip, first);
+            pairs[used] = Pair {
+                strip: strip - strips.start,
+                both,
+                taps,
+                rows: [row(strip), row(strip + usize::from(both))],
+            };
+            used += 1;
+            strip += 1 + usize::from(both);
+        }
+        let pairs = &pairs[..used];
         let count = self.chunks();
         let each = self.sum_numbers() / self.panels_together();
         let mut unit = units.start;
@@ -477,7 +417,7 @@ impl Packed {
                 let steps = even(self.offsets.len(), count, chunk);
                 for (unit, sums) in (unit..end).zip(sums.chunks_exact_mut(each)) {
                     let place = (unit / panels, unit % panels);
-                    self.sum(place, steps.clone(), &strips, (parts, first), sums);
+                    self.sum(place, steps.clone(), pairs, parts, sums);
                 }
             }
             for (unit, sums) in (unit..end).zip(sums.chunks_exact_mut(each)) {
@@ -534,63 +474,96 @@ impl Packed {
         }
     }
 
-    /// The sums of some strips of one panel.
+    /// The sums of some pairs of strips of one panel over a chunk of steps.
     fn sum(
         &self,
         (group, panel): (usize, usize),
         chunk: Range<usize>,
-        strips: &Range<usize>,
-        (parts, first): (&Parts, usize),
+        pairs: &[Pair],
+        parts: &Parts,
         sums: &mut [f32],
     ) {
         let tiles = self.column_tiles(panel);
         let step_bytes = self.element.parts() * tiles * 1024;
         let start = group * self.group_bytes() + panel * self.panel_bytes(2);
         let blocks = self.kernel.blocks(self.element);
-        let steps = chunk.len();
-        let pairs = strips.len().div_ceil(2);
-        let depth = match pairs {
-            1 => steps,
+        let depth = match pairs.len() {
+            1 => chunk.len(),
             _ => (PANEL_BYTES / step_bytes).max(1),
         };
-        let count = steps.div_ceil(depth);
-        let lines = (step_bytes / 64).div_ceil(pairs);
-        let bytes = parts.bytes.pointer();
-        let row = |strip: usize| {
-            bytes
-                .wrapping_add(self.left.start(strip, first) + self.left.group(group))
-                .cast_const()
-        };
+        let count = chunk.len().div_ceil(depth);
+        let lines = (step_bytes / 64).div_ceil(pairs.len());
+        let left = parts.bytes.pointer().wrapping_add(self.left.group(group));
+        let right = self.data.as_ptr().cast::<u8>().wrapping_add(start);
         for block in 0..count {
-            let own = even(steps, count, block);
+            let own = even(chunk.len(), count, block);
             let own = chunk.start + own.start..chunk.start + own.end;
-            let b = self.data.as_ptr().cast::<u8>();
-            let b = b.wrapping_add(start + own.start * step_bytes);
-            for (pair, sums) in sums
-                .chunks_exact_mut(2 * STRIP * COLUMNS)
-                .take(pairs)
-                .enumerate()
-            {
-                let strip = strips.start + 2 * pair;
-                let both = strip + 1 < strips.end;
-                let job = Job {
-                    a0: row(strip),
-                    a1: row(strip + usize::from(both)),
-                    stride: self.left.stride(),
-                    plane: parts.plane,
-                    offsets: self.offsets[own.clone()].as_ptr(),
-                    steps: own.len(),
-                    b,
-                    c: sums.as_mut_ptr(),
-                    prefetch: b.wrapping_add(own.len() * (step_bytes + 64 * lines * pair)),
-                    lines,
-                    add: own.start > 0,
-                };
-                let run = blocks[usize::from(both)][tiles - 1];
-                // SAFETY: the registers are set up by `panels`; the strips lie within the split left side, the steps within the
-                // panel, and `sums` holds two strips.
-                unsafe { run(&job) };
+            for (index, pair) in pairs.iter().enumerate() {
+                let sums = &mut sums[pair.strip * STRIP * COLUMNS..];
+                let sums = &mut sums[..(1 + usize::from(pair.both)) * STRIP * COLUMNS];
+                if own.start == 0 && pair.taps == 0 {
+                    sums.fill(0.0);
+                }
+                let wanted = own.end * step_bytes + 64 * own.len() * lines * index;
+                let mut lines = lines;
+                pair.runs(&own, self.left.tap_lines(), |run| {
+                    let job = Job {
+                        a0: left.wrapping_add(pair.rows[0]),
+                        a1: left.wrapping_add(pair.rows[1]),
+                        stride: self.left.stride(),
+                        plane: parts.plane,
+                        offsets: self.offsets[run.clone()].as_ptr(),
+                        steps: run.len(),
+                        b: right.wrapping_add(run.start * step_bytes),
+                        c: sums.as_mut_ptr(),
+                        prefetch: right.wrapping_add(wanted),
+                        lines: std::mem::take(&mut lines),
+                        add: run.start > pair.first_step(self.left.tap_lines()),
+                    };
+                    let run = blocks[usize::from(pair.both)][tiles - 1];
+                    // SAFETY: the registers are set up by `panels`; the strips' taps that are no gaps lie within the split left
+                    // side, the steps within the panel, and `sums` holds the strips.
+                    unsafe { run(&job) };
+                });
             }
+        }
+    }
+}
+
+/// One or two strips that leave out the same taps.
+#[derive(Clone, Copy, Default)]
+struct Pair {
+    /// The first one's place in its block.
+    strip: usize,
+    both: bool,
+    taps: u128,
+    /// Where each begins in the split left side.
+    rows: [usize; 2],
+}
+
+impl Pair {
+    /// The first step that any of its taps takes.
+    fn first_step(&self, lines: usize) -> usize {
+        self.taps.trailing_zeros() as usize * lines
+    }
+
+    /// Calls `run` for every run of steps of `own` whose taps are no gaps.
+    fn runs(&self, own: &Range<usize>, lines: usize, mut run: impl FnMut(Range<usize>)) {
+        if self.taps == u128::MAX {
+            return run(own.clone());
+        }
+        let mut start = own.start;
+        while start < own.end {
+            let reads = |step: usize| self.taps >> (step / lines) & 1 == 1;
+            let mut end = start;
+            while end < own.end && reads(end) == reads(start) {
+                end = (end / lines + 1) * lines;
+            }
+            let end = end.min(own.end);
+            if reads(start) {
+                run(start..end);
+            }
+            start = end;
         }
     }
 }

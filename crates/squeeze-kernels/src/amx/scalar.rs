@@ -37,7 +37,9 @@ unsafe fn block<const E: usize, const M: usize, const N: usize>(job: &Job) {
             for row in 0..16 * M {
                 let start = [job.a0, job.a1][row / 16];
                 let a = unsafe {
-                    let at = start.add(offset + left * job.plane + row % 16 * job.stride);
+                    let at = start.wrapping_add(
+                        offset.wrapping_add(left * job.plane + row % 16 * job.stride),
+                    );
                     std::slice::from_raw_parts(at, 64)
                 };
                 for column in 0..16 * N {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::activation::Activation;
+use crate::conv_f32::Conv;
 use crate::gemm_f32::tests::numbers;
 
 /// The layer in double precision, without bias.
@@ -275,4 +276,38 @@ fn odd_rows_stay_by_themselves() {
             }
         }
     }
+}
+
+/// Dilated windows of which most taps read nothing, beside the borders and far inside.
+#[test]
+fn taps_outside_the_image() {
+    let base = Conv {
+        n: 2,
+        h: 20,
+        w: 35,
+        c: 33,
+        out: 18,
+        kernel: [3, 3],
+        ..dense(1, 1, 1, 1)
+    };
+    for dilation in [[1, 1], [12, 17], [18, 30], [24, 40]] {
+        let [down, across] = dilation;
+        check(Conv {
+            dilation,
+            padding: [down, across, down, across],
+            ..base
+        });
+    }
+    // Windows of which none reads anything.
+    check(Conv {
+        kernel: [1, 1],
+        padding: [2, 40, 1, 3],
+        ..base
+    });
+    check(Conv {
+        stride: [3, 2],
+        dilation: [4, 5],
+        padding: [9, 33, 0, 12],
+        ..base
+    });
 }

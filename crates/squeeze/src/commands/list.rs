@@ -138,7 +138,12 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
     let products: Vec<_> = products.map(|row| (row.name, row.tier)).collect();
     let in_bytes = kernels::gemm_i8::KERNELS.iter();
     let in_bytes: Vec<_> = in_bytes.map(|row| (row.name, row.tier)).collect();
-    let families: [(&str, &[(&str, Tier)]); 12] = [
+    let on_tiles = kernels::amx::KERNELS.iter();
+    let on_tiles: Vec<_> = on_tiles
+        .flat_map(|row| row.names.map(|name| (name, row.tier)))
+        .collect();
+    let families: [(&str, &[(&str, Tier)]); 13] = [
+        ("amx", &on_tiles),
         ("gemm_f32", &products),
         ("gemm_i8", &in_bytes),
         ("activation", kernels::activation::KERNELS),
