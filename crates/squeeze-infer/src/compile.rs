@@ -31,6 +31,7 @@ pub fn compile(graph: &Graph, weights: &Weights, target: &Target) -> Result<Plan
     passes::merge(&mut program);
     passes::join(&mut program);
     passes::settle(&mut program);
+    passes::bands(&mut program);
     passes::in_place(&mut program);
     Ok(bind::bind(program, *target))
 }

@@ -64,6 +64,8 @@ pub(crate) struct Draft {
 pub(crate) enum Work {
     /// A product with weights; the second input, if any, is added before the activation.
     Layer(Layer),
+    /// Point, depthwise and point layer, band by band; the second input, if any, is added before the last activation.
+    Band(Box<Band>),
     /// Layer norm of the input, or of the sum of two.
     LayerNorm(LayerNorm),
     /// A factor and an addend for each channel: a batch norm that could not be folded.
@@ -121,6 +123,54 @@ pub(crate) struct Layer {
     pub groups: usize,
     pub window: Window,
     pub activation: Activation,
+}
+
+/// A depthwise layer with the point layers before and behind it.
+#[derive(Clone, Debug)]
+pub(crate) struct Band {
+    pub expand: Option<Layer>,
+    pub depthwise: Layer,
+    pub project: Option<Layer>,
+}
+
+/// What lies between the layers of a band may fill so much of a core's second cache.
+const BAND_BYTES: usize = 640 << 10;
+
+impl Window {
+    /// Rows and columns of what is written.
+    pub fn out(&self) -> [usize; 2] {
+        let [_, h, w] = self.size;
+        let [top, left, bottom, right] = self.padding;
+        let out = |axis: usize, padded: usize| {
+            let reach = (self.kernel[axis] - 1) * self.dilation[axis] + 1;
+            padded
+                .checked_sub(reach)
+                .map_or(0, |room| room / self.stride[axis] + 1)
+        };
+        [out(0, h + top + bottom), out(1, w + left + right)]
+    }
+
+    /// Rows that so many rows of the output read.
+    pub fn rows_read(&self, rows: usize) -> usize {
+        let reach = (self.kernel[0] - 1) * self.dilation[0] + 1;
+        ((rows - 1) * self.stride[0] + reach).min(self.size[1])
+    }
+}
+
+impl Band {
+    /// Rows of the output that pass at a time: as many as keep what lies between in the second cache, evenly many.
+    pub fn rows(&self) -> usize {
+        let window = &self.depthwise.window;
+        let [height, width] = window.out();
+        let bytes = |rows: usize| {
+            let read = window.rows_read(rows) * window.size[2];
+            let pixels = self.expand.as_ref().map_or(0, |_| read)
+                + self.project.as_ref().map_or(0, |_| rows * width);
+            4 * pixels * self.depthwise.out
+        };
+        let most = (1..=height).rev().find(|&rows| bytes(rows) <= BAND_BYTES);
+        height.div_ceil(height.div_ceil(most.unwrap_or(1)))
+    }
 }
 
 impl Layer {

@@ -163,6 +163,37 @@ impl Threads {
         );
     }
 
+    /// Splits `rows` rows of `out` evenly into `parts`, of which the last row may be cut short, and gives each part `room` numbers of
+    /// `scratch`: `part(rows, chunk, scratch)`.
+    ///
+    /// # Panics
+    /// If a buffer is too short, or a part panics.
+    pub fn run_rows_with<T, U, F>(
+        &self,
+        (out, rows, row_len): (&mut [T], usize, usize),
+        (scratch, room): (&mut [U], usize),
+        parts: usize,
+        part: F,
+    ) where
+        T: Send,
+        U: Send,
+        F: Fn(Range<usize>, &mut [T], &mut [U]) + Sync,
+    {
+        let len = out.len();
+        assert!(len <= rows * row_len && scratch.len() >= parts * room);
+        let (out, scratch) = (SharedMut::new(out), SharedMut::new(scratch));
+        self.run(parts, &|index| {
+            let own = even(rows, parts, index);
+            let chunk = (own.start * row_len).min(len)..(own.end * row_len).min(len);
+            // SAFETY: each part has its own rows and its own scratch.
+            let (chunk, scratch) = unsafe {
+                let scratch = scratch.slice(index * room..(index + 1) * room);
+                (out.slice(chunk), scratch)
+            };
+            part(own, chunk, scratch);
+        });
+    }
+
     /// Like [`Threads::run_rows`] for two buffers with the same number of rows, each `(buffer, row length)`. A row length of zero
     /// stands for no buffer.
     ///

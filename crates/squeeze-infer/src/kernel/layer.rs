@@ -6,7 +6,7 @@ use squeeze_kernels::conv_f32::{self, Conv};
 use squeeze_kernels::depthwise::{self, Depthwise, Filter};
 use squeeze_kernels::gemm_f32::{self, Epilogue, Geometry, Residual};
 use squeeze_kernels::gemm_i8;
-use squeeze_kernels::{Tier, elementwise};
+use squeeze_kernels::{Cpu, Tier, elementwise};
 
 use super::Context;
 use crate::arena::Cut;
@@ -76,21 +76,16 @@ impl Layer {
     pub fn run(&self, context: &Context, cut: Cut) {
         let x = context.read(&cut, 0);
         let residual = (context.reads.len() > 1).then(|| context.read(&cut, 1));
+        let (cpu, epilogue) = (context.cpu, self.epilogue(residual));
         match &self.product {
-            Product::Gemm(packed) => {
-                packed.run(x, &self.epilogue(residual), cut.write, context.cpu.threads);
-            }
+            Product::Gemm(packed) => packed.run(x, &epilogue, cut.write, cpu.threads),
             Product::GemmI8(packed) => {
-                let epilogue = self.epilogue(residual);
-                packed.run(x, &epilogue, cut.write, cut.scratch, context.cpu.threads);
+                packed.run(x, &epilogue, cut.write, cut.scratch, cpu.threads);
             }
             Product::Amx(packed) => {
-                let epilogue = self.epilogue(residual);
-                packed.run(x, &epilogue, cut.write, cut.scratch, context.cpu.threads);
+                packed.run(x, &epilogue, cut.write, cut.scratch, cpu.threads);
             }
-            Product::Conv(packed) => {
-                packed.run(x, &self.epilogue(residual), cut.write, context.cpu.threads);
-            }
+            Product::Conv(packed) => packed.run(x, &epilogue, cut.write, cpu.threads),
             Product::Depthwise(geometry, weights) => {
                 let activation = match residual {
                     Some(_) => Activation::Identity,
@@ -101,11 +96,37 @@ impl Layer {
                     bias: self.bias.as_deref(),
                     activation,
                 };
-                depthwise::forward(context.cpu, geometry, x, filter, cut.write);
+                depthwise::forward(cpu, geometry, x, filter, cut.write);
                 if let Some(residual) = residual {
-                    elementwise::add_in_place(context.cpu, residual, self.activation, cut.write);
+                    elementwise::add_in_place(cpu, residual, self.activation, cut.write);
                 }
             }
+        }
+    }
+
+    /// Computes some rows of a layer that computes each from itself alone: at most as many as it was picked for.
+    pub fn run_rows(
+        &self,
+        cpu: Cpu,
+        rows: usize,
+        (x, residual): (&[f32], Option<&[f32]>),
+        y: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let epilogue = self.epilogue(residual);
+        match &self.product {
+            Product::Gemm(packed) => packed.run_rows(rows, x, &epilogue, y, cpu.threads),
+            Product::GemmI8(packed) => {
+                packed
+                    .with_rows(rows)
+                    .run(x, &epilogue, y, scratch, cpu.threads);
+            }
+            Product::Amx(packed) => {
+                packed
+                    .with_rows(rows)
+                    .run(x, &epilogue, y, scratch, cpu.threads);
+            }
+            Product::Conv(_) | Product::Depthwise(..) => unreachable!("point layers are products"),
         }
     }
 
@@ -201,7 +222,7 @@ fn conv_geometry(row: &program::Layer, channels: usize) -> Conv {
     }
 }
 
-fn depthwise_geometry(row: &program::Layer) -> Depthwise {
+pub(super) fn depthwise_geometry(row: &program::Layer) -> Depthwise {
     let [n, h, w] = row.window.size;
     Depthwise {
         n,

@@ -1,5 +1,6 @@
 //! The kernel of a step: picked once with its weights packed, then run over slices of the arena.
 
+mod band;
 mod layer;
 mod run;
 
@@ -18,12 +19,14 @@ use crate::input::Input;
 use crate::plan::Place;
 use crate::program::{BlockCopy, Draft, Embed, LayerNorm, Program, Scale, Work};
 use crate::target::{Precision, Target};
+use band::Band;
 use layer::Layer;
 
 /// A kernel with its geometry and weights.
 #[derive(Clone, Debug)]
 pub(crate) enum Kernel {
     Layer(Layer),
+    Band(Box<Band>),
     LayerNorm(norm::LayerNorm, LayerNorm),
     Scale(BatchNorm, Scale),
     Activation(Activation),
@@ -128,6 +131,7 @@ impl Kernel {
         };
         match work {
             Work::Layer(layer) => Self::Layer(Layer::pick(&layer, input(0), output, target)),
+            Work::Band(row) => Self::Band(Box::new(Band::pick(&row, input(0), output, target))),
             Work::LayerNorm(row) => {
                 let norm = norm::LayerNorm {
                     channels: output.columns(),

@@ -19,6 +19,7 @@ impl Kernel {
         let read = |index: usize| context.read(&cut, index);
         match self {
             Self::Layer(layer) => layer.run(context, cut),
+            Self::Band(band) => band.run(context, cut),
             Self::LayerNorm(norm, row) => {
                 let affine = Affine {
                     gamma: &row.gamma,
@@ -141,6 +142,7 @@ impl Kernel {
     pub fn scratch(&self, threads: usize) -> usize {
         match self {
             Self::Layer(layer) => layer.scratch(threads),
+            Self::Band(band) => band.scratch(threads),
             Self::Attention(heads, Some(element)) => {
                 heads.row(None).tiles_scratch(*element, threads)
             }
@@ -153,6 +155,7 @@ impl Kernel {
     pub fn bytes(&self) -> usize {
         let numbers = match self {
             Self::Layer(layer) => return layer.bytes(),
+            Self::Band(band) => return band.bytes(),
             Self::LayerNorm(_, row) => row.gamma.len() + row.beta.len(),
             Self::Scale(_, row) => row.factor.len() + row.addend.len(),
             Self::Gather { table, .. } => table.len(),
@@ -171,6 +174,7 @@ impl Kernel {
         };
         match self {
             Self::Layer(layer) => layer.name(tier),
+            Self::Band(band) => band.name(tier),
             Self::LayerNorm(..) | Self::Scale(..) => of(squeeze_kernels::norm::KERNELS),
             Self::Activation(_) => of(activation::KERNELS),
             Self::Pool(..) | Self::Mean { .. } | Self::Largest { .. } => of(pool::KERNELS),

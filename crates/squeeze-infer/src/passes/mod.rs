@@ -1,5 +1,6 @@
 //! The passes of the compiler, one file a pass, in the order of `compile.rs`.
 
+mod bands;
 mod embed;
 mod fuse;
 mod in_place;
@@ -9,6 +10,7 @@ mod needed_rows;
 mod settle;
 mod shuffle;
 
+pub(crate) use bands::bands;
 pub(crate) use embed::embed;
 pub(crate) use fuse::fuse;
 pub(crate) use in_place::in_place;

@@ -17,6 +17,7 @@ mod split;
 mod tests;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::gemm_f32::{Epilogue, Residual, Start};
 use crate::{Cpu, SharedMut, Threads, Tier, even};
@@ -191,17 +192,29 @@ pub struct Packed {
     kernel: &'static Kernel,
     /// Columns of a group.
     n: usize,
-    offsets: Vec<usize>,
+    offsets: Arc<[usize]>,
     /// `[groups][panel][steps][parts][column tiles]` of 16 lines.
-    data: Vec<Line>,
+    data: Arc<[Line]>,
     /// The scale of each column of each panel of each group, where weights are bytes.
-    scales: Vec<f32>,
+    scales: Arc<[f32]>,
 }
 
 impl Packed {
     /// What runs it, as tables show it.
     pub fn name(&self) -> &'static str {
         self.kernel.name(self.element)
+    }
+
+    /// The same weight for another number of rows, where each is computed from itself alone; allocates nothing.
+    ///
+    /// # Panics
+    /// If windows read more than one pixel.
+    pub fn with_rows(&self, rows: usize) -> Packed {
+        assert!(self.left.is_plain(), "{self:?}: rows share pixels");
+        let mut packed = self.clone();
+        let conv = &mut packed.left.conv;
+        (conv.n, conv.h, conv.w) = (1, 1, rows);
+        packed
     }
 
     /// Bytes of the packed weight with its scales.

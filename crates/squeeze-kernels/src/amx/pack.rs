@@ -31,26 +31,34 @@ impl Packed {
             element,
             kernel: Kernel::of(tier),
             n,
-            data: vec![],
-            scales: vec![],
-            offsets,
+            data: [].into(),
+            scales: [].into(),
+            offsets: offsets.into(),
         };
-        packed.data = vec![Line([0; 64]); conv.groups * packed.group_bytes() / 64];
-        if element == Element::I8 {
-            packed.scales = vec![0.0; conv.groups * panels * COLUMNS];
-        }
+        let mut data = vec![Line([0; 64]); conv.groups * packed.group_bytes() / 64];
+        let mut scales = match element {
+            Element::I8 => vec![0.0; conv.groups * panels * COLUMNS],
+            Element::Bf16 | Element::Bf16x3 | Element::Bf16x6 => vec![],
+        };
         let by_tap = by_tap(conv, weight);
         let sum = weight.len() / conv.out;
         let mut column = vec![0.0; sum];
         for (out, weight) in by_tap.chunks_exact(sum).enumerate() {
             column.copy_from_slice(weight);
-            packed.pack_column(out / n, out % n, &mut column);
+            let to = (&mut data[..], &mut scales[..]);
+            packed.pack_column((out / n, out % n), &mut column, to);
         }
+        (packed.data, packed.scales) = (data.into(), scales.into());
         packed
     }
 
     /// Splits the weights of one column, taps first, and puts them into their tiles.
-    fn pack_column(&mut self, group: usize, at: usize, weight: &mut [f32]) {
+    fn pack_column(
+        &self,
+        (group, at): (usize, usize),
+        weight: &mut [f32],
+        (data, scales): (&mut [Line], &mut [f32]),
+    ) {
         let (parts, line) = (self.element.parts(), self.element.line());
         let conv = &self.left.conv;
         let k = conv.c / conv.groups;
@@ -62,7 +70,7 @@ impl Packed {
         let mut bytes = vec![0; weight.len()];
         if self.element == Element::I8 {
             let place = (group * self.n.div_ceil(COLUMNS) + panel) * COLUMNS + at % COLUMNS;
-            self.scales[place] = quantize::weights(weight, &mut bytes);
+            scales[place] = quantize::weights(weight, &mut bytes);
         }
         // Numbers of a line that are neighbours of one column: 4 bytes.
         let neighbours = line / 16;
@@ -75,7 +83,7 @@ impl Packed {
                     + column * 4
                     + within % neighbours * (4 / neighbours);
                 let to = start + ((step * parts + part) * tiles + tile) * 1024 + place;
-                let line = &mut self.data[to / 64].0[to % 64..];
+                let line = &mut data[to / 64].0[to % 64..];
                 if self.element == Element::I8 {
                     line[0] = bytes[index] as u8;
                 } else {

@@ -251,6 +251,26 @@ fn six_products_are_single_precision() {
     assert!(six <= 1.5 * one, "{six:e} where vectors are off by {one:e}");
 }
 
+/// Bytes of the same scales as those of the vector kernels have the same sums.
+#[test]
+fn bytes_are_those_of_the_vector_kernels() {
+    for (m, n, k, groups) in [(20, 40, 100, 2), (128, 64, 3072, 1), (300, 48, 768, 1)] {
+        let conv = dense(m, n, k, groups);
+        let (x, w) = (numbers(m * k * groups, 1), numbers(groups * n * k, 2));
+        let g = crate::gemm_f32::Geometry::grouped(m, n, k, groups);
+        let mut want = vec![0.0; m * n * groups];
+        let epilogue = Epilogue::default();
+        crate::gemm_i8::scalar::product(&g, &x, &w, &epilogue, &mut want);
+        for kernel in KERNELS.iter().filter(|kernel| kernel.tier.is_present()) {
+            let strides = (k * groups, n * groups);
+            let packed = Packed::pack(&w, &conv, strides, Element::I8, kernel.tier);
+            let mut y = vec![0.0; want.len()];
+            run(&packed, &x, &epilogue, &mut y, 1);
+            crate::gemm_f32::tests::close(&y, &want, 16);
+        }
+    }
+}
+
 /// A NaN spoils the row it stands in and no other.
 #[test]
 fn odd_rows_stay_by_themselves() {

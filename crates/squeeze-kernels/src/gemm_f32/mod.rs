@@ -241,7 +241,22 @@ impl Packed {
     /// # Panics
     /// If a slice is shorter than the geometry says.
     pub fn run(&self, a: &[f32], epilogue: &Epilogue, c: &mut [f32], threads: &Threads) {
-        let g = &self.geometry;
+        self.run_rows(self.geometry.m, a, epilogue, c, threads);
+    }
+
+    /// The same with so many rows instead of the geometry's.
+    ///
+    /// # Panics
+    /// If a slice is shorter than the geometry says.
+    pub fn run_rows(
+        &self,
+        m: usize,
+        a: &[f32],
+        epilogue: &Epilogue,
+        c: &mut [f32],
+        threads: &Threads,
+    ) {
+        let g = Geometry { m, ..self.geometry };
         g.check(a.len(), c.len(), g.groups * g.n * g.k);
         let source = Strided {
             data: a,

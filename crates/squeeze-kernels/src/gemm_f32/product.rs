@@ -5,8 +5,10 @@ use std::ops::Range;
 use super::panels::Panels;
 use super::tile::{ROWS, Tile};
 use super::{Epilogue, Kernel, Residual, Start};
+use crate::activation::vector::{apply, with_constant};
 use crate::activation::{self, Activation};
 use crate::conv_f32::window::Memo;
+use crate::vector::{Vector, per_tier};
 use crate::{SharedMut, Threads, Tier, even};
 
 /// The most segments of k that one tile call walks.
@@ -241,27 +243,70 @@ impl Product<'_> {
             // these rows of this panel.
             unsafe { run(&tile) };
             if last && (limits.is_none() || matches!(e.residual, Residual::After(_))) {
-                for row in rows {
-                    let at = row * self.output.row + left;
-                    // SAFETY: as above.
-                    let y = unsafe { c.slice(at..at + columns.len()) };
-                    after(self.kernel.tier, e, (y, at), limits.is_none());
-                }
+                let activation = if limits.is_none() {
+                    e.activation
+                } else {
+                    Activation::Identity
+                };
+                let block = Block {
+                    at,
+                    row: self.output.row,
+                    rows: rows.len(),
+                    columns: columns.len(),
+                };
+                after(self.kernel.tier, (activation, e.residual), c, block);
             }
         }
     }
 }
 
-/// What a tile does not do in registers, on a row `y` of it, `at` so far in the output, while that is in the first cache.
-pub(crate) fn after(tier: Tier, e: &Epilogue, (y, at): (&mut [f32], usize), activate: bool) {
-    if activate {
-        activation::slice_forward_in_place(tier, e.activation, y);
-    }
-    if let Residual::After(residual) = e.residual {
-        for (y, r) in y.iter_mut().zip(&residual[at..]) {
-            *y += r;
+/// Rows of the output that one part alone has.
+#[derive(Clone, Copy)]
+pub(crate) struct Block {
+    /// The first number, and from one row to the next.
+    pub at: usize,
+    pub row: usize,
+    pub rows: usize,
+    pub columns: usize,
+}
+
+per_tier! {
+    /// What a tile does not do in registers, while it is in the first cache: an activation, and what is added after it.
+    pub(crate) fn after(what: (Activation, Residual), c: &SharedMut<f32>, block: Block)
+    { scalar: scalar_after, vector: vector_after }
+}
+
+fn scalar_after((activation, residual): (Activation, Residual), c: &SharedMut<f32>, block: Block) {
+    for row in 0..block.rows {
+        let at = block.at + row * block.row;
+        // SAFETY: no other part has these rows of these columns.
+        let y = unsafe { c.slice(at..at + block.columns) };
+        activation::slice_forward_in_place(Tier::Scalar, activation, y);
+        if let Residual::After(residual) = residual {
+            y.iter_mut().zip(&residual[at..]).for_each(|(y, r)| *y += r);
         }
     }
+}
+
+#[inline(always)]
+fn vector_after<V: Vector>(
+    (activation, residual): (Activation, Residual),
+    c: &SharedMut<f32>,
+    block: Block,
+) {
+    with_constant!(activation, F => {
+        for row in 0..block.rows {
+            let at = block.at + row * block.row;
+            // SAFETY: no other part has these rows of these columns.
+            let y = unsafe { c.slice(at..at + block.columns) };
+            for y in y.chunks_mut(V::LANES) {
+                apply(F, V::load_part(y)).store_part(y);
+            }
+            if let Residual::After(residual) = residual {
+                y.iter_mut().zip(&residual[at..]).for_each(|(y, r)| *y += r);
+            }
+        }
+    });
 }
 
 /// The limits that are all there is to an activation, if that is so.

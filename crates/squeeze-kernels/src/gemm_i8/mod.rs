@@ -15,9 +15,11 @@ mod tests;
 mod tile;
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use crate::activation::Activation;
 use crate::gemm_f32::panels::Panels;
-use crate::gemm_f32::product::{after, limits};
+use crate::gemm_f32::product::{Block, after, limits};
 use crate::gemm_f32::tile::Tile as Output;
 use crate::gemm_f32::{Epilogue, Geometry, Residual, Start};
 use crate::{Cpu, SharedMut, Threads, Tier, even};
@@ -85,11 +87,11 @@ pub struct Packed {
     /// Panels of quads: four neighbours of k.
     panels: Panels,
     /// `[groups][panel][quads][width][4]`.
-    data: Vec<Line>,
+    data: Arc<[Line]>,
     /// What the sum of each column of each group starts from, padding included.
-    start: Vec<i32>,
+    start: Arc<[i32]>,
     /// The scale of each column of each group, padding included.
-    scales: Vec<f32>,
+    scales: Arc<[f32]>,
 }
 
 impl Packed {
@@ -106,14 +108,9 @@ impl Packed {
         let registers = kernel.tiles[0].len();
         let panels = Panels::new((kernel.lanes, registers), quads, n);
         let columns = panels.group_len() / quads;
-        let mut packed = Packed {
-            geometry: *geometry,
-            kernel,
-            panels,
-            data: vec![Line([0; 64]); (groups * panels.group_len() * 4).div_ceil(64)],
-            start: vec![0; groups * columns],
-            scales: vec![0.0; groups * columns],
-        };
+        let mut data = vec![Line([0; 64]); (groups * panels.group_len() * 4).div_ceil(64)];
+        let mut start = vec![0; groups * columns];
+        let mut scales = vec![0.0; groups * columns];
         let mut row = vec![0; k];
         for group in 0..groups {
             for panel in 0..panels.count {
@@ -122,19 +119,35 @@ impl Packed {
                 for (at, column) in panels.columns(panel).enumerate() {
                     let weight = &weight[(group * n + column) * k..][..k];
                     let place = group * columns + column;
-                    packed.scales[place] = quantize::weights(weight, &mut row);
+                    scales[place] = quantize::weights(weight, &mut row);
                     if kernel.unsigned {
                         let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
-                        packed.start[place] = -128 * sum;
+                        start[place] = -128 * sum;
                     }
                     for (k, &w) in row.iter().enumerate() {
                         let to = base + 4 * (k / 4 * width + at) + k % 4;
-                        packed.data[to / 64].0[to % 64] = w;
+                        data[to / 64].0[to % 64] = w;
                     }
                 }
             }
         }
-        packed
+        Packed {
+            geometry: *geometry,
+            kernel,
+            panels,
+            data: data.into(),
+            start: start.into(),
+            scales: scales.into(),
+        }
+    }
+
+    /// The same weight for another number of rows; allocates nothing.
+    pub fn with_rows(&self, m: usize) -> Packed {
+        let geometry = Geometry { m, ..self.geometry };
+        Packed {
+            geometry,
+            ..self.clone()
+        }
     }
 
     /// The kernel that runs it.
@@ -300,12 +313,17 @@ impl Packed {
             // rows of this panel.
             unsafe { run(&tile) };
             if clamps.is_none() || matches!(epilogue.residual, Residual::After(_)) {
-                for row in rows {
-                    let at = row * g.ldc + column;
-                    // SAFETY: as above.
-                    let y = unsafe { c.slice(at..at + columns.len()) };
-                    after(self.kernel.tier, epilogue, (y, at), clamps.is_none());
-                }
+                let activation = match clamps {
+                    Some(_) => Activation::Identity,
+                    None => epilogue.activation,
+                };
+                let block = Block {
+                    at,
+                    row: g.ldc,
+                    rows: rows.len(),
+                    columns: columns.len(),
+                };
+                after(self.kernel.tier, (activation, epilogue.residual), c, block);
             }
         }
     }
