@@ -67,6 +67,8 @@ pub struct StepInfo<'a> {
     pub output: &'a [usize],
     /// Bytes it works in beside inputs and output.
     pub scratch_bytes: usize,
+    /// Bytes of its packed weights.
+    pub weight_bytes: usize,
 }
 
 /// The memory and the threads of a run. One plan can run on many of these at once.
@@ -183,6 +185,7 @@ impl Plan {
             inputs: &step.inputs,
             output: &step.output,
             scratch_bytes: step.scratch.len() * size_of::<f32>(),
+            weight_bytes: step.kernel.bytes(),
         })
     }
 

@@ -4,6 +4,10 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use crate::Tier;
+#[cfg(target_arch = "x86_64")]
+use crate::amx;
+use crate::amx::Element;
+use crate::gemm_i8;
 
 /// Billions of floating-point operations a second of one thread that only multiplies and adds in registers (a multiply-add is two),
 /// the best of `tries`.
@@ -21,6 +25,28 @@ pub fn gflops(tier: Tier, tries: usize) -> f64 {
         Tier::Avx2 | Tier::Avx512 | Tier::Amx => scalar_products,
     };
     best(tries, || 2.0 * run(ROUNDS) as f64)
+}
+
+/// Billions of operations a second of one thread that multiplies and adds bytes from its first cache in vector registers, the best of
+/// `tries`.
+pub fn gemm_i8_gops(tier: Tier, tries: usize) -> f64 {
+    const ROUNDS: usize = 500;
+    best(tries, || 2.0 * (gemm_i8::repeat(tier, ROUNDS)) as f64)
+}
+
+/// Billions of operations a second of one thread that only multiplies and adds tiles in matrix registers: of bfloat16, or of bytes;
+/// the best of `tries`. `None` where the machine has none.
+pub fn tile_gops(element: Element, tries: usize) -> Option<f64> {
+    #[cfg(target_arch = "x86_64")]
+    if Tier::Amx.is_present() {
+        const ROUNDS: usize = 20_000;
+        // SAFETY: the machine has the registers.
+        return Some(best(tries, || {
+            2.0 * unsafe { amx::repeat(element, ROUNDS) } as f64
+        }));
+    }
+    let _ = (element, tries);
+    None
 }
 
 /// Gigabytes a second that one thread reads from `bytes` of memory it has just written, the best of `tries`. Few bytes give a
@@ -139,6 +165,16 @@ mod tests {
         for tier in Tier::here() {
             assert!(gflops(tier, 1) > 0.0);
             assert!(read_gbytes(tier, 1 << 16, 1) > 0.0);
+            assert!(gemm_i8_gops(tier, 1) > 0.0);
+        }
+    }
+
+    #[test]
+    fn matrix_registers_give_a_figure_where_they_are() {
+        for element in Element::ALL {
+            let gops = tile_gops(element, 1);
+            assert_eq!(gops.is_some(), Tier::Amx.is_present());
+            assert!(gops.is_none_or(|gops| gops > 0.0));
         }
     }
 

@@ -81,10 +81,10 @@ impl Tensor {
             values.len(),
             "values of shape {shape:?}"
         );
-        let bytes = values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
+        let mut bytes = vec![0; size_of_val(values)];
+        for (to, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+            *to = value.to_le_bytes();
+        }
         Self {
             dtype: Dtype::F32,
             shape: shape.to_vec(),

@@ -5,6 +5,7 @@ pub mod commands;
 pub mod design;
 pub mod error;
 pub mod fit;
+pub mod floor;
 pub mod folder;
 pub mod front;
 pub mod out;

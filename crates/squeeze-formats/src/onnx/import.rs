@@ -291,7 +291,7 @@ impl<'a> Import<'a> {
     /// A stored tensor in single precision.
     pub fn stored(&self, name: &str) -> Result<Option<Tensor>, Broken> {
         match self.stored.get(name) {
-            Some(message) => Ok(Some(array::single(&array::tensor(message)?))),
+            Some(message) => Ok(Some(array::single(array::tensor(message)?))),
             None => Ok(None),
         }
     }

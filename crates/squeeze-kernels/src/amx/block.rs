@@ -5,7 +5,7 @@
 use std::arch::asm;
 use std::sync::OnceLock;
 
-use super::Job;
+use super::{Element, Job};
 
 /// Whether the CPU has matrix registers for bfloat16 and bytes and the system lets this process use them. Looked up once.
 pub(crate) fn is_present() -> bool {
@@ -78,6 +78,40 @@ impl Drop for Registers {
         // SAFETY: the registers were set up.
         unsafe { asm!("tilerelease", options(nostack, nomem)) };
     }
+}
+
+macro_rules! repeat {
+    ($op:literal, $rounds:expr) => {
+        // SAFETY: the caller's promise; tiles are numbers of any value.
+        unsafe {
+            asm!(
+                "2:",
+                concat!($op, " tmm0, tmm4, tmm6"),
+                concat!($op, " tmm1, tmm4, tmm7"),
+                concat!($op, " tmm2, tmm5, tmm6"),
+                concat!($op, " tmm3, tmm5, tmm7"),
+                "dec {rounds}",
+                "jnz 2b",
+                rounds = inout(reg) $rounds => _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                options(nostack, nomem),
+            );
+        }
+    };
+}
+
+/// Multiplies the same tiles `rounds` times four times, for the machine's peak; how many multiply-adds of parts or bytes that was.
+///
+/// # Safety
+/// [`is_present`] holds, and `rounds` is not zero.
+pub(crate) unsafe fn repeat(element: Element, rounds: usize) -> usize {
+    // SAFETY: the caller's promise.
+    let _registers = unsafe { Registers::set_up() };
+    match element {
+        Element::I8 => repeat!("tdpbssd", rounds),
+        Element::Bf16 | Element::Bf16x3 | Element::Bf16x6 => repeat!("tdpbf16ps", rounds),
+    }
+    4 * rounds * 16 * 16 * element.line()
 }
 
 /// The left tiles at r12 and r13.

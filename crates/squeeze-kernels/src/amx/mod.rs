@@ -11,6 +11,7 @@ mod block;
 mod finish;
 mod left;
 mod pack;
+mod pairs;
 pub mod scalar;
 mod split;
 #[cfg(test)]
@@ -22,9 +23,10 @@ use std::sync::Arc;
 use crate::gemm_f32::{Epilogue, Residual, Start};
 use crate::{Cpu, SharedMut, Threads, Tier, even};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use block::Registers;
+pub(crate) use block::{Registers, repeat};
 use finish::{COLUMNS, Finish, Rows, Sums};
 use left::{Left, Parts};
+use pairs::Pair;
 pub(crate) use split::Rows as SplitRows;
 
 /// What the registers multiply.
@@ -60,8 +62,13 @@ impl Element {
         }
     }
 
+    /// How many products of parts a product of numbers takes.
+    pub fn products(self) -> usize {
+        scalar::pairs(self).len()
+    }
+
     /// Numbers in a line of 64 bytes.
-    fn line(self) -> usize {
+    pub(crate) fn line(self) -> usize {
         match self {
             Element::I8 => 64,
             Element::Bf16 | Element::Bf16x3 | Element::Bf16x6 => 32,
@@ -400,23 +407,7 @@ impl Packed {
         for (rows, strip) in rows.iter_mut().zip(strips.clone()) {
             *rows = self.left.rows(strip);
         }
-        let mut pairs = [Pair::default(); BLOCK_STRIPS];
-        let mut used = 0;
-        let mut strip = strips.start;
-        while strip < strips.end {
-            let taps = self.left.taps(strip);
-            let both = strip + 1 < strips.end && self.left.taps(strip + 1) == taps;
-            let row = |strip: usize| self.left.start(strip, first);
-            pairs[used] = Pair {
-                strip: strip - strips.start,
-                both,
-                taps,
-                rows: [row(strip), row(strip + usize::from(both))],
-            };
-            used += 1;
-            strip += 1 + usize::from(both);
-        }
-        let pairs = &pairs[..used];
+        let pairs = self.left.pairs(strips.clone(), first);
         let count = self.chunks();
         let each = self.sum_numbers() / self.panels_together();
         let mut unit = units.start;
@@ -430,7 +421,7 @@ impl Packed {
                 let steps = even(self.offsets.len(), count, chunk);
                 for (unit, sums) in (unit..end).zip(sums.chunks_exact_mut(each)) {
                     let place = (unit / panels, unit % panels);
-                    self.sum(place, steps.clone(), pairs, parts, sums);
+                    self.sum(place, steps.clone(), pairs.as_slice(), parts, sums);
                 }
             }
             for (unit, sums) in (unit..end).zip(sums.chunks_exact_mut(each)) {
@@ -539,44 +530,6 @@ impl Packed {
                     unsafe { run(&job) };
                 });
             }
-        }
-    }
-}
-
-/// One or two strips that leave out the same taps.
-#[derive(Clone, Copy, Default)]
-struct Pair {
-    /// The first one's place in its block.
-    strip: usize,
-    both: bool,
-    taps: u128,
-    /// Where each begins in the split left side.
-    rows: [usize; 2],
-}
-
-impl Pair {
-    /// The first step that any of its taps takes.
-    fn first_step(&self, lines: usize) -> usize {
-        self.taps.trailing_zeros() as usize * lines
-    }
-
-    /// Calls `run` for every run of steps of `own` whose taps are no gaps.
-    fn runs(&self, own: &Range<usize>, lines: usize, mut run: impl FnMut(Range<usize>)) {
-        if self.taps == u128::MAX {
-            return run(own.clone());
-        }
-        let mut start = own.start;
-        while start < own.end {
-            let reads = |step: usize| self.taps >> (step / lines) & 1 == 1;
-            let mut end = start;
-            while end < own.end && reads(end) == reads(start) {
-                end = (end / lines + 1) * lines;
-            }
-            let end = end.min(own.end);
-            if reads(start) {
-                run(start..end);
-            }
-            start = end;
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The weight of a layer, split and laid out in tiles once.
 
+use std::borrow::Cow;
+
 use super::finish::COLUMNS;
 use super::left::Left;
 use super::{Element, Kernel, Line, Packed, STRIP, split};
@@ -40,56 +42,83 @@ impl Packed {
             Element::I8 => vec![0.0; conv.groups * panels * COLUMNS],
             Element::Bf16 | Element::Bf16x3 | Element::Bf16x6 => vec![],
         };
-        let by_tap = by_tap(conv, weight);
+        let by_tap = match packed.offsets.len() > packed.left.tap_lines() {
+            true => Cow::Owned(by_tap(conv, weight)),
+            false => Cow::Borrowed(weight),
+        };
         let sum = weight.len() / conv.out;
-        let mut column = vec![0.0; sum];
-        for (out, weight) in by_tap.chunks_exact(sum).enumerate() {
-            column.copy_from_slice(weight);
-            let to = (&mut data[..], &mut scales[..]);
-            packed.pack_column((out / n, out % n), &mut column, to);
+        let step_bytes = 64 * element.parts();
+        let each = packed.offsets.len() * step_bytes;
+        let mut lines = vec![0; STRIP * each];
+        for group in 0..conv.groups {
+            for first in (0..n).step_by(STRIP) {
+                let columns = first..(first + STRIP).min(n);
+                for (line, at) in lines.chunks_exact_mut(each).zip(columns.clone()) {
+                    let weight = &by_tap[(group * n + at) * sum..][..sum];
+                    let scale = packed.split_column(weight, line);
+                    if let Some(to) = scales.get_mut(group * panels * COLUMNS + at) {
+                        *to = scale;
+                    }
+                }
+                let panel = first / COLUMNS;
+                let start = group * packed.group_bytes() + panel * packed.panel_bytes(2);
+                let to =
+                    &mut data[start / 64..][..packed.panel_bytes(packed.column_tiles(panel)) / 64];
+                packed.deal(&lines, columns.len(), first % COLUMNS / STRIP, to);
+            }
         }
         (packed.data, packed.scales) = (data.into(), scales.into());
         packed
     }
 
-    /// Splits the weights of one column, taps first, and puts them into their tiles.
-    fn pack_column(
-        &self,
-        (group, at): (usize, usize),
-        weight: &mut [f32],
-        (data, scales): (&mut [Line], &mut [f32]),
-    ) {
-        let (parts, line) = (self.element.parts(), self.element.line());
+    /// Splits the weights of one column, taps first, into lines `[parts][steps][64]`; gives the scale of bytes.
+    fn split_column(&self, weight: &[f32], lines: &mut [u8]) -> f32 {
         let conv = &self.left.conv;
-        let k = conv.c / conv.groups;
-        let lines = k.div_ceil(line);
-        let panel = at / COLUMNS;
-        let tiles = self.column_tiles(panel);
-        let start = group * self.group_bytes() + panel * self.panel_bytes(2);
-        let (tile, column) = (at % COLUMNS / STRIP, at % STRIP);
-        let mut bytes = vec![0; weight.len()];
-        if self.element == Element::I8 {
-            let place = (group * self.n.div_ceil(COLUMNS) + panel) * COLUMNS + at % COLUMNS;
-            scales[place] = quantize::weights(weight, &mut bytes);
+        let (k, tap_lines) = (conv.c / conv.groups, self.left.tap_lines());
+        let taps = weight.len() / k;
+        if self.element != Element::I8 {
+            let rows = split::Rows {
+                lda: k,
+                groups: 1,
+                k,
+                lines: tap_lines,
+                pixel: 64 * tap_lines,
+                plane: 64 * self.offsets.len(),
+                parts: self.element.parts(),
+            };
+            assert_eq!(lines.len(), rows.parts * rows.plane);
+            // SAFETY: the lines are ours, and hold all parts of all taps.
+            unsafe { rows.split(Tier::detect(), weight, taps, lines.as_mut_ptr()) };
+            return 1.0;
         }
-        // Numbers of a line that are neighbours of one column: 4 bytes.
-        let neighbours = line / 16;
-        for part in 0..parts {
-            for (index, weight) in weight.iter_mut().enumerate() {
-                let (tap, channel) = (index / k, index % k);
-                let step = tap * lines + channel / line;
-                let within = channel % line;
-                let place = (within / neighbours) * 64
-                    + column * 4
-                    + within % neighbours * (4 / neighbours);
-                let to = start + ((step * parts + part) * tiles + tile) * 1024 + place;
-                let line = &mut data[to / 64].0[to % 64..];
-                if self.element == Element::I8 {
-                    line[0] = bytes[index] as u8;
-                } else {
-                    let (near, bits) = split::nearest(*weight);
-                    line[..2].copy_from_slice(&bits.to_le_bytes());
-                    *weight -= near;
+        let mut bytes = vec![0; weight.len()];
+        let scale = quantize::weights(weight, &mut bytes);
+        let taps = lines
+            .chunks_exact_mut(64 * tap_lines)
+            .zip(bytes.chunks_exact(k));
+        for (line, bytes) in taps {
+            let (used, rest) = line.split_at_mut(k);
+            for (to, byte) in used.iter_mut().zip(bytes) {
+                *to = *byte as u8;
+            }
+            rest.fill(0);
+        }
+        scale
+    }
+
+    /// Deals the lines of up to 16 columns out to one column of tiles of a panel: four bytes of each column in turn.
+    fn deal(&self, lines: &[u8], columns: usize, tile: usize, to: &mut [Line]) {
+        let (steps, parts) = (self.offsets.len(), self.element.parts());
+        let tiles = to.len() / (16 * steps * parts);
+        let words = lines.as_chunks::<4>().0;
+        for step in 0..steps {
+            for part in 0..parts {
+                let to = &mut to[16 * ((step * parts + part) * tiles + tile)..][..16];
+                for column in 0..columns {
+                    let from = ((column * parts + part) * steps + step) * 16;
+                    for (to, word) in to.iter_mut().zip(&words[from..from + 16]) {
+                        to.0[4 * column..4 * column + 4].copy_from_slice(word);
+                    }
                 }
             }
         }

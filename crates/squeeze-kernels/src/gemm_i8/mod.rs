@@ -329,6 +329,41 @@ impl Packed {
     }
 }
 
+/// Computes one full tile of zeros again and again, for the machine's peak; how many multiply-adds that was.
+pub(crate) fn repeat(tier: Tier, rounds: usize) -> usize {
+    const QUADS: usize = 64;
+    let kernel = Kernel::of(tier);
+    let rows = kernel.tiles.len();
+    let width = kernel.lanes * kernel.tiles[0].len();
+    let (a, b) = (
+        vec![0; rows * QUADS * 4],
+        vec![Line([0; 64]); QUADS * width * 4 / 64],
+    );
+    let (start, scales) = (vec![0; width], vec![0.0; width.max(rows)]);
+    let mut c = vec![0.0; rows * width];
+    let tile = Tile {
+        a: a.as_ptr(),
+        row: QUADS * 4,
+        quads: QUADS,
+        b: b.as_ptr().cast(),
+        start: start.as_ptr(),
+        scales: scales.as_ptr(),
+        row_scales: (scales.as_ptr(), 1),
+        output: Output {
+            c: (c.as_mut_ptr(), width),
+            columns: width,
+            limits: (f32::NEG_INFINITY, f32::INFINITY),
+            ..Output::EMPTY
+        },
+    };
+    let run = kernel.tiles[rows - 1][kernel.tiles[0].len() - 1];
+    for _ in 0..rounds {
+        // SAFETY: the machine has what the kernel needs (`Kernel::of`), and all buffers hold a full tile.
+        unsafe { run(std::hint::black_box(&tile)) };
+    }
+    rounds * rows * width * QUADS * 4
+}
+
 /// Activations in bytes: for each row and group its scale, and its bytes, 128 too large.
 struct Rows<'a> {
     scales: &'a [f32],

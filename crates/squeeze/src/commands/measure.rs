@@ -9,6 +9,7 @@ use squeeze_infer::{Precision, Target};
 use squeeze_measure::{Budget, Profile, Ratio, Subject, Timing, interleaved, measure_space};
 
 use crate::error::Outcome;
+use crate::floor::Peaks;
 use crate::out::{self, Columns};
 use crate::source::{Sizes, Source};
 use crate::spaces::{self, Shape};
@@ -83,9 +84,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     warn_of_others(&timed);
     table(&benches, &timed, args)?;
     if args.per_layer {
-        benches
-            .iter_mut()
-            .try_for_each(|bench| layers(bench, args.json))?;
+        let peaks = Peaks::measure();
+        if args.json {
+            out::json(&json!({ "peaks": peaks }))?;
+        } else {
+            eprintln!("one thread's peaks here: {}", peaks.show());
+        }
+        for bench in &mut benches {
+            layers(bench, &peaks, args)?;
+        }
     }
     Ok(Outcome::Done)
 }
@@ -200,7 +207,7 @@ fn table(benches: &[Bench], timed: &[(Timing, Ratio)], args: &Args) -> anyhow::R
     Ok(())
 }
 
-fn layers(bench: &mut Bench, as_json: bool) -> anyhow::Result<()> {
+fn layers(bench: &mut Bench, peaks: &Peaks, args: &Args) -> anyhow::Result<()> {
     let times = bench.subject.step_times(30);
     let all: f64 = times.iter().sum();
     let mut table = Columns::new(&[
@@ -211,13 +218,20 @@ fn layers(bench: &mut Bench, as_json: bool) -> anyhow::Result<()> {
         "time>",
         "share>",
         "GFLOP/s>",
+        "floor>",
+        "of floor>",
     ]);
+    let weights = bench.subject.plan().weight_bytes();
+    let mut floors = 0.0;
     for (step, ms) in bench.subject.plan().steps().zip(&times) {
         let rate = 2.0 * step.macs as f64 / (ms * 1e6);
-        if as_json {
+        let floor = peaks.floor_ms(&step, weights, usize::from(args.threads));
+        floors += floor;
+        if args.json {
             out::json(&json!({
                 "model": bench.name, "step": step.name, "kind": step.kind, "kernel": step.kernel,
                 "macs": step.macs, "p50_ms": ms, "share": ms / all,
+                "floor_ms": floor, "fraction": floor / ms,
             }))?;
         }
         table.row([
@@ -232,15 +246,18 @@ fn layers(bench: &mut Bench, as_json: bool) -> anyhow::Result<()> {
             } else {
                 format!("{rate:.1}")
             },
+            show_time(floor),
+            format!("{:.0} %", 100.0 * floor / ms),
         ]);
     }
-    if as_json {
+    if args.json {
         return Ok(());
     }
     out::print(&format!(
-        "\n{}: median of 30 runs, {} in all",
+        "\n{}: median of 30 runs, {} in all; the floors add up to {}",
         bench.name,
-        show_time(all)
+        show_time(all),
+        show_time(floors)
     ))?;
     table.print()
 }
