@@ -46,6 +46,18 @@ impl Precision {
             Self::Int8 => "int8",
         }
     }
+
+    /// What help texts say of it.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::F32 => "single precision",
+            Self::Bf16x3 => {
+                "16 of 24 bits, where the CPU has matrix registers; else single precision"
+            }
+            Self::Bf16 => "8 of 24 bits, where the CPU has matrix registers; else single precision",
+            Self::Int8 => "bytes: weights with a scale a channel, activations with a scale a row",
+        }
+    }
 }
 
 impl Target {

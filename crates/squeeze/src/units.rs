@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use squeeze_infer::Precision;
 
 /// Units of time and their seconds.
@@ -42,9 +42,10 @@ pub fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads a precision: `f32` or `int8`.
+/// Reads the name of a precision.
 pub fn precision() -> impl TypedValueParser<Value = Precision> {
-    PossibleValuesParser::new(Precision::ALL.map(Precision::name)).map(|name| {
+    let value = |one: Precision| PossibleValue::new(one.name()).help(one.about());
+    PossibleValuesParser::new(Precision::ALL.map(value)).map(|name| {
         let mut all = Precision::ALL.into_iter();
         all.find(|one| one.name() == name)
             .expect("one of the possible values")

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::finish::Rows;
 use super::split;
-use super::{Element, MOST_TAPS, STRIP};
+use super::{Element, MOST_TAPS, SPLIT, STRIP};
 use crate::conv_f32::Conv;
 use crate::{Cpu, SharedMut, Tier};
 
@@ -270,7 +270,7 @@ impl Left {
     pub fn split_images(&self, x: &[f32], to: &Parts, cpu: Cpu) {
         let Conv { n, h, w, c, .. } = self.conv;
         let row = |y: usize| &x[y * w * self.lda..][..(w - 1) * self.lda + c];
-        let work = n * h * w * c * 2;
+        let work = SPLIT * n * h * w * c;
         if self.element == Element::I8 {
             cpu.split(n * h, work / 4, |rows| {
                 for y in rows {

@@ -186,6 +186,10 @@ const CHUNK_BYTES: usize = 768 << 10;
 /// Steps of a panel are walked in blocks of about so many bytes, which stay in the first cache for all strips.
 const PANEL_BYTES: usize = 16 << 10;
 
+/// What splitting a number and finishing a sum cost, in multiply-adds of the vector kernels.
+const SPLIT: usize = 10;
+const FINISH: usize = 25;
+
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Line([u8; 64]);
@@ -242,9 +246,19 @@ impl Packed {
         self.panel_bytes(self.n.div_ceil(STRIP))
     }
 
-    /// Whether threads share the columns, because there are few rows, and not the rows.
+    /// Whether threads share the columns and not the rows: where there are few rows, and more than twice as many bytes of weights as of activations.
+    /// Rows stay with their thread from layer to layer; columns spare it half of the weights.
     fn by_columns(&self) -> bool {
-        self.left.strips() <= BLOCK_STRIPS
+        let conv = &self.left.conv;
+        let activations = 4 * conv.pixels() * (conv.c + conv.out);
+        self.left.strips() <= BLOCK_STRIPS && 64 * self.data.len() > 2 * activations
+    }
+
+    /// What it costs, in multiply-adds of the vector kernels.
+    fn work(&self) -> usize {
+        let conv = &self.left.conv;
+        let products = conv.macs() * self.element.products() / 12;
+        products + SPLIT * conv.input() + FINISH * conv.output()
     }
 
     /// Strips whose left side is split at once: all, or a block of each thread.
@@ -322,8 +336,7 @@ impl Packed {
         let cpu = Cpu { tier, threads };
         let strips = self.left.strips();
         let units = conv.groups * self.n.div_ceil(COLUMNS);
-        // Matrix registers do at least twice the work of vectors in the same time.
-        let work = conv.macs() / 2;
+        let work = self.work();
         let y = SharedMut::new(y);
         if self.left.is_plain() && !self.by_columns() {
             let parts = threads.parts(work, strips);
@@ -348,7 +361,7 @@ impl Packed {
         let (split, sums) = scratch.split_at_mut(self.split_numbers());
         let parts = self.parts(split);
         match self.left.is_plain() {
-            true => cpu.split(pixels, pixels * conv.c * 2, |rows| {
+            true => cpu.split(pixels, SPLIT * pixels * conv.c, |rows| {
                 self.left.split_rows(tier, x, rows, 0, &parts);
             }),
             false => self.left.split_images(x, &parts, cpu),
