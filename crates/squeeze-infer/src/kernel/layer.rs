@@ -182,7 +182,7 @@ fn gains_on_tiles(row: &program::Layer, [x, y]: [&Value; 2], target: Target) -> 
     // What splitting a number, finishing a sum and reading a weight cost beyond the vectors' way, in saved multiply-adds; measured by
     // the kernels' benchmark `amx`.
     let (element, [split, finish, read]) = match target.precision {
-        Precision::F32 => (Element::Bf16x6, [37, 28, 28]),
+        Precision::F32 => (Element::Bf16x6, [37, 28, 46]),
         Precision::Bf16x3 => (Element::Bf16x3, [14, 20, 14]),
         Precision::Bf16 => (Element::Bf16, [12, 24, 4]),
         Precision::Int8 => (Element::I8, [12, 24, 4]),
