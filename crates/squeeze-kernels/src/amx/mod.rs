@@ -13,7 +13,7 @@ mod left;
 mod pack;
 mod pairs;
 pub mod scalar;
-mod split;
+pub(crate) mod split;
 #[cfg(test)]
 mod tests;
 

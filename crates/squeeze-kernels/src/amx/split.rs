@@ -1,5 +1,8 @@
 //! From single precision to what matrix registers multiply: parts in bfloat16, or bytes.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
 use crate::Tier;
 use crate::vector::per_tier;
 
@@ -67,37 +70,66 @@ impl Rows {
     }
 }
 
+/// A line of two registers of numbers as bfloat16, and what is left of the numbers.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+pub(crate) fn part([a, b]: &mut [__m512; 2]) -> __m512i {
+    // SAFETY: both are 512 bits of any value.
+    let bits: __m512i = unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(*b, *a)) };
+    *a = _mm512_sub_ps(*a, wide(_mm512_castsi512_si256(bits)));
+    *b = _mm512_sub_ps(*b, wide(_mm512_extracti64x4_epi64::<1>(bits)));
+    bits
+}
+
+/// bfloat16 as numbers.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+pub(crate) fn wide(bits: __m256i) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
+}
+
+/// The first `count` numbers of a row from `at` on, as two registers with zeros behind.
+///
+/// # Safety
+/// `from` is valid for reading `count` numbers.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+pub(crate) unsafe fn load(from: *const f32, count: usize) -> [__m512; 2] {
+    let mask = |count: usize| {
+        if count >= 16 {
+            0xffff
+        } else {
+            (1 << count) - 1
+        }
+    };
+    // SAFETY: the masks hide what lies behind.
+    unsafe {
+        [
+            _mm512_maskz_loadu_ps(mask(count), from),
+            _mm512_maskz_loadu_ps(mask(count.saturating_sub(16)), from.wrapping_add(16)),
+        ]
+    }
+}
+
 /// # Safety
 /// As for [`Rows::split`], and the CPU has the features.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
 unsafe fn split_rows<const PARTS: usize>(r: &Rows, x: &[f32], count: usize, to: *mut u8) {
-    use std::arch::x86_64::*;
-    let wide =
-        |bits: __m256i| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)));
-    let mask = |left: usize| if left >= 16 { 0xffff } else { (1 << left) - 1 };
     for row in 0..count {
         for group in 0..r.groups {
             let x = x[row * r.lda + group * r.k..][..r.k].as_ptr();
             let to = to.wrapping_add(row * r.pixel + group * r.lines * 64);
             for line in 0..r.lines {
-                let (left, at) = (r.k - 32 * line, x.wrapping_add(32 * line));
-                // SAFETY: the masks hide what lies behind the row.
-                let (mut a, mut b) = unsafe {
-                    let a = _mm512_maskz_loadu_ps(mask(left), at);
-                    let second = mask(left.saturating_sub(16));
-                    (a, _mm512_maskz_loadu_ps(second, at.wrapping_add(16)))
-                };
-                for part in 0..PARTS {
-                    // SAFETY: both are 512 bits of any value.
-                    let bits: __m512i = unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(b, a)) };
-                    let to = to.wrapping_add(part * r.plane + 64 * line);
+                // SAFETY: the row has so many numbers left.
+                let mut numbers = unsafe { load(x.wrapping_add(32 * line), r.k - 32 * line) };
+                for index in 0..PARTS {
+                    let to = to.wrapping_add(index * r.plane + 64 * line);
                     // SAFETY: the caller's promise.
-                    unsafe { _mm512_storeu_si512(to.cast(), bits) };
-                    if part + 1 < PARTS {
-                        a = _mm512_sub_ps(a, wide(_mm512_castsi512_si256(bits)));
-                        b = _mm512_sub_ps(b, wide(_mm512_extracti64x4_epi64::<1>(bits)));
-                    }
+                    unsafe { _mm512_storeu_si512(to.cast(), part(&mut numbers)) };
                 }
             }
         }

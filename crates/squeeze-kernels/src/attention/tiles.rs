@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 
 use super::blocks::Head;
 use super::{Attention, Qkv};
+use crate::amx::split::{load, part, wide};
 use crate::amx::{AMX, Element, Job, Registers, SplitRows};
 use crate::elementwise::transpose::interleave;
 use crate::vector::{F32x16, Vector, exp};
@@ -127,47 +128,6 @@ struct Work<'a> {
     blocks: &'static [[crate::amx::Block; 2]; 2],
     qkv: Qkv<'a>,
     base: *mut u8,
-}
-
-/// A line of two registers of numbers as bfloat16, and what is left of the numbers.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-fn part([a, b]: &mut [__m512; 2]) -> __m512i {
-    // SAFETY: both are 512 bits of any value.
-    let bits: __m512i = unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(*b, *a)) };
-    *a = _mm512_sub_ps(*a, wide(_mm512_castsi512_si256(bits)));
-    *b = _mm512_sub_ps(*b, wide(_mm512_extracti64x4_epi64::<1>(bits)));
-    bits
-}
-
-/// bfloat16 as numbers.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-fn wide(bits: __m256i) -> __m512 {
-    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
-}
-
-/// The first `count` numbers of a row from `at` on, as two registers with zeros behind.
-///
-/// # Safety
-/// `from` is valid for reading `count` numbers.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-unsafe fn load(from: *const f32, count: usize) -> [__m512; 2] {
-    let mask = |count: usize| {
-        if count >= 16 {
-            0xffff
-        } else {
-            (1 << count) - 1
-        }
-    };
-    // SAFETY: the masks hide what lies behind.
-    unsafe {
-        [
-            _mm512_maskz_loadu_ps(mask(count), from),
-            _mm512_maskz_loadu_ps(mask(count.saturating_sub(16)), from.wrapping_add(16)),
-        ]
-    }
 }
 
 impl Work<'_> {

@@ -138,6 +138,11 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
     let products: Vec<_> = products.map(|row| (row.name, row.tier)).collect();
     let in_bytes = kernels::gemm_i8::KERNELS.iter();
     let in_bytes: Vec<_> = in_bytes.map(|row| (row.name, row.tier)).collect();
+    // A kernel for bytes may need more than its tier.
+    let absent = kernels::gemm_i8::KERNELS
+        .iter()
+        .filter(|row| !row.is_here());
+    let absent: Vec<_> = absent.map(|row| row.name).collect();
     let on_tiles = kernels::amx::KERNELS.iter();
     let on_tiles: Vec<_> = on_tiles
         .flat_map(|row| row.names.map(|name| (name, row.tier)))
@@ -160,7 +165,7 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
     let mut table = Columns::new(&["kernel", "family", "tier", "here"]);
     for (family, rows) in families {
         for (name, tier) in rows {
-            let here = tier.is_present();
+            let here = tier.is_present() && !absent.contains(name);
             if as_json {
                 out::json(&json!({
                     "name": name, "family": family, "tier": tier.name(), "here": here,
