@@ -21,7 +21,7 @@ pub enum Precision {
     F32,
     /// Sums of two bfloat16, which hold 16 of a number's 24 bits, where the CPU has matrix registers.
     Bf16x3,
-    /// bfloat16, which holds 8 of a number's 24 bits, where the CPU has matrix registers.
+    /// bfloat16, which holds 8 of a number's 24 bits, where the CPU has matrix registers or AVX-512 with BF16.
     Bf16,
     /// Bytes where the plan knows how: weights with a scale an output channel, activations with a scale a row. Everything
     /// between products stays in single precision.
@@ -54,7 +54,7 @@ impl Precision {
             Self::Bf16x3 => {
                 "16 of 24 bits, where the CPU has matrix registers; else single precision"
             }
-            Self::Bf16 => "8 of 24 bits, where the CPU has matrix registers; else single precision",
+            Self::Bf16 => "8 of 24 bits, where the CPU multiplies bfloat16; else single precision",
             Self::Int8 => "bytes: weights with a scale a channel, activations with a scale a row",
         }
     }

@@ -34,6 +34,21 @@ pub fn gemm_i8_gops(tier: Tier, tries: usize) -> f64 {
     best(tries, || 2.0 * (gemm_i8::repeat(tier, ROUNDS)) as f64)
 }
 
+/// Billions of operations a second of one thread that only multiplies and adds bfloat16 in vector registers, the best of `tries`.
+/// `None` where the machine has no such instruction.
+pub fn bf16_gflops(tries: usize) -> Option<f64> {
+    #[cfg(target_arch = "x86_64")]
+    if amx::AVX512.is_here() {
+        const ROUNDS: usize = 20_000;
+        // SAFETY: the machine runs this kernel.
+        return Some(best(tries, || {
+            2.0 * unsafe { amx::avx512::repeat(ROUNDS) } as f64
+        }));
+    }
+    let _ = tries;
+    None
+}
+
 /// Billions of operations a second of one thread that only multiplies and adds tiles in matrix registers: of bfloat16, or of bytes;
 /// the best of `tries`. `None` where the machine has none.
 pub fn tile_gops(element: Element, tries: usize) -> Option<f64> {
@@ -176,6 +191,7 @@ mod tests {
             assert_eq!(gops.is_some(), Tier::Amx.is_present());
             assert!(gops.is_none_or(|gops| gops > 0.0));
         }
+        assert!(bf16_gflops(1).is_none_or(|gflops| gflops > 0.0));
     }
 
     #[test]

@@ -176,27 +176,48 @@ impl Layer {
     }
 }
 
-/// What the matrix registers should multiply for this layer; `None` where vectors are as fast.
+/// What tiles should be made of for this layer; `None` where vectors of numbers are as fast.
 fn gains_on_tiles(row: &program::Layer, [x, y]: [&Value; 2], target: Target) -> Option<Element> {
-    const FEWEST_CHANNELS: usize = 16;
-    // What splitting a number, finishing a sum and reading a weight cost beyond the vectors' way, in saved multiply-adds; measured by
-    // the kernels' benchmark `amx`.
-    let (element, [split, finish, read]) = match target.precision {
-        Precision::F32 => (Element::Bf16x6, [37, 28, 46]),
-        Precision::Bf16x3 => (Element::Bf16x3, [14, 20, 14]),
-        Precision::Bf16 => (Element::Bf16, [12, 24, 4]),
-        Precision::Int8 => (Element::I8, [12, 24, 4]),
+    let element = match target.precision {
+        Precision::F32 => Element::Bf16x6,
+        Precision::Bf16x3 => Element::Bf16x3,
+        Precision::Bf16 => Element::Bf16,
+        Precision::Int8 => Element::I8,
     };
     let [inputs, outputs] = [x, y].map(|value| value.rows() * value.columns());
     let weights = row.weight.len();
     let macs = y.rows() * weights;
     let [kh, kw] = row.window.kernel;
-    let gains = target.tier >= Tier::Amx
-        && kh * kw <= amx::MOST_TAPS
-        && x.columns() / row.groups >= FEWEST_CHANNELS
-        && row.out / row.groups >= FEWEST_CHANNELS
-        && macs > split * inputs + finish * outputs + read * weights;
-    gains.then_some(element)
+    let channels = x.columns() / row.groups;
+    // What splitting a number, finishing a sum and reading a weight cost beyond the vectors' way, in saved multiply-adds; measured by
+    // the kernels' benchmark `amx`.
+    let gains = match amx::Kernel::of(target.tier).tier {
+        Tier::Scalar | Tier::Avx2 => false,
+        Tier::Avx512 => {
+            // How many multiply-adds take the time of one in single precision; lines are multiplied whole.
+            let (rate, [split, finish]) = match element {
+                Element::Bf16 => (1.9, [10, 14]),
+                // Points are products in bytes, which need no tiles.
+                Element::I8 if !row.window.is_point() => (3.3, [14, 20]),
+                Element::I8 | Element::Bf16x3 | Element::Bf16x6 => return None,
+            };
+            let whole = macs / channels * channels.next_multiple_of(element.line());
+            macs as f64 > whole as f64 / rate + (split * inputs + finish * outputs) as f64
+        }
+        Tier::Amx => {
+            const FEWEST_CHANNELS: usize = 16;
+            let [split, finish, read] = match element {
+                Element::Bf16x6 => [37, 28, 46],
+                Element::Bf16x3 => [14, 20, 14],
+                Element::Bf16 | Element::I8 => [12, 24, 4],
+            };
+            channels >= FEWEST_CHANNELS
+                && row.out / row.groups >= FEWEST_CHANNELS
+                && macs > split * inputs + finish * outputs + read * weights
+        }
+        tier => unreachable!("no tiles are written for {tier}"),
+    };
+    (gains && kh * kw <= amx::MOST_TAPS).then_some(element)
 }
 
 /// Whether a product in bytes saves more time than it takes to bring its rows to bytes.

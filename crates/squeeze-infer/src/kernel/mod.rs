@@ -6,7 +6,7 @@ mod run;
 
 use squeeze_graph::ops::{PoolKind, ResizeMode};
 use squeeze_kernels::activation::Activation;
-use squeeze_kernels::amx::Element;
+use squeeze_kernels::amx::{self, Element};
 use squeeze_kernels::elementwise::{Block, Gate, Shuffle};
 use squeeze_kernels::embedding::Sum;
 use squeeze_kernels::norm::{self, BatchNorm};
@@ -228,7 +228,12 @@ impl Kernel {
                     Precision::Bf16x3 => Some(Element::Bf16x3),
                     Precision::Bf16 | Precision::Int8 => Some(Element::Bf16),
                 };
-                Self::Attention(row, element.filter(|_| target.tier >= Tier::Amx))
+                let tiles = match amx::Kernel::of(target.tier).tier {
+                    Tier::Amx => element,
+                    Tier::Avx512 => element.filter(|&element| element == Element::Bf16),
+                    _ => None,
+                };
+                Self::Attention(row, tiles)
             }
             Work::Softmax => Self::Softmax {
                 columns: output.columns(),

@@ -1,7 +1,7 @@
 //! Activations and slopes on vectors of any tier.
 
 use super::Activation;
-use crate::vector::{Vector, gelu_parts, sigmoid, tanh};
+use crate::vector::{Vector, gelu_parts, normal_tail, sigmoid, tanh};
 
 const SQRT_8_OVER_PI: f32 = 1.595_769;
 const CUBE: f32 = 0.044_715;
@@ -17,9 +17,9 @@ pub(crate) fn apply<V: Vector>(activation: Activation, x: V) -> V {
         Activation::Relu => zero.max(x),
         Activation::Relu6 => six.min(zero.max(x)),
         Activation::Gelu => {
-            let (tail, _) = gelu_parts(x);
-            // x for positive x less |x| tail(|x|): no cancellation, so the far negative side is right as well.
-            V::splat(14.5).min(x.abs()).neg_mul_add(tail, zero.max(x))
+            let a = V::splat(14.5).min(x.abs());
+            // x for positive x less |x| tail(|x|): no cancellation.
+            a.neg_mul_add(normal_tail(a), zero.max(x))
         }
         Activation::GeluTanh => x * sigmoid(gelu_tanh_argument(x)),
         Activation::Silu => x * sigmoid(x),

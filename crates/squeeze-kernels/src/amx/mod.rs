@@ -1,11 +1,14 @@
-//! Products and convolutions on the CPU's matrix registers (Intel AMX): fully connected, grouped and windowed layers.
+//! Products and convolutions of tiles of bfloat16 or bytes: fully connected, grouped and windowed layers, on the CPU's matrix
+//! registers (Intel AMX) or with the instructions for them of AVX-512 (BF16, VNNI).
 //!
-//! The registers multiply bfloat16 or bytes and add in 32 bits. Single precision is had from sums of bfloat16: a number is the
+//! Products are added in 32 bits. Single precision is had from sums of bfloat16: a number is the
 //! sum of three of them, and six products of parts, added in single precision, are as exact as a product in single precision
 //! (`bf16x6`; three products hold 16 bits, `bf16x3`; Henry, Tang and Heinecke 2019, "Leveraging the bfloat16 artificial
 //! intelligence datatype for higher-precision computations"). The weight is split and packed once, the left side just before
 //! the product. Infinite numbers, and those above the largest bfloat16, give NaN where a number has more than one part.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod block;
 mod finish;
@@ -68,7 +71,7 @@ impl Element {
     }
 
     /// Numbers in a line of 64 bytes.
-    pub(crate) fn line(self) -> usize {
+    pub fn line(self) -> usize {
         match self {
             Element::I8 => 64,
             Element::Bf16 | Element::Bf16x3 | Element::Bf16x6 => 32,
@@ -83,6 +86,8 @@ pub struct Kernel {
     pub names: [&'static str; 4],
     /// The instructions it needs.
     pub tier: Tier,
+    /// Whether the machine has what it needs beyond its tier.
+    is_present: fn() -> bool,
     blocks: &'static Blocks,
 }
 
@@ -103,7 +108,22 @@ pub static SCALAR: Kernel = Kernel {
         "i8_tiles_scalar",
     ],
     tier: Tier::Scalar,
+    is_present: || true,
     blocks: &scalar::BLOCKS,
+};
+
+/// The kernel for vector registers with instructions for bfloat16 and bytes.
+#[cfg(target_arch = "x86_64")]
+pub static AVX512: Kernel = Kernel {
+    names: [
+        "bf16_avx512",
+        "bf16x3_avx512",
+        "bf16x6_avx512",
+        "i8_tiles_avx512_vnni",
+    ],
+    tier: Tier::Avx512,
+    is_present: avx512::is_present,
+    blocks: &avx512::BLOCKS,
 };
 
 /// The kernel for matrix registers.
@@ -111,12 +131,13 @@ pub static SCALAR: Kernel = Kernel {
 pub static AMX: Kernel = Kernel {
     names: ["bf16_amx", "bf16x3_amx", "bf16x6_amx", "i8_amx"],
     tier: Tier::Amx,
+    is_present: || true,
     blocks: &block::BLOCKS,
 };
 
 /// The kernels of this family, in rising order of tiers.
 #[cfg(target_arch = "x86_64")]
-pub static KERNELS: [&Kernel; 2] = [&SCALAR, &AMX];
+pub static KERNELS: [&Kernel; 3] = [&SCALAR, &AVX512, &AMX];
 /// The kernels of this family, in rising order of tiers.
 #[cfg(not(target_arch = "x86_64"))]
 pub static KERNELS: [&Kernel; 1] = [&SCALAR];
@@ -140,9 +161,14 @@ impl Kernel {
         &self.blocks[element.place()]
     }
 
+    /// Whether this machine can run it.
+    pub fn is_here(&self) -> bool {
+        self.tier.is_present() && (self.is_present)()
+    }
+
     /// The best kernel of at most this tier that this machine can run.
     pub fn of(tier: Tier) -> &'static Kernel {
-        let fits = |kernel: &&&Kernel| kernel.tier <= tier && kernel.tier.is_present();
+        let fits = |kernel: &&&Kernel| kernel.tier <= tier && kernel.is_here();
         let best = KERNELS.iter().rev().find(fits);
         best.expect("the scalar kernel runs everywhere")
     }

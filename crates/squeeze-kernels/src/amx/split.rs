@@ -42,13 +42,13 @@ impl Rows {
         }
         assert!(x.len() >= (count - 1) * self.lda + self.groups * self.k);
         #[cfg(target_arch = "x86_64")]
-        if tier == Tier::Amx && tier.is_present() {
+        if tier >= Tier::Avx512 && super::Kernel::of(tier).tier >= Tier::Avx512 {
             let split = match self.parts {
                 1 => split_rows::<1>,
                 2 => split_rows::<2>,
                 _ => split_rows::<3>,
             };
-            // SAFETY: a machine with matrix registers has bfloat16 too; the caller's promise.
+            // SAFETY: a machine that runs such a kernel has bfloat16; the caller's promise.
             return unsafe { split(self, x, count, to) };
         }
         for row in 0..count {

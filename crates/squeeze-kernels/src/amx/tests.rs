@@ -69,7 +69,7 @@ fn check_apart(conv: Conv, more_in: usize, more_out: usize) {
     let sizes = reference(&conv, lda, &positive(&x), &positive(&w));
     let most = sizes.iter().fold(0.0, |most: f64, &size| most.max(size));
     for element in Element::ALL {
-        for kernel in KERNELS.iter().filter(|kernel| kernel.tier.is_present()) {
+        for kernel in KERNELS.iter().filter(|kernel| kernel.is_here()) {
             for threads in [1, 3] {
                 let packed = Packed::pack(&w, &conv, (lda, ldc), element, kernel.tier);
                 let mut y = vec![7.0; conv.pixels() * ldc];
@@ -215,7 +215,7 @@ fn epilogues() {
                 wanted.iter_mut().zip(&other).for_each(|(y, r)| *y += r);
             }
             for element in [Element::Bf16x6, Element::I8] {
-                for kernel in KERNELS.iter().filter(|kernel| kernel.tier.is_present()) {
+                for kernel in KERNELS.iter().filter(|kernel| kernel.is_here()) {
                     let packed = Packed::pack(&w, &conv, (24, 50), element, kernel.tier);
                     let mut y = vec![0.0; wanted.len()];
                     run(&packed, &x, &epilogue, &mut y, 1);
@@ -261,7 +261,7 @@ fn bytes_are_those_of_the_vector_kernels() {
         let mut want = vec![0.0; m * n * groups];
         let epilogue = Epilogue::default();
         crate::gemm_i8::scalar::product(&g, &x, &w, &epilogue, &mut want);
-        for kernel in KERNELS.iter().filter(|kernel| kernel.tier.is_present()) {
+        for kernel in KERNELS.iter().filter(|kernel| kernel.is_here()) {
             let strides = (k * groups, n * groups);
             let packed = Packed::pack(&w, &conv, strides, Element::I8, kernel.tier);
             let mut y = vec![0.0; want.len()];
@@ -278,7 +278,7 @@ fn odd_rows_stay_by_themselves() {
     let (mut x, w) = (numbers(40 * 33, 1), numbers(20 * 33, 2));
     x[5 * 33 + 3] = f32::NAN;
     for element in Element::ALL {
-        for kernel in KERNELS.iter().filter(|kernel| kernel.tier.is_present()) {
+        for kernel in KERNELS.iter().filter(|kernel| kernel.is_here()) {
             let packed = Packed::pack(&w, &conv, (33, 20), element, kernel.tier);
             let mut y = vec![0.0; 40 * 20];
             run(&packed, &x, &Epilogue::default(), &mut y, 1);

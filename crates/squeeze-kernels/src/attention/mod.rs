@@ -9,6 +9,8 @@ mod tiles;
 #[cfg(target_arch = "x86_64")]
 use crate::SharedMut;
 use crate::amx::Element;
+#[cfg(target_arch = "x86_64")]
+use crate::amx::Kernel;
 use crate::elementwise::Dropout;
 use crate::{Cpu, Tier};
 
@@ -64,10 +66,10 @@ impl Attention<'_> {
         self.forward_scratch(threads)
     }
 
-    /// Whether a head fits the tables of [`forward_on_tiles`] and the machine has matrix registers for numbers.
+    /// Whether a head fits the tables of [`forward_on_tiles`] and the machine multiplies tiles of numbers.
     #[cfg(target_arch = "x86_64")]
     fn fits_tiles(&self, element: Element) -> bool {
-        Tier::Amx.is_present()
+        Kernel::of(Tier::detect()).tier >= Tier::Avx512
             && element != Element::I8
             && self.additive.is_none()
             && self.tokens.max(self.dim) <= tiles::MOST
@@ -173,7 +175,7 @@ pub fn forward(cpu: Cpu, attention: &Attention, qkv: Qkv, y: &mut [f32], scratch
     blocks::forward(cpu, attention, qkv, y, scratch);
 }
 
-/// [`forward`] on the CPU's matrix registers where it has them, with numbers as sums of so many bfloat16; `scratch` holds at least
+/// [`forward`] in tiles where the CPU multiplies them, with numbers as sums of so many bfloat16; `scratch` holds at least
 /// [`Attention::tiles_scratch`] numbers.
 pub fn forward_on_tiles(
     cpu: Cpu,

@@ -1,12 +1,11 @@
-//! Attention of one head on the CPU's matrix registers: scores of 32 queries with all keys, their softmax, and its product with
-//! the values.
+//! Attention of one head in tiles of bfloat16: scores of 32 queries with all keys, their softmax, and its product with the values.
 
 use std::arch::x86_64::*;
 
 use super::blocks::Head;
 use super::{Attention, Qkv};
 use crate::amx::split::{load, part, wide};
-use crate::amx::{AMX, Element, Job, Registers, SplitRows};
+use crate::amx::{Element, Job, Kernel, Registers, SplitRows};
 use crate::elementwise::transpose::interleave;
 use crate::vector::{F32x16, Vector, exp};
 use crate::{SharedMut, Tier};
@@ -92,7 +91,8 @@ pub(super) fn head(
     y: &SharedMut<f32>,
     scratch: &mut [f32],
 ) {
-    assert!(Tier::Amx.is_present(), "the machine has matrix registers");
+    let kernel = Kernel::of(Tier::detect());
+    assert!(kernel.tier >= Tier::Avx512, "the machine multiplies tiles");
     let a = head.attention;
     let channels = a.channels();
     let length = a.length(head.sequence);
@@ -113,11 +113,12 @@ pub(super) fn head(
         head,
         places,
         length,
-        blocks: AMX.blocks(element),
+        kernel,
+        blocks: kernel.blocks(element),
         qkv,
         base,
     };
-    // SAFETY: the machine has matrix registers, and so AVX-512 with bfloat16; the scratch holds all places.
+    // SAFETY: a machine that runs such a kernel has AVX-512 with bfloat16; the scratch holds all places.
     unsafe { work.run(y) };
 }
 
@@ -125,6 +126,7 @@ struct Work<'a> {
     head: Head<'a>,
     places: Places,
     length: usize,
+    kernel: &'static Kernel,
     blocks: &'static [[crate::amx::Block; 2]; 2],
     qkv: Qkv<'a>,
     base: *mut u8,
@@ -132,12 +134,12 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// # Safety
-    /// The CPU has the features and matrix registers, and `base` is valid for all places.
+    /// The CPU has the features and what the kernel needs, and `base` is valid for all places.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
     unsafe fn run(&self, y: &SharedMut<f32>) {
         let a = self.head.attention;
         // SAFETY (of all blocks below): the caller's promise.
-        let _registers = unsafe { Registers::set_up() };
+        let _registers = (self.kernel.tier == Tier::Amx).then(|| unsafe { Registers::set_up() });
         unsafe {
             self.pack_keys();
             self.pack_values();
@@ -267,7 +269,7 @@ impl Work<'_> {
         let start = self.head.sequence * self.head.attention.tokens + first;
         let start = start * q.stride + self.head.head * self.head.attention.dim;
         // SAFETY: the place holds 32 queries.
-        unsafe { rows.split(Tier::Amx, &q.data[start..], count, to) };
+        unsafe { rows.split(self.kernel.tier, &q.data[start..], count, to) };
         let strips = count.div_ceil(STRIP);
         for block in 0..self.blocks_here() {
             let bytes = p.steps * p.parts * 2 * TILE;

@@ -52,6 +52,9 @@ impl Vector for F32x8 {
     }
     #[inline(always)]
     fn load_part(from: &[f32]) -> Self {
+        if from.len() >= Self::LANES {
+            return Self::load(from);
+        }
         // SAFETY: see above.
         Self(unsafe { _mm256_maskload_ps(from.as_ptr(), lanes(from.len())) })
     }
@@ -62,6 +65,9 @@ impl Vector for F32x8 {
     }
     #[inline(always)]
     fn store_part(self, to: &mut [f32]) {
+        if to.len() >= Self::LANES {
+            return self.store(to);
+        }
         // SAFETY: see above.
         unsafe { _mm256_maskstore_ps(to.as_mut_ptr(), lanes(to.len()), self.0) }
     }

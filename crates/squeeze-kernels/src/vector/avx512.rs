@@ -50,6 +50,9 @@ impl Vector for F32x16 {
     }
     #[inline(always)]
     fn load_part(from: &[f32]) -> Self {
+        if from.len() >= Self::LANES {
+            return Self::load(from);
+        }
         // SAFETY: see above.
         Self(unsafe { _mm512_maskz_loadu_ps(lanes(from.len()), from.as_ptr()) })
     }
@@ -60,6 +63,9 @@ impl Vector for F32x16 {
     }
     #[inline(always)]
     fn store_part(self, to: &mut [f32]) {
+        if to.len() >= Self::LANES {
+            return self.store(to);
+        }
         // SAFETY: see above.
         unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), lanes(to.len()), self.0) }
     }

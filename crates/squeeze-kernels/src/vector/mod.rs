@@ -15,7 +15,7 @@ use std::ops::{Add, Div, Mul, Sub};
 pub(crate) use avx2::F32x8;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::F32x16;
-pub(crate) use math::{exp, gelu_parts, sigmoid, tanh};
+pub(crate) use math::{exp, gelu_parts, normal_tail, sigmoid, tanh};
 
 /// A vector of `f32` in one register.
 ///
@@ -35,7 +35,8 @@ pub(crate) trait Vector:
     fn splat(value: f32) -> Self;
     /// The first `LANES` numbers of a slice.
     fn load(from: &[f32]) -> Self;
-    /// The first `LANES` numbers of a slice, or all of a shorter one followed by zeros.
+    /// The first `LANES` numbers of a slice, or all of a shorter one followed by zeros. Only a shorter one is masked, which costs
+    /// some CPUs much.
     fn load_part(from: &[f32]) -> Self;
     /// Writes the first `LANES` numbers of a slice.
     fn store(self, to: &mut [f32]);

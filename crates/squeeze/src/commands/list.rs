@@ -138,11 +138,11 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
     let products: Vec<_> = products.map(|row| (row.name, row.tier)).collect();
     let in_bytes = kernels::gemm_i8::KERNELS.iter();
     let in_bytes: Vec<_> = in_bytes.map(|row| (row.name, row.tier)).collect();
-    // A kernel for bytes may need more than its tier.
-    let absent = kernels::gemm_i8::KERNELS
-        .iter()
-        .filter(|row| !row.is_here());
-    let absent: Vec<_> = absent.map(|row| row.name).collect();
+    // A kernel for bytes or tiles may need more than its tier.
+    let bytes = kernels::gemm_i8::KERNELS.iter();
+    let bytes = bytes.filter(|row| !row.is_here()).map(|row| row.name);
+    let tiles = kernels::amx::KERNELS.iter().filter(|row| !row.is_here());
+    let absent: Vec<_> = bytes.chain(tiles.flat_map(|row| row.names)).collect();
     let on_tiles = kernels::amx::KERNELS.iter();
     let on_tiles: Vec<_> = on_tiles
         .flat_map(|row| row.names.map(|name| (name, row.tier)))
