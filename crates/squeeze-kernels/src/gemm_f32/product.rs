@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::panels::Panels;
-use super::tile::{ROWS, Tile};
+use super::tile::{COLUMNS, ROWS, Tile};
 use super::{Epilogue, Kernel, Residual, Start};
 use crate::activation::vector::{apply, with_constant};
 use crate::activation::{self, Activation};
@@ -210,7 +210,9 @@ impl Product<'_> {
         let tiles = rows.len().div_ceil(mr);
         let advance = width.div_ceil(tiles);
         let e = &self.epilogue;
+        let follows = After::of(e).filter(|_| last);
         let limits = if last { limits(e.activation) } else { None };
+        let mut near = NEAR;
         let bias = e.bias.filter(|_| last).map_or(std::ptr::null(), |bias| {
             bias[group * self.panels.n + columns.start..].as_ptr()
         });
@@ -223,6 +225,7 @@ impl Product<'_> {
                 Residual::Before(_) | Residual::After(_) | Residual::None => std::ptr::null(),
             };
             let ahead = b.len() + tile * advance * k.len();
+            let place = (c.pointer().wrapping_add(at), self.output.row);
             let tile = Tile {
                 a: feed.pointers.as_ptr(),
                 segments: feed.segments,
@@ -230,7 +233,11 @@ impl Product<'_> {
                 step: self.source.step(),
                 b: b.as_ptr(),
                 prefetch: (b.as_ptr().wrapping_add(ahead), advance),
-                c: (c.pointer().wrapping_add(at), self.output.row),
+                c: place,
+                to: match follows {
+                    Some(_) => (near.as_mut_ptr(), COLUMNS),
+                    None => place,
+                },
                 columns: columns.len(),
                 add: !first || e.start == Start::Add,
                 bias,
@@ -242,19 +249,14 @@ impl Product<'_> {
             // was cut to the block; `check` saw that output, bias and residual hold all rows and columns; no other part has
             // these rows of this panel.
             unsafe { run(&tile) };
-            if last && (limits.is_none() || matches!(e.residual, Residual::After(_))) {
-                let activation = if limits.is_none() {
-                    e.activation
-                } else {
-                    Activation::Identity
-                };
+            if let Some(follows) = follows {
                 let block = Block {
                     at,
                     row: self.output.row,
                     rows: rows.len(),
                     columns: columns.len(),
                 };
-                after(self.kernel.tier, (activation, e.residual), c, block);
+                after(self.kernel.tier, follows, &near, c, block);
             }
         }
     }
@@ -270,18 +272,40 @@ pub(crate) struct Block {
     pub columns: usize,
 }
 
+/// Room for a tile's results on their way.
+pub(crate) type Near = [f32; ROWS * COLUMNS];
+/// Nothing yet.
+pub(crate) const NEAR: Near = [0.0; ROWS * COLUMNS];
+
+/// What a tile does not do in registers: an activation, and what is added after it.
+#[derive(Clone, Copy)]
+pub(crate) struct After<'a>(Activation, Residual<'a>);
+
+impl<'a> After<'a> {
+    /// What is left of an epilogue, if anything is.
+    pub fn of(epilogue: &Epilogue<'a>) -> Option<After<'a>> {
+        let after = matches!(epilogue.residual, Residual::After(_));
+        match limits(epilogue.activation) {
+            Some(_) if after => Some(After(Activation::Identity, epilogue.residual)),
+            Some(_) => None,
+            None => Some(After(epilogue.activation, epilogue.residual)),
+        }
+    }
+}
+
 per_tier! {
-    /// What a tile does not do in registers, while it is in the first cache: an activation, and what is added after it.
-    pub(crate) fn after(what: (Activation, Residual), c: &SharedMut<f32>, block: Block)
+    /// Does what is left, from the first cache to the output, which is so written once.
+    pub(crate) fn after(what: After, near: &Near, c: &SharedMut<f32>, block: Block)
     { scalar: scalar_after, vector: vector_after }
 }
 
-fn scalar_after((activation, residual): (Activation, Residual), c: &SharedMut<f32>, block: Block) {
+fn scalar_after(After(activation, residual): After, near: &Near, c: &SharedMut<f32>, block: Block) {
     for row in 0..block.rows {
         let at = block.at + row * block.row;
         // SAFETY: no other part has these rows of these columns.
         let y = unsafe { c.slice(at..at + block.columns) };
-        activation::slice_forward_in_place(Tier::Scalar, activation, y);
+        let x = &near[row * COLUMNS..][..block.columns];
+        activation::slice_forward(Tier::Scalar, activation, x, y);
         if let Residual::After(residual) = residual {
             y.iter_mut().zip(&residual[at..]).for_each(|(y, r)| *y += r);
         }
@@ -290,7 +314,8 @@ fn scalar_after((activation, residual): (Activation, Residual), c: &SharedMut<f3
 
 #[inline(always)]
 fn vector_after<V: Vector>(
-    (activation, residual): (Activation, Residual),
+    After(activation, residual): After,
+    near: &Near,
     c: &SharedMut<f32>,
     block: Block,
 ) {
@@ -299,8 +324,9 @@ fn vector_after<V: Vector>(
             let at = block.at + row * block.row;
             // SAFETY: no other part has these rows of these columns.
             let y = unsafe { c.slice(at..at + block.columns) };
-            for y in y.chunks_mut(V::LANES) {
-                apply(F, V::load_part(y)).store_part(y);
+            let x = &near[row * COLUMNS..][..block.columns];
+            for (x, y) in x.chunks(V::LANES).zip(y.chunks_mut(V::LANES)) {
+                apply(F, V::load_part(x)).store_part(y);
             }
             if let Residual::After(residual) = residual {
                 y.iter_mut().zip(&residual[at..]).for_each(|(y, r)| *y += r);

@@ -44,6 +44,8 @@ pub(crate) trait Register: Copy {
 
 /// The most rows of a tile.
 pub(crate) const ROWS: usize = 8;
+/// The most columns of a tile.
+pub(crate) const COLUMNS: usize = 48;
 
 /// What one tile computes: `c = clamp(a b (+ c) + bias + residual)`.
 pub(crate) struct Tile {
@@ -62,6 +64,8 @@ pub(crate) struct Tile {
     pub prefetch: (*const f32, usize),
     /// First element of the tile in the output, and from one row to the next.
     pub c: (*mut f32, usize),
+    /// The same of where the results go: `c`, or a place in the first cache where something follows.
+    pub to: (*mut f32, usize),
     /// How many columns of the tile exist; the others are neither read nor written outside of `b`.
     pub columns: usize,
     /// Whether to add to what is in `c`.
@@ -84,6 +88,7 @@ impl Tile {
         b: std::ptr::null(),
         prefetch: (std::ptr::null(), 0),
         c: (std::ptr::null_mut(), 0),
+        to: (std::ptr::null_mut(), 0),
         columns: 0,
         add: false,
         bias: std::ptr::null(),
@@ -96,7 +101,7 @@ impl Tile {
 ///
 /// # Safety
 /// The CPU has the tier of `R`; every row of every segment is valid for `length` numbers `step` apart, `b` for all of its numbers,
-/// and `c`, `bias` and `residual` for `M` rows (one for `bias`) of `columns`, which lie in `(V - 1) * LANES + 1 ..= V * LANES`.
+/// and `c`, `to`, `bias` and `residual` for `M` rows (one for `bias`) of `columns`, which lie in `(V - 1) * LANES + 1 ..= V * LANES`.
 #[inline(always)]
 pub(crate) unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile) {
     // SAFETY: the caller's promise.
@@ -187,11 +192,11 @@ pub(crate) unsafe fn finish<R: Register, const M: usize, const V: usize, const F
             x = x.clamp(low, high);
             // SAFETY: as for the loads.
             unsafe {
-                let c = c.add(v * R::LANES);
+                let to = t.to.0.add(row * t.to.1 + v * R::LANES);
                 if all {
-                    x.store(c)
+                    x.store(to)
                 } else {
-                    x.store_some(c, mask)
+                    x.store_some(to, mask)
                 }
             }
         }

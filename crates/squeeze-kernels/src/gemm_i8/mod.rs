@@ -17,10 +17,9 @@ mod tile;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::activation::Activation;
 use crate::gemm_f32::panels::Panels;
-use crate::gemm_f32::product::{Block, after, limits};
-use crate::gemm_f32::tile::Tile as Output;
+use crate::gemm_f32::product::{After, Block, NEAR, after, limits};
+use crate::gemm_f32::tile::{COLUMNS, Tile as Output};
 use crate::gemm_f32::{Epilogue, Geometry, Residual, Start};
 use crate::{Cpu, SharedMut, Threads, Tier, even};
 use quantize::quantize_row;
@@ -283,6 +282,8 @@ impl Packed {
         let place = group * per_group + columns.start;
         let column = group * g.n + columns.start;
         let clamps = limits(epilogue.activation);
+        let follows = After::of(epilogue);
+        let mut near = NEAR;
         let bias = epilogue.bias;
         let group_bytes = self.group_bytes();
         let mr = self.kernel.tiles.len();
@@ -293,6 +294,7 @@ impl Packed {
                 Residual::Before(residual) => residual[at..].as_ptr(),
                 Residual::After(_) | Residual::None => std::ptr::null(),
             };
+            let there = (c.pointer().wrapping_add(at), g.ldc);
             let tile = Tile {
                 a: left.bytes[(start * g.groups + group) * group_bytes..].as_ptr(),
                 row: g.groups * group_bytes,
@@ -302,7 +304,11 @@ impl Packed {
                 scales: self.scales[place..].as_ptr(),
                 row_scales: (left.scales[start * g.groups + group..].as_ptr(), g.groups),
                 output: Output {
-                    c: (c.pointer().wrapping_add(at), g.ldc),
+                    c: there,
+                    to: match follows {
+                        Some(_) => (near.as_mut_ptr(), COLUMNS),
+                        None => there,
+                    },
                     columns: columns.len(),
                     bias: bias.map_or(std::ptr::null(), |bias| bias[column..].as_ptr()),
                     residual,
@@ -315,18 +321,14 @@ impl Packed {
             // scratch all rows; `run` saw that output, bias and residual hold all rows and columns; no other part has these
             // rows of this panel.
             unsafe { run(&tile) };
-            if clamps.is_none() || matches!(epilogue.residual, Residual::After(_)) {
-                let activation = match clamps {
-                    Some(_) => Activation::Identity,
-                    None => epilogue.activation,
-                };
+            if let Some(follows) = follows {
                 let block = Block {
                     at,
                     row: g.ldc,
                     rows: rows.len(),
                     columns: columns.len(),
                 };
-                after(self.kernel.tier, (activation, epilogue.residual), c, block);
+                after(self.kernel.tier, follows, &near, c, block);
             }
         }
     }
@@ -353,7 +355,7 @@ pub(crate) fn repeat(tier: Tier, rounds: usize) -> usize {
         scales: scales.as_ptr(),
         row_scales: (scales.as_ptr(), 1),
         output: Output {
-            c: (c.as_mut_ptr(), width),
+            to: (c.as_mut_ptr(), width),
             columns: width,
             limits: (f32::NEG_INFINITY, f32::INFINITY),
             ..Output::EMPTY
