@@ -1,5 +1,6 @@
 //! Small matrix products of one head: a packed right side, a strided left side.
 
+use crate::elementwise::transpose::interleave;
 use crate::vector::{Vector, per_tier};
 
 /// The left side of a product: element `(row, k)` is at `row * row_step + k * k_step`, so a transposed matrix is one too.
@@ -79,28 +80,35 @@ fn pack_transposed_scalar(from: &[f32], stride: usize, size: Size, packed: &mut 
 
 #[inline(always)]
 fn pack_transposed_vector<V: Vector>(from: &[f32], stride: usize, size: Size, packed: &mut [f32]) {
+    match V::LANES {
+        16 => pack_squares::<V, 16>(from, stride, size, packed),
+        _ => pack_squares::<V, 8>(from, stride, size, packed),
+    }
+}
+
+/// In squares of `P` rows and columns, which are the lanes of a vector.
+#[inline(always)]
+fn pack_squares<V: Vector, const P: usize>(
+    from: &[f32],
+    stride: usize,
+    size: Size,
+    packed: &mut [f32],
+) {
     let Size { n, k, .. } = size;
-    assert!(n == 0 || k == 0 || (n - 1) * stride + k <= from.len());
-    assert!(stride <= i32::MAX as usize / 64);
     for column in (0..n).step_by(PANEL) {
         let width = panel_width(n, column);
         let panel = &mut packed[column * k..][..width * k];
-        for strip in (0..width).step_by(V::LANES) {
+        for strip in (0..width).step_by(P) {
             let first = column + strip;
-            let whole = first + V::LANES <= n;
-            for row in 0..k {
-                let to = &mut panel[row * width + strip..][..V::LANES];
-                if whole {
-                    // SAFETY: rows `first..first + LANES` are among the `n`, and `row` is below `k`: inside, as asserted.
-                    unsafe { V::gather(from.as_ptr().add(first * stride + row), stride) }.store(to);
-                } else {
-                    for (i, to) in to.iter_mut().enumerate() {
-                        *to = if first + i < n {
-                            from[(first + i) * stride + row]
-                        } else {
-                            0.0
-                        };
-                    }
+            for row in (0..k).step_by(P) {
+                let height = P.min(k - row);
+                let mut square = [V::splat(0.0); P];
+                for (i, to) in square.iter_mut().enumerate().take(n.saturating_sub(first)) {
+                    *to = V::load_part(&from[(first + i) * stride + row..][..height]);
+                }
+                interleave(&mut square);
+                for (i, line) in square.into_iter().enumerate().take(height) {
+                    line.store(&mut panel[(row + i) * width + strip..]);
                 }
             }
         }

@@ -77,15 +77,6 @@ impl Vector for F32x8 {
         Self(unsafe { _mm256_loadu_ps(from) })
     }
     #[inline(always)]
-    unsafe fn gather(from: *const f32, stride: usize) -> Self {
-        // SAFETY: the caller's promise.
-        Self(unsafe {
-            let steps = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-            let places = _mm256_mullo_epi32(steps, _mm256_set1_epi32(stride as i32));
-            _mm256_i32gather_ps::<4>(from, places)
-        })
-    }
-    #[inline(always)]
     unsafe fn store_ptr(self, to: *mut f32) {
         // SAFETY: the caller's promise.
         unsafe { _mm256_storeu_ps(to, self.0) }

@@ -75,15 +75,6 @@ impl Vector for F32x16 {
         Self(unsafe { _mm512_loadu_ps(from) })
     }
     #[inline(always)]
-    unsafe fn gather(from: *const f32, stride: usize) -> Self {
-        // SAFETY: the caller's promise.
-        Self(unsafe {
-            let steps = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-            let places = _mm512_mullo_epi32(steps, _mm512_set1_epi32(stride as i32));
-            _mm512_i32gather_ps::<4>(places, from.cast())
-        })
-    }
-    #[inline(always)]
     unsafe fn store_ptr(self, to: *mut f32) {
         // SAFETY: the caller's promise.
         unsafe { _mm512_storeu_ps(to, self.0) }

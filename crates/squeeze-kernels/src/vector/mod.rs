@@ -47,11 +47,6 @@ pub(crate) trait Vector:
     /// # Safety
     /// The pointer is valid for reading `LANES` numbers.
     unsafe fn load_ptr(from: *const f32) -> Self;
-    /// `LANES` numbers, each `stride` numbers after the last one.
-    ///
-    /// # Safety
-    /// Every one of these places is valid for reading, and `LANES * stride` fits an `i32`.
-    unsafe fn gather(from: *const f32, stride: usize) -> Self;
     /// Writes `LANES` numbers to a pointer.
     ///
     /// # Safety
