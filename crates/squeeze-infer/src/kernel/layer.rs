@@ -76,6 +76,9 @@ impl Layer {
     pub fn run(&self, context: &Context, cut: Cut) {
         let x = context.read(&cut, 0);
         let residual = (context.reads.len() > 1).then(|| context.read(&cut, 1));
+        if let Some(rows) = context.packed_rows() {
+            return self.run_rows(context.cpu, rows, (x, residual), cut.write, cut.scratch);
+        }
         let (cpu, epilogue) = (context.cpu, self.epilogue(residual));
         match &self.product {
             Product::Gemm(packed) => packed.run(x, &epilogue, cut.write, cpu.threads),
@@ -87,20 +90,29 @@ impl Layer {
             }
             Product::Conv(packed) => packed.run(x, &epilogue, cut.write, cpu.threads),
             Product::Depthwise(geometry, weights) => {
-                let activation = match residual {
-                    Some(_) => Activation::Identity,
-                    None => self.activation,
-                };
-                let filter = Filter {
-                    weights,
-                    bias: self.bias.as_deref(),
-                    activation,
-                };
-                depthwise::forward(cpu, geometry, x, filter, cut.write);
-                if let Some(residual) = residual {
-                    elementwise::add_in_place(cpu, residual, self.activation, cut.write);
-                }
+                self.depthwise(cpu, (geometry, weights), (x, residual), cut.write);
             }
+        }
+    }
+
+    fn depthwise(
+        &self,
+        cpu: Cpu,
+        (geometry, weights): (&Depthwise, &[f32]),
+        (x, residual): (&[f32], Option<&[f32]>),
+        y: &mut [f32],
+    ) {
+        let filter = Filter {
+            weights,
+            bias: self.bias.as_deref(),
+            activation: match residual {
+                Some(_) => Activation::Identity,
+                None => self.activation,
+            },
+        };
+        depthwise::forward(cpu, geometry, x, filter, y);
+        if let Some(residual) = residual {
+            elementwise::add_in_place(cpu, residual, self.activation, y);
         }
     }
 
@@ -126,7 +138,16 @@ impl Layer {
                     .with_rows(rows)
                     .run(x, &epilogue, y, scratch, cpu.threads);
             }
-            Product::Conv(_) | Product::Depthwise(..) => unreachable!("point layers are products"),
+            Product::Depthwise(geometry, weights) => {
+                let geometry = Depthwise {
+                    n: 1,
+                    h: 1,
+                    w: rows,
+                    ..*geometry
+                };
+                self.depthwise(cpu, (&geometry, weights), (x, residual), y);
+            }
+            Product::Conv(_) => unreachable!("point layers are products"),
         }
     }
 

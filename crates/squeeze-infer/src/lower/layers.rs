@@ -6,7 +6,7 @@ use squeeze_kernels::activation::Activation;
 
 use super::{Lowering, Place, refuse};
 use crate::error::CompileError;
-use crate::program::{Layer, LayerNorm, Scale, ValueId, Window, Work};
+use crate::program::{Home, Layer, LayerNorm, Scale, Source, ValueId, Window, Work};
 
 impl Lowering<'_> {
     pub(super) fn conv2d(&self, node: &Node, row: &Conv2d, x: ValueId) -> Work {
@@ -93,12 +93,14 @@ impl Lowering<'_> {
                     let reason = format!("positions {first}..{end} of {} rows", row.rows);
                     refuse(node, &reason)
                 })?;
-                (
-                    Work::Repeat {
-                        rows: rows.to_vec(),
-                    },
-                    vec![],
-                )
+                let home = Home {
+                    source: Source::Positions,
+                    offset: 0,
+                    stride: tokens,
+                };
+                let positions = self.program.value(&node.shape[..2], home);
+                let table = rows.to_vec();
+                (Work::Gather { table }, vec![positions])
             }
         };
         Ok(Place::Value(self.step(node, work, &inputs)))

@@ -11,6 +11,7 @@ use squeeze_tensor::Weights;
 use crate::error::CompileError;
 use crate::input::InputSpec;
 use crate::program::{Draft, Home, Program, Source, ValueId, Work};
+use crate::texts::Texts;
 
 /// The program of a network whose weights were checked.
 pub(crate) fn lower(graph: &Graph, weights: &Weights) -> Result<Program, CompileError> {
@@ -18,6 +19,7 @@ pub(crate) fn lower(graph: &Graph, weights: &Weights) -> Result<Program, Compile
         graph,
         weights,
         program: Program {
+            texts: Texts::of(graph),
             inputs: vec![],
             values: vec![],
             steps: vec![],
@@ -147,7 +149,12 @@ impl Lowering<'_> {
             offset: 0,
             stride: node.shape[squeeze_graph::channel_axis(&node.shape)],
         };
-        self.program.value(&node.shape, home)
+        let value = self.program.value(&node.shape, home);
+        match self.program.texts {
+            Some(texts) if node.shape.len() == 1 => self.limit(value, 1, texts.tokens),
+            _ => {}
+        }
+        value
     }
 
     /// The value of an input of `user`.

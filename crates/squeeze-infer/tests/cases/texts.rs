@@ -74,6 +74,38 @@ pub const CASES: &[(&str, Make)] = &[
         let x = b.add("both", Concat { axis: 1 }, &[mean, max])?;
         Ok(vec![b.add("head", Linear::dense(3), &[x])?])
     }),
+    ("tagger", |b| {
+        let [x, lengths] = embeddings(b, true)?;
+        let x = layer(b, "0", [x, lengths], 1)?;
+        let tags = b.add("tags", Linear::dense(3), &[x])?;
+        let tags = b.add("softmax", Softmax {}, &[tags])?;
+        let mean = b.add("mean", TokenMean {}, &[x, lengths])?;
+        Ok(vec![tags, mean, x])
+    }),
+    ("gated_tokens", |b| {
+        let [x, lengths] = embeddings(b, false)?;
+        let mean = b.add("mean", TokenMean {}, &[x, lengths])?;
+        let max = b.add("max", TokenMax {}, &[x, lengths])?;
+        let gate = b.add("squeeze", Linear::dense(8), &[mean])?;
+        let gate = b.add("sigmoid", Activation::Sigmoid, &[gate])?;
+        let y = b.add("gated", Mul {}, &[x, gate])?;
+        let y = b.add("raised", Add {}, &[y, max, x])?;
+        let y = b.add("deep", Linear::grouped(8, 8), &[y])?;
+        let y = b.add("batch_norm", BatchNorm::default(), &[y])?;
+        let y = b.add("no_norm", NoNorm {}, &[y])?;
+        let y = b.add("shuffle", ChannelShuffle { groups: 2 }, &[y])?;
+        let half = |start, end| Slice {
+            axis: 2,
+            start,
+            end,
+        };
+        let left = b.add("left", half(0, 3), &[y])?;
+        let right = b.add("right", half(3, 8), &[y])?;
+        let y = b.add("swapped", Concat { axis: 2 }, &[right, left, x])?;
+        let y = b.add("product", Mul {}, &[y, y])?;
+        let first = b.add("first", Select { axis: 1, index: 0 }, &[y])?;
+        Ok(vec![y, b.add("head", Linear::dense(3), &[first])?])
+    }),
     ("lone_embeddings", |b| {
         let ids = b.input("ids", &[3, 4], Element::Index)?;
         let positions = Position {
