@@ -2,14 +2,24 @@
 
 use std::borrow::Cow;
 
-use squeeze_graph::Graph;
+use squeeze_graph::{Graph, Node, Op};
+use squeeze_kernels::Tier;
 use squeeze_rewrite::{check_weights, drop_dropout, fold_norms};
 use squeeze_tensor::Weights;
 
 use crate::error::CompileError;
 use crate::plan::Plan;
 use crate::target::Target;
+use crate::texts::Texts;
 use crate::{bind, lower, passes};
+
+/// The texts whose rows are packed. Windows over tokens on matrix registers take texts that lie evenly.
+fn texts(graph: &Graph, target: &Target) -> Option<Texts> {
+    let is_window = |node: &Node| matches!(&node.op, Op::Conv1d(row) if row.kernel > 1);
+    let texts = Texts::of(graph)?;
+    let even = target.tier >= Tier::Amx && graph.nodes().iter().any(is_window);
+    (!even).then_some(texts)
+}
 
 /// Compiles a network for a target.
 ///
@@ -24,7 +34,7 @@ pub fn compile(graph: &Graph, weights: &Weights, target: &Target) -> Result<Plan
         (graph, weights) = (folded, Cow::Owned(new));
     }
     let graph = passes::needed_rows(&graph);
-    let mut program = lower::lower(&graph, &weights)?;
+    let mut program = lower::lower(&graph, &weights, texts(&graph, target))?;
     passes::embed(&mut program);
     passes::fuse(&mut program);
     passes::shuffle(&mut program);

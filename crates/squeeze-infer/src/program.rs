@@ -110,6 +110,8 @@ pub(crate) enum Work {
     Embed(Embed),
     /// The first row of each text, of packed rows.
     First,
+    /// The tokens inside the length, which is the second input; zeros beyond.
+    Inside,
     /// Attention of query, key, value and, if there is a fourth input, lengths.
     Attention { heads: usize },
     /// Softmax over the channels.

@@ -67,7 +67,8 @@ impl Texts {
             | Op::Dropout(_)
             | Op::TokenMax(_)
             | Op::TokenMean(_) => true,
-            Op::Conv1d(row) => row.kernel == 1,
+            // Without lengths a window reaches into the padding.
+            Op::Conv1d(row) => row.kernel == 1 || inputs.len() == 2,
             // Without lengths every token sees the padding.
             Op::Attention(_) => inputs.len() == 4,
             // Every text has a first token.

@@ -120,7 +120,7 @@ fn sees_padding(graph: &Graph) -> bool {
     graph
         .nodes()
         .iter()
-        .any(|node| matches!(&node.op, Op::Conv1d(row) if row.kernel > 1))
+        .any(|node| matches!(&node.op, Op::Conv1d(row) if row.kernel > 1 && node.inputs.len() == 1))
 }
 
 /// What one text has of an array, of which those with so many axes have a row a token.

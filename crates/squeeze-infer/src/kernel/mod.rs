@@ -62,6 +62,11 @@ pub(crate) enum Kernel {
         stride: usize,
         c: usize,
     },
+    /// Numbers of a text and of a row.
+    Inside {
+        text: usize,
+        c: usize,
+    },
     Attention(Heads, Option<Element>),
     Softmax {
         columns: usize,
@@ -239,6 +244,10 @@ impl Kernel {
                 table,
             },
             Work::Embed(tables) => Self::Embed(tables),
+            Work::Inside => Self::Inside {
+                text: output.shape[1] * output.columns(),
+                c: output.columns(),
+            },
             Work::First => Self::First {
                 stride: input(0).home.stride,
                 c: output.columns(),

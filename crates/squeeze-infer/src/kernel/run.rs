@@ -117,6 +117,16 @@ impl Kernel {
                     y.copy_from_slice(&x[start * stride..][..*c]);
                 }
             }
+            Self::Inside { text, c } => {
+                let lengths = context.lengths(1).expect("it reads lengths");
+                let x = read(0);
+                let texts = cut.write.chunks_exact_mut(*text);
+                for ((y, x), length) in texts.zip(x.chunks_exact(*text)).zip(lengths) {
+                    let (inside, beyond) = y.split_at_mut(length * c);
+                    inside.copy_from_slice(&x[..inside.len()]);
+                    beyond.fill(0.0);
+                }
+            }
             Self::Embed(row) => {
                 let tables = Tables {
                     word: &row.word,
@@ -208,6 +218,7 @@ impl Kernel {
             | Self::MulGate(_)
             | Self::Block(_)
             | Self::First { .. }
+            | Self::Inside { .. }
             | Self::Permute { .. }
             | Self::Shuffle(_) => of(elementwise::KERNELS),
             Self::Gather { .. } | Self::Embed(_) => of(embedding::KERNELS),

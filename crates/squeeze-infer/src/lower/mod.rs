@@ -14,12 +14,16 @@ use crate::program::{Draft, Home, Program, Source, ValueId, Work};
 use crate::texts::Texts;
 
 /// The program of a network whose weights were checked.
-pub(crate) fn lower(graph: &Graph, weights: &Weights) -> Result<Program, CompileError> {
+pub(crate) fn lower(
+    graph: &Graph,
+    weights: &Weights,
+    texts: Option<Texts>,
+) -> Result<Program, CompileError> {
     let mut lowering = Lowering {
         graph,
         weights,
         program: Program {
-            texts: Texts::of(graph),
+            texts,
             inputs: vec![],
             values: vec![],
             steps: vec![],
@@ -72,7 +76,10 @@ impl Lowering<'_> {
         let draft = match &node.op {
             Op::Input(_) => return Ok(Place::Value(self.input(node))),
             Op::Conv2d(row) => simple(self.conv2d(node, row, inputs[0])),
-            Op::Conv1d(row) => simple(self.conv1d(node, row, inputs[0])),
+            Op::Conv1d(row) => {
+                let x = self.inside(node, row, &inputs);
+                Some((self.conv1d(node, row, x), vec![x]))
+            }
             Op::Linear(row) => simple(self.linear(node, row, inputs[0])),
             Op::BatchNorm(row) => simple(self.batch_norm(node, row)),
             Op::NoNorm(_) => simple(self.no_norm(node)),

@@ -106,6 +106,39 @@ pub const CASES: &[(&str, Make)] = &[
         let first = b.add("first", Select { axis: 1, index: 0 }, &[y])?;
         Ok(vec![y, b.add("head", Linear::dense(3), &[first])?])
     }),
+    ("windows_over_texts", |b| {
+        let [x, lengths] = embeddings(b, false)?;
+        let conv = |kernel, dilation, groups| Conv1d {
+            out: 8,
+            kernel,
+            dilation,
+            groups,
+            bias: true,
+        };
+        let y = b.add("dense", conv(3, 1, 1), &[x, lengths])?;
+        let y = b.add("raised", Add {}, &[y, x])?;
+        let y = b.add("relu", Activation::Relu, &[y])?;
+        let z = b.add("grouped", conv(5, 1, 2), &[y, lengths])?;
+        let y = b.add("deep", conv(3, 2, 8), &[y, lengths])?;
+        let y = b.add("both", Concat { axis: 2 }, &[y, z])?;
+        let y = b.add("narrow", Linear::dense(8), &[y])?;
+        let y = b.add("point", conv(1, 1, 4), &[y, lengths])?;
+        let mean = b.add("mean", TokenMean {}, &[y, lengths])?;
+        Ok(vec![y, mean])
+    }),
+    ("windows_that_see_padding", |b| {
+        let [x, lengths] = embeddings(b, false)?;
+        let conv = Conv1d {
+            out: 8,
+            kernel: 3,
+            dilation: 1,
+            groups: 8,
+            bias: true,
+        };
+        let y = b.add("deep", conv.clone(), &[x])?;
+        let y = b.add("inside", conv, &[y, lengths])?;
+        Ok(vec![b.add("max", TokenMax {}, &[y, lengths])?])
+    }),
     ("lone_embeddings", |b| {
         let ids = b.input("ids", &[3, 4], Element::Index)?;
         let positions = Position {
