@@ -30,7 +30,7 @@ impl Texts {
         let texts = Self {
             n: ids.shape[0],
             tokens: ids.shape[1],
-            lengths: inputs.iter().position(|node| is_lengths(&node))?,
+            lengths: inputs.iter().position(is_lengths)?,
         };
         let fits = |node: &Node| {
             let one_a_token = node.shape == ids.shape;
