@@ -98,7 +98,7 @@ impl Op {
                 }
             },
             Self::Conv2d(op) => op.shape(one()?)?,
-            Self::Conv1d(op) => op.shape(one()?)?,
+            Self::Conv1d(op) => op.shape(inputs)?,
             Self::Linear(op) => op.shape(one()?)?,
             Self::BatchNorm(_) | Self::LayerNorm(_) | Self::NoNorm(_) => one()?.to_vec(),
             Self::Activation(_) | Self::Softmax(_) | Self::Dropout(_) => one()?.to_vec(),
@@ -137,7 +137,9 @@ impl Op {
     pub fn takes(&self, input: usize) -> Element {
         match self {
             Self::Embedding(_) | Self::Position(_) => Element::Index,
-            Self::TokenMax(_) | Self::TokenMean(_) if input == 1 => Element::Index,
+            Self::Conv1d(_) | Self::TokenMax(_) | Self::TokenMean(_) if input == 1 => {
+                Element::Index
+            }
             Self::Attention(_) if input == 3 => Element::Index,
             _ => Element::Number,
         }

@@ -4,8 +4,9 @@ use squeeze_graph::{Element, Interval, place};
 
 use crate::kernel::Kernel;
 use crate::plan::{Place, Plan, Step};
-use crate::program::{Program, Source, Value, ValueId, Work};
+use crate::program::{Program, Source, ValueId, Work};
 use crate::target::Target;
+use crate::texts::Stretch;
 
 /// Bytes of a number.
 const NUMBER: usize = 4;
@@ -31,7 +32,7 @@ pub(crate) fn bind(mut program: Program, target: Target) -> Plan {
     }));
     let placement = place(&intervals);
     let start = |interval: usize| placement.offsets[interval] / NUMBER;
-    let of = |id: ValueId| place_of(&program.values[id], start);
+    let of = |id: ValueId| place_of(&program, id, start);
     let buffers = program.buffers.len();
     let steps = program.steps.iter().zip(kernels).enumerate();
     let steps = steps.map(|(at, (draft, kernel))| {
@@ -54,6 +55,7 @@ pub(crate) fn bind(mut program: Program, target: Target) -> Plan {
             output: program.values[draft.output].shape.clone(),
             reads,
             in_place,
+            is_packed: program.is_packed(draft.output),
             write,
             scratch: start(buffers + at)..start(buffers + at) + scratch[at],
         }
@@ -68,6 +70,7 @@ pub(crate) fn bind(mut program: Program, target: Target) -> Plan {
         .map(|input| input.element == Element::Index && input.shape.len() == 1)
         .collect();
     Plan {
+        texts: program.texts,
         inputs: program.inputs,
         lengths,
         steps,
@@ -110,17 +113,30 @@ fn lives(program: &Program) -> Vec<Interval> {
     lives
 }
 
-fn place_of(value: &Value, start: impl Fn(usize) -> usize) -> Place {
+fn place_of(program: &Program, id: ValueId, start: impl Fn(usize) -> usize) -> Place {
+    let value = &program.values[id];
     let home = value.home;
     match home.source {
         Source::Input(at) => Place::Input(at, home.offset..home.offset + value.span()),
+        Source::Positions => {
+            let positions = (0..value.rows()).flat_map(|_| (0..).take(value.columns()));
+            Place::Positions(positions.collect())
+        }
         Source::Buffer(buffer) => {
             let first = start(buffer) + home.offset;
-            Place::Arena(first..first + value.span())
+            Place::Arena(Stretch {
+                range: first..first + value.span(),
+                rows: program
+                    .is_packed(id)
+                    .then(|| [home.stride, value.columns()]),
+            })
         }
     }
 }
 
-fn overlaps(read: &Place, write: &std::ops::Range<usize>) -> bool {
-    matches!(read, Place::Arena(read) if read.start < write.end && write.start < read.end)
+fn overlaps(read: &Place, write: &Stretch) -> bool {
+    let Place::Arena(read) = read else {
+        return false;
+    };
+    read.range.start < write.range.end && write.range.start < read.range.end
 }

@@ -2,14 +2,29 @@
 
 use std::borrow::Cow;
 
-use squeeze_graph::Graph;
+use squeeze_graph::{Graph, Node, Op};
+use squeeze_kernels::{Tier, amx};
 use squeeze_rewrite::{check_weights, drop_dropout, fold_norms};
 use squeeze_tensor::Weights;
 
 use crate::error::CompileError;
 use crate::plan::Plan;
-use crate::target::Target;
+use crate::target::{Precision, Target};
+use crate::texts::Texts;
 use crate::{bind, lower, passes};
+
+/// The texts whose rows are packed. Windows over tokens that are computed in tiles take texts that lie evenly.
+fn texts(graph: &Graph, target: &Target) -> Option<Texts> {
+    let is_window = |node: &Node| matches!(&node.op, Op::Conv1d(row) if row.kernel > 1);
+    let texts = Texts::of(graph)?;
+    let tiles = match amx::Kernel::of(target.tier).tier {
+        Tier::Scalar => false,
+        Tier::Amx => true,
+        _ => target.precision != Precision::F32,
+    };
+    let even = tiles && graph.nodes().iter().any(is_window);
+    (!even).then_some(texts)
+}
 
 /// Compiles a network for a target.
 ///
@@ -24,7 +39,7 @@ pub fn compile(graph: &Graph, weights: &Weights, target: &Target) -> Result<Plan
         (graph, weights) = (folded, Cow::Owned(new));
     }
     let graph = passes::needed_rows(&graph);
-    let mut program = lower::lower(&graph, &weights)?;
+    let mut program = lower::lower(&graph, &weights, texts(&graph, target))?;
     passes::embed(&mut program);
     passes::fuse(&mut program);
     passes::shuffle(&mut program);

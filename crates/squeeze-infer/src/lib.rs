@@ -28,6 +28,7 @@ mod passes;
 mod plan;
 mod program;
 mod target;
+mod texts;
 
 pub use compile::compile;
 pub use error::{CompileError, InputError};

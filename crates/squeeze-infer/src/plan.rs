@@ -11,17 +11,20 @@ use crate::error::InputError;
 use crate::input::{Input, InputSpec};
 use crate::kernel::{Context, Kernel};
 use crate::target::Target;
+use crate::texts::{Rows, Stretch, Texts};
 
 /// A network compiled for one machine: steps with packed weights and places in one arena.
 ///
 /// Images go in and feature maps come out channels-last.
 #[derive(Debug)]
 pub struct Plan {
+    /// The texts, where their rows are packed.
+    pub(crate) texts: Option<Texts>,
     pub(crate) inputs: Vec<InputSpec>,
     /// Which inputs are lengths of texts.
     pub(crate) lengths: Vec<bool>,
     pub(crate) steps: Vec<Step>,
-    pub(crate) outputs: Vec<(Shape, Range<usize>)>,
+    pub(crate) outputs: Vec<(Shape, Stretch)>,
     /// Size of the arena in numbers.
     pub(crate) arena: usize,
     pub(crate) target: Target,
@@ -39,15 +42,19 @@ pub struct Step {
     pub(crate) reads: Vec<Place>,
     /// Whether the first input lies where the result goes.
     pub(crate) in_place: bool,
-    pub(crate) write: Range<usize>,
+    /// Whether the result has a row for each token, and none for padding.
+    pub(crate) is_packed: bool,
+    pub(crate) write: Stretch,
     pub(crate) scratch: Range<usize>,
 }
 
 /// Where a step reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    Arena(Range<usize>),
+    Arena(Stretch),
     Input(usize, Range<usize>),
+    /// The place of each token in its text, padding included.
+    Positions(Vec<i32>),
 }
 
 /// What tables show of a step.
@@ -76,6 +83,7 @@ pub struct StepInfo<'a> {
 pub struct Scratch {
     arena: Buffer,
     lengths: Vec<Vec<usize>>,
+    rows: Option<Rows>,
     threads: Threads,
 }
 
@@ -83,7 +91,7 @@ pub struct Scratch {
 #[derive(Clone, Copy, Debug)]
 pub struct Outputs<'a> {
     arena: &'a [f32],
-    places: &'a [(Shape, Range<usize>)],
+    places: &'a [(Shape, Stretch)],
 }
 
 impl Plan {
@@ -95,6 +103,7 @@ impl Plan {
         Scratch {
             arena: Buffer::zeros(self.arena),
             lengths: self.inputs.iter().zip(&self.lengths).map(count).collect(),
+            rows: self.texts.map(|texts| Rows::new(&texts, self.inputs.len())),
             threads: Threads::new(self.target.threads),
         }
     }
@@ -112,7 +121,8 @@ impl Plan {
         pairs.try_for_each(|(spec, input)| spec.check(input))
     }
 
-    /// Runs the network. Allocates nothing, does not fail.
+    /// Runs the network. Allocates nothing, does not fail. Where texts have lengths and no step sees padding, padding takes no
+    /// time, and is zero in results with a row a token.
     ///
     /// # Panics
     /// When [`Plan::check`] refuses the inputs, or `scratch` is of another plan.
@@ -120,6 +130,13 @@ impl Plan {
         self.start(inputs, scratch);
         for step in &self.steps {
             self.step(step, inputs, scratch);
+        }
+        if let (Some(texts), Some(rows)) = (&self.texts, &scratch.rows) {
+            for (shape, place) in &self.outputs {
+                if texts.has_rows(shape) {
+                    rows.unpack(texts, &mut scratch.arena[place.range.clone()]);
+                }
+            }
         }
         Outputs {
             arena: &scratch.arena,
@@ -202,10 +219,15 @@ impl Plan {
                 }
             }
         }
+        if let (Some(texts), Some(rows)) = (&self.texts, &mut scratch.rows) {
+            rows.fill(texts, inputs);
+        }
     }
 
     fn step(&self, step: &Step, inputs: &[Input], scratch: &mut Scratch) {
-        let cut = Cut::new(&mut scratch.arena, &step.write, &step.scratch);
+        let rows = scratch.rows.as_ref();
+        let write = step.write.used(rows.map_or(0, Rows::count));
+        let cut = Cut::new(&mut scratch.arena, &write, &step.scratch);
         let context = Context {
             cpu: Cpu {
                 tier: self.target.tier,
@@ -213,6 +235,8 @@ impl Plan {
             },
             inputs,
             lengths: &scratch.lengths,
+            rows,
+            is_packed: step.is_packed,
             reads: &step.reads,
             in_place: step.in_place,
         };
@@ -238,23 +262,23 @@ impl<'a> Outputs<'a> {
     /// # Panics
     /// When the network has fewer.
     pub fn at(&self, output: usize) -> &'a [f32] {
-        &self.arena[self.places[output].1.clone()]
+        &self.arena[self.places[output].1.range.clone()]
     }
 
     /// All outputs in order.
     pub fn iter(&self) -> impl Iterator<Item = &'a [f32]> + use<'a> {
         let arena = self.arena;
         let places = self.places.iter();
-        places.map(move |(_, place)| &arena[place.clone()])
+        places.map(move |(_, place)| &arena[place.range.clone()])
     }
 }
 
 impl Place {
-    /// The range of a place in the arena.
-    pub(crate) fn arena(self) -> Range<usize> {
+    /// The stretch of a place in the arena.
+    pub(crate) fn arena(self) -> Stretch {
         match self {
-            Self::Arena(range) => range,
-            Self::Input(..) => unreachable!("results lie in the arena"),
+            Self::Arena(stretch) => stretch,
+            Self::Input(..) | Self::Positions(_) => unreachable!("results lie in the arena"),
         }
     }
 }

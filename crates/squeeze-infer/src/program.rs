@@ -6,6 +6,7 @@ use squeeze_kernels::activation::Activation;
 use squeeze_kernels::elementwise::Block;
 
 use crate::input::InputSpec;
+use crate::texts::Texts;
 
 /// Number of a value.
 pub(crate) type ValueId = usize;
@@ -13,6 +14,8 @@ pub(crate) type ValueId = usize;
 /// A network as steps in running order.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
+    /// The texts, where their rows are packed.
+    pub texts: Option<Texts>,
     pub inputs: Vec<InputSpec>,
     pub values: Vec<Value>,
     pub steps: Vec<Draft>,
@@ -42,6 +45,8 @@ pub(crate) struct Home {
 pub(crate) enum Source {
     /// An input of the network.
     Input(usize),
+    /// The place of each token in its text.
+    Positions,
     /// A buffer in the arena.
     Buffer(usize),
 }
@@ -101,10 +106,12 @@ pub(crate) enum Work {
     Shuffle { groups: usize },
     /// Rows of a table.
     Gather { table: Vec<f32> },
-    /// The same rows for each example: the embedding of positions.
-    Repeat { rows: Vec<f32> },
-    /// Sum of word, position and segment rows.
+    /// Sum of word, position and segment rows, of which words and positions are the first two inputs.
     Embed(Embed),
+    /// The first row of each text, of packed rows.
+    First,
+    /// The tokens inside the length, which is the second input; zeros beyond.
+    Inside,
     /// Attention of query, key, value and, if there is a fourth input, lengths.
     Attention { heads: usize },
     /// Softmax over the channels.
@@ -302,6 +309,12 @@ impl Program {
         self.values.len() - 1
     }
 
+    /// Whether a value has a row for each token of the texts, and none for padding.
+    pub fn is_packed(&self, id: ValueId) -> bool {
+        let shape = &self.values[id].shape;
+        self.texts.is_some_and(|texts| texts.has_rows(shape))
+    }
+
     /// How many steps read each value; an output counts as a reader.
     pub fn uses(&self) -> Vec<usize> {
         let mut uses = vec![0; self.values.len()];
@@ -314,7 +327,7 @@ impl Program {
     pub fn is_shared(&self, id: ValueId) -> bool {
         let source = self.values[id].home.source;
         let others = self.values.iter().enumerate();
-        matches!(source, Source::Input(_))
+        !matches!(source, Source::Buffer(_))
             || self.outputs.contains(&id)
             || others
                 .filter(|&(other, value)| other != id && value.home.source == source)
@@ -327,7 +340,7 @@ impl Work {
     /// Whether rows of this input may have gaps between them.
     pub fn reads_strided(&self, input: usize) -> bool {
         match self {
-            Self::Move => true,
+            Self::Move | Self::First => true,
             Self::Attention { .. } => input < 3,
             Self::Layer(layer) => input == 0 && layer.window.is_point() && !layer.is_depthwise(),
             _ => false,

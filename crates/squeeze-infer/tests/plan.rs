@@ -4,7 +4,7 @@
 mod cases;
 mod reference;
 
-use squeeze_graph::{Element, Graph, Op, elements};
+use squeeze_graph::{Element, Graph, Node, Op, elements};
 use squeeze_infer::{Input, Precision, Target, channels_last, compile};
 use squeeze_kernels::{Tier, amx};
 use squeeze_rewrite::fresh;
@@ -38,6 +38,125 @@ fn plans_compute_what_graphs_say() {
         on_tiles > 0 || amx::Kernel::of(Tier::detect()).tier == Tier::Scalar,
         "no case has a product large enough for tiles"
     );
+}
+
+#[test]
+fn texts_of_any_length_in_batches() {
+    for graph in cases::cases() {
+        let Some(lengths) = lengths_of(&graph) else {
+            continue;
+        };
+        let weights = lively(&graph);
+        for n in [1, 3, 8] {
+            let graph = graph.with_batch(n).expect("any batch");
+            let mut inputs = inputs(&graph);
+            let tokens = inputs[0].shape[1];
+            for turn in 0..3 {
+                let of = |text: usize| [1, tokens.div_ceil(2), tokens][(text * 2 + turn) % 3];
+                inputs[lengths].data = (0..n).map(|text| of(text) as f64).collect();
+                let wanted = reference::forward(&graph, &weights, &inputs);
+                for tier in Tier::here() {
+                    for precision in Precision::ALL {
+                        let target = Target::here(2).at(tier).with_precision(precision);
+                        check(&graph, &weights, (&inputs, &wanted), &target);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a text gives is the same to the bit whatever is beside it, and whatever length the plan was made for.
+#[test]
+fn a_text_does_not_depend_on_its_neighbours() {
+    let mut compared = 0;
+    for graph in cases::cases() {
+        let Some(lengths) = lengths_of(&graph) else {
+            continue;
+        };
+        if sees_padding(&graph) {
+            continue;
+        }
+        let weights = lively(&graph);
+        let together = graph.with_batch(4).expect("any batch");
+        let mut inputs = inputs(&together);
+        let tokens = inputs[0].shape[1];
+        inputs[lengths].data = vec![2.0, tokens as f64, 1.0, 3.0];
+        for tier in Tier::here().into_iter().filter(|&tier| tier < Tier::Amx) {
+            for precision in [Precision::F32, Precision::Int8] {
+                let target = Target::here(2).at(tier).with_precision(precision);
+                let found = outputs(&together, &weights, &inputs, &target);
+                for text in 0..4 {
+                    let length = inputs[lengths].data[text] as usize;
+                    let alone = graph.with_batch(1).expect("any batch");
+                    let alone = alone.with_length(length).expect("any length");
+                    let own: Vec<Array> = inputs
+                        .iter()
+                        .map(|x| one_text(x, text, (length, 2)))
+                        .collect();
+                    let wanted = outputs(&alone, &weights, &own, &target);
+                    for (found, wanted) in found.iter().zip(&wanted) {
+                        let found = one_text(found, text, (length, 3));
+                        assert_eq!(found.data, wanted.data, "{} at {target:?}", graph.name());
+                        compared += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(compared > 0, "no network has texts of different lengths");
+}
+
+/// The input that holds the lengths of texts.
+fn lengths_of(graph: &Graph) -> Option<usize> {
+    let inputs = graph.inputs();
+    inputs
+        .iter()
+        .position(|&id| graph.node(id).name == "lengths")
+}
+
+/// Whether texts may lie evenly, padding included, for the sake of windows over tokens.
+fn has_windows(graph: &Graph) -> bool {
+    let is_window = |node: &Node| matches!(&node.op, Op::Conv1d(row) if row.kernel > 1);
+    graph.nodes().iter().any(is_window)
+}
+
+/// Whether a token's result depends on padding.
+fn sees_padding(graph: &Graph) -> bool {
+    graph
+        .nodes()
+        .iter()
+        .any(|node| matches!(&node.op, Op::Conv1d(row) if row.kernel > 1 && node.inputs.len() == 1))
+}
+
+/// What one text has of an array, of which those with so many axes have a row a token.
+fn one_text(x: &Array, text: usize, (length, axes): (usize, usize)) -> Array {
+    let each = x.data.len() / x.shape[0];
+    let mut own = Array::new(&x.shape, x.data.clone());
+    own.data = x.data[text * each..(text + 1) * each].to_vec();
+    own.shape[0] = 1;
+    if x.shape.len() == axes {
+        own.data.truncate(each / x.shape[1] * length);
+        own.shape[1] = length;
+    }
+    own
+}
+
+/// What a plan gives for inputs of a text network.
+fn outputs(graph: &Graph, weights: &Weights, inputs: &[Array], target: &Target) -> Vec<Array> {
+    let plan = compile(graph, weights, target).expect("it was compiled before");
+    let mut scratch = plan.scratch();
+    scratch.arena_mut().fill(f32::NAN);
+    let whole = |x: &f64| *x as i32;
+    let indices = inputs.iter().map(|x| x.data.iter().map(whole).collect());
+    let indices: Vec<Vec<i32>> = indices.collect();
+    let taken: Vec<Input> = indices.iter().map(|x| Input::Indices(x)).collect();
+    let found = plan.run(&taken, &mut scratch);
+    let numbers = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect();
+    let pairs = plan.outputs().zip(found.iter());
+    pairs
+        .map(|(shape, x)| Array::new(shape, numbers(x)))
+        .collect()
 }
 
 fn check(
@@ -87,12 +206,28 @@ fn check(
         };
         let bound = largest * layers * unit;
         for (at, (found, wanted)) in found.iter().zip(&wanted_values).enumerate() {
+            if is_padding(graph, inputs, (shape, at)) {
+                assert!(
+                    has_windows(graph) || *found == 0.0,
+                    "{name}: {found} in padding"
+                );
+                continue;
+            }
             assert!(
                 (found - wanted).abs() <= bound,
                 "{name} at {target:?}, element {at}: {found} where {wanted} is right"
             );
         }
     }
+}
+
+/// Whether an element of a result lies behind the end of its text.
+fn is_padding(graph: &Graph, inputs: &[Array], (shape, at): (&[usize], usize)) -> bool {
+    let (Some(lengths), &[_, tokens, c]) = (lengths_of(graph), shape) else {
+        return false;
+    };
+    let (text, token) = (at / (tokens * c), at / c % tokens);
+    token >= inputs[lengths].data[text] as usize
 }
 
 /// Numbers in the order of memory.

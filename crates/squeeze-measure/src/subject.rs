@@ -1,7 +1,7 @@
 //! A plan that is ready to be timed: with its scratch, and inputs drawn from a seed.
 
 use squeeze_graph::{Element, Graph, elements};
-use squeeze_infer::{CompileError, Input, Plan, Scratch, Target, compile};
+use squeeze_infer::{CompileError, Input, InputError, Plan, Scratch, Target, compile};
 use squeeze_tensor::{Seed, Weights};
 
 /// A compiled network with inputs to run on.
@@ -49,6 +49,25 @@ impl Subject {
     /// When the network cannot be compiled.
     pub fn fresh(graph: &Graph, target: &Target) -> Result<Self, CompileError> {
         Self::new(graph, &squeeze_rewrite::fresh(graph, Seed(1)), target)
+    }
+
+    /// The same with texts of these lengths, in turn, if it takes lengths.
+    ///
+    /// # Errors
+    /// When a length is not between one token and the network's most.
+    pub fn with_lengths(mut self, lengths: &[i32]) -> Result<Self, InputError> {
+        for (spec, data) in self.plan.inputs().iter().zip(&mut self.inputs) {
+            if let (1, Data::Indices(values)) = (spec.shape.len(), data) {
+                let own = lengths.iter().cycle();
+                values
+                    .iter_mut()
+                    .zip(own)
+                    .for_each(|(to, &from)| *to = from);
+            }
+        }
+        let inputs: Vec<Input> = self.inputs.iter().map(Data::input).collect();
+        self.plan.check(&inputs)?;
+        Ok(self)
     }
 
     /// Runs once.

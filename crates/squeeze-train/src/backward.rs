@@ -54,6 +54,11 @@ impl Sink<'_> {
         });
     }
 
+    /// Takes away what is known of the gradient of an input.
+    pub(crate) fn take(&mut self, input: usize) -> Option<Arc<Buffer>> {
+        self.gradients[self.inputs[input].0].take()
+    }
+
     /// What is known of the gradient of an input, to be added to and given back by [`Sink::close`].
     pub(crate) fn open(&mut self, input: usize, len: usize) -> Buffer {
         match self.gradients[self.inputs[input].0].take() {

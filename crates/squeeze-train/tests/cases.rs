@@ -137,6 +137,16 @@ const CASES: &[Case] = &[
     case!("conv1d_dense", [TEXT], tokens(3, 1, 1)),
     case!("conv1d_grouped_dilated", [TEXT], tokens(3, 2, 4)),
     case!("conv1d_depthwise", [TEXT], tokens(3, 1, 8)),
+    case!(
+        "conv1d_of_lengths",
+        [TEXT, Lengths(&[5, 1, 3])],
+        tokens(3, 2, 4)
+    ),
+    case!(
+        "conv1d_depthwise_of_lengths",
+        [TEXT, Lengths(&[2, 4, 5])],
+        tokens(3, 1, 8)
+    ),
     case!("linear_vector", [X(&[3, 8])], Linear::dense(5)),
     case!("linear_text", [TEXT], Linear::dense(5)),
     case!("linear_grouped", [TEXT], Linear::grouped(12, 4)),

@@ -236,14 +236,14 @@ fn mixer_choice(
             attention_part(b, "", &layer, &LayerNames::SHORT, [x, lengths])?
         }
         Depthwise([kernel, groups]) => {
-            let y = b.add("window", window(kernel, row.width), &[x])?;
+            let y = b.add("window", window(kernel, row.width), &[x, lengths])?;
             let y = b.add("gelu", Activation::Gelu, &[y])?;
             let y = b.add("post", Linear::grouped(row.width, groups), &[y])?;
             let y = shuffled(b, groups, y)?;
             finish(b, &layer, ["", "window", "norm"], [x, y])?
         }
         Window([kernel, groups]) => {
-            let y = b.add("window", window(kernel, groups), &[x])?;
+            let y = b.add("window", window(kernel, groups), &[x, lengths])?;
             let y = b.add("gelu", Activation::Gelu, &[y])?;
             let y = shuffled(b, groups, y)?;
             finish(b, &layer, ["", "window", "norm"], [x, y])?

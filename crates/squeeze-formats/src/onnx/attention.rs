@@ -102,9 +102,9 @@ impl Import<'_> {
 
     /// Adds a mask to scores: it must hide padding and nothing else.
     pub fn masked(&self, node: &Node, scores: Scores, mask: &Mask) -> Result<Value, Broken> {
-        let half = self.length.div_ceil(2);
-        let hides = |array: &Array, length: usize| {
-            let shape = [1, 1, self.length, self.length];
+        let texts = scores.query.shape()[0];
+        let hides = |array: &Array, length: &dyn Fn(usize) -> usize| {
+            let shape = [texts, 1, self.length, self.length];
             array.shape.len() <= 4
                 && super::array::broadcast(&array.shape, &shape).is_some()
                 && array
@@ -114,6 +114,7 @@ impl Import<'_> {
                     .zip(shape.iter().rev())
                     .all(|(a, b)| a <= b || *a == 1)
                 && Array::from_places(shape.to_vec(), |place| {
+                    let length = length(place[0]);
                     let value = array.at(place);
                     let right = if place[3] < length {
                         value == 0.0
@@ -127,7 +128,9 @@ impl Import<'_> {
                 .iter()
                 .all(|&right| right == 1.0)
         };
-        if scores.softmax || !hides(&mask.whole, self.length) || !hides(&mask.half, half) {
+        let hides = hides(&mask.whole, &|_| self.length)
+            && hides(&mask.half, &|text| self.half_length(text));
+        if scores.softmax || !hides {
             return Err(Broken::new(format!(
                 "{}: its mask hides more, or less, than padding: not read",
                 node.label()

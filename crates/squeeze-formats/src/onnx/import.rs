@@ -34,7 +34,7 @@ pub(super) enum Value {
     Never,
 }
 
-/// A value computed from the mask: for a text that fills all places, and for one of half of them.
+/// A value computed from the mask: for texts that fill all places, and for texts of which every second one fills half of them.
 #[derive(Clone)]
 pub(super) struct Mask {
     pub whole: Array,
@@ -152,14 +152,23 @@ impl<'a> Import<'a> {
         if let Some((input, shape, _)) = mask {
             self.lengths = Some(self.add_input("lengths", &shape[..1], Element::Index)?);
             self.length = shape[1];
-            let half = shape[1].div_ceil(2);
             let mask = Mask {
                 whole: Array::filled(shape.clone(), 1.0),
-                half: Array::from_places(shape, |place| f64::from(u8::from(place[1] < half))),
+                half: Array::from_places(shape, |place| {
+                    f64::from(u8::from(place[1] < self.half_length(place[0])))
+                }),
             };
             self.values.insert(&input.name, Value::Mask(mask));
         }
         Ok(())
+    }
+
+    /// How long a text is where every second one, the first among them, fills half of its places.
+    pub fn half_length(&self, text: usize) -> usize {
+        match text % 2 {
+            0 => self.length.div_ceil(2),
+            _ => self.length,
+        }
     }
 
     fn add_input(

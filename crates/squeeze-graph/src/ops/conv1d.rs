@@ -1,11 +1,12 @@
-//! 1-D convolution over tokens: `[n, s, c]` in, `[n, s, out]` out, weight `[out, in / groups, k]`.
+//! 1-D convolution over tokens: `[n, s, c]` in, and lengths `[n]` if wanted; `[n, s, out]` out, weight `[out, in / groups, k]`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::param::{Init, Param};
 use crate::shape::{Shape, ShapeError, divides};
 
-/// A convolution over tokens, zero-padded so that the length stays.
+/// A convolution over tokens, zero-padded so that the length stays. With lengths, tokens beyond a text's own are zeros too; without, it
+/// sees what padding holds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conv1d {
@@ -27,8 +28,21 @@ impl Conv1d {
         self.kernel / 2 * self.dilation
     }
 
-    /// What comes out of text `x`.
-    pub fn shape(&self, x: &[usize]) -> Result<Shape, ShapeError> {
+    /// What comes out of text `x`, or of `x` and lengths.
+    pub fn shape(&self, inputs: &[&[usize]]) -> Result<Shape, ShapeError> {
+        let x = match *inputs {
+            [x] => x,
+            [x, lengths] => {
+                super::pool::of_tokens(x, lengths)?;
+                x
+            }
+            _ => {
+                return Err(ShapeError::Inputs {
+                    wanted: "one or two",
+                    found: inputs.len(),
+                });
+            }
+        };
         let &[n, s, channels] = x else {
             return Err(ShapeError::Rank {
                 wanted: "text [n, s, c]",

@@ -101,7 +101,8 @@ impl TokenMax {
     }
 }
 
-fn of_tokens(x: &[usize], lengths: &[usize]) -> Result<Shape, ShapeError> {
+/// One row for each text.
+pub(super) fn of_tokens(x: &[usize], lengths: &[usize]) -> Result<Shape, ShapeError> {
     let &[n, _, channels] = x else {
         return Err(ShapeError::Rank {
             wanted: "text [n, s, c]",

@@ -76,6 +76,12 @@ impl Layer {
     pub fn run(&self, context: &Context, cut: Cut) {
         let x = context.read(&cut, 0);
         let residual = (context.reads.len() > 1).then(|| context.read(&cut, 1));
+        if let (Some(rows), Some(starts)) = (context.packed_rows(), context.starts()) {
+            return match self.is_point() {
+                true => self.run_rows(context.cpu, rows, (x, residual), cut.write, cut.scratch),
+                false => self.run_texts(context.cpu, starts, (x, residual), cut.write),
+            };
+        }
         let (cpu, epilogue) = (context.cpu, self.epilogue(residual));
         match &self.product {
             Product::Gemm(packed) => packed.run(x, &epilogue, cut.write, cpu.threads),
@@ -87,18 +93,72 @@ impl Layer {
             }
             Product::Conv(packed) => packed.run(x, &epilogue, cut.write, cpu.threads),
             Product::Depthwise(geometry, weights) => {
-                let activation = match residual {
-                    Some(_) => Activation::Identity,
-                    None => self.activation,
-                };
-                let filter = Filter {
-                    weights,
-                    bias: self.bias.as_deref(),
-                    activation,
-                };
-                depthwise::forward(cpu, geometry, x, filter, cut.write);
-                if let Some(residual) = residual {
-                    elementwise::add_in_place(cpu, residual, self.activation, cut.write);
+                self.depthwise(cpu, (geometry, weights), (x, residual), cut.write);
+            }
+        }
+    }
+
+    fn depthwise(
+        &self,
+        cpu: Cpu,
+        (geometry, weights): (&Depthwise, &[f32]),
+        (x, residual): (&[f32], Option<&[f32]>),
+        y: &mut [f32],
+    ) {
+        let filter = Filter {
+            weights,
+            bias: self.bias.as_deref(),
+            activation: match residual {
+                Some(_) => Activation::Identity,
+                None => self.activation,
+            },
+        };
+        depthwise::forward(cpu, geometry, x, filter, y);
+        if let Some(residual) = residual {
+            elementwise::add_in_place(cpu, residual, self.activation, y);
+        }
+    }
+
+    /// Whether it computes each row from itself alone.
+    fn is_point(&self) -> bool {
+        match &self.product {
+            Product::Gemm(_) | Product::GemmI8(_) | Product::Amx(_) => true,
+            Product::Depthwise(geometry, _) => geometry.kernel == [1; 2],
+            Product::Conv(_) => false,
+        }
+    }
+
+    /// Moves windows over the rows of each text, from `starts` on; before and behind a text they read zeros.
+    fn run_texts(
+        &self,
+        cpu: Cpu,
+        starts: &[usize],
+        (x, residual): (&[f32], Option<&[f32]>),
+        y: &mut [f32],
+    ) {
+        for rows in starts.windows(2) {
+            let tokens = rows[1] - rows[0];
+            match &self.product {
+                Product::Conv(packed) => {
+                    let (from, to) = (packed.conv().c, packed.stride());
+                    let epilogue = self.epilogue(residual.map(|from| &from[rows[0] * to..]));
+                    let x = &x[rows[0] * from..rows[1] * from];
+                    let y = &mut y[rows[0] * to..];
+                    packed.run_images([1, 1, tokens], x, &epilogue, y, cpu.threads);
+                }
+                Product::Depthwise(geometry, weights) => {
+                    let geometry = Depthwise {
+                        n: 1,
+                        w: tokens,
+                        ..*geometry
+                    };
+                    let own = rows[0] * geometry.c..rows[1] * geometry.c;
+                    let residual = residual.map(|residual| &residual[own.clone()]);
+                    let on = (&geometry, &weights[..]);
+                    self.depthwise(cpu, on, (&x[own.clone()], residual), &mut y[own]);
+                }
+                Product::Gemm(_) | Product::GemmI8(_) | Product::Amx(_) => {
+                    unreachable!("windows are convolutions")
                 }
             }
         }
@@ -126,7 +186,16 @@ impl Layer {
                     .with_rows(rows)
                     .run(x, &epilogue, y, scratch, cpu.threads);
             }
-            Product::Conv(_) | Product::Depthwise(..) => unreachable!("point layers are products"),
+            Product::Depthwise(geometry, weights) => {
+                let geometry = Depthwise {
+                    n: 1,
+                    h: 1,
+                    w: rows,
+                    ..*geometry
+                };
+                self.depthwise(cpu, (&geometry, weights), (x, residual), y);
+            }
+            Product::Conv(_) => unreachable!("point layers are products"),
         }
     }
 

@@ -4,11 +4,12 @@ mod band;
 mod layer;
 mod run;
 
+use std::ops::Range;
+
 use squeeze_graph::ops::{PoolKind, ResizeMode};
 use squeeze_kernels::activation::Activation;
 use squeeze_kernels::amx::{self, Element};
 use squeeze_kernels::elementwise::{Block, Gate, Shuffle};
-use squeeze_kernels::embedding::Sum;
 use squeeze_kernels::norm::{self, BatchNorm};
 use squeeze_kernels::pool::{self, Divisor, Rounding};
 use squeeze_kernels::resize::{self, Mode};
@@ -19,6 +20,7 @@ use crate::input::Input;
 use crate::plan::Place;
 use crate::program::{BlockCopy, Draft, Embed, LayerNorm, Program, Scale, Work};
 use crate::target::{Precision, Target};
+use crate::texts::Rows;
 use band::Band;
 use layer::Layer;
 
@@ -55,10 +57,16 @@ pub(crate) enum Kernel {
         c: usize,
         table: Vec<f32>,
     },
-    Repeat {
-        rows: Vec<f32>,
+    Embed(Embed),
+    First {
+        stride: usize,
+        c: usize,
     },
-    Embed(Sum, Embed),
+    /// Numbers of a text and of a row.
+    Inside {
+        text: usize,
+        c: usize,
+    },
     Attention(Heads, Option<Element>),
     Softmax {
         columns: usize,
@@ -81,35 +89,65 @@ pub(crate) struct Context<'a> {
     pub cpu: Cpu<'a>,
     pub inputs: &'a [Input<'a>],
     pub lengths: &'a [Vec<usize>],
+    /// The texts' rows, where they are packed.
+    pub rows: Option<&'a Rows>,
+    /// Whether the result has packed rows.
+    pub is_packed: bool,
     pub reads: &'a [Place],
     pub in_place: bool,
 }
 
 impl<'a> Context<'a> {
+    /// How many rows the result has, where it has one a token and none for padding.
+    fn packed_rows(&self) -> Option<usize> {
+        let rows = self.rows.filter(|_| self.is_packed)?;
+        Some(rows.count())
+    }
+
+    /// Where each text's packed rows begin, and where the last one's end.
+    fn starts(&self) -> Option<&'a [usize]> {
+        self.rows.map(|rows| &rows.starts[..])
+    }
+
     fn read(&self, cut: &Cut<'a>, index: usize) -> &'a [f32] {
         match &self.reads[index] {
-            Place::Arena(range) => cut.read(range),
+            Place::Arena(stretch) => cut.read(&stretch.used(self.rows.map_or(0, Rows::count))),
             Place::Input(input, range) => match self.inputs[*input] {
                 Input::Numbers(values) => &values[range.clone()],
                 Input::Indices(_) => unreachable!("the graph keeps numbers and indices apart"),
             },
+            Place::Positions(_) => unreachable!("the graph keeps numbers and indices apart"),
         }
     }
 
     fn indices(&self, index: usize) -> &'a [i32] {
-        match &self.reads[index] {
-            Place::Input(input, _) => match self.inputs[*input] {
+        match (&self.reads[index], self.rows) {
+            (Place::Input(input, _), Some(rows)) => &rows.indices[*input][..rows.count()],
+            (Place::Positions(_), Some(rows)) => &rows.positions[..rows.count()],
+            (Place::Positions(all), None) => all,
+            (Place::Input(input, _), None) => match self.inputs[*input] {
                 Input::Indices(values) => values,
                 Input::Numbers(_) => unreachable!("the graph keeps numbers and indices apart"),
             },
-            Place::Arena(_) => unreachable!("indices are inputs of the network"),
+            (Place::Arena(_), _) => unreachable!("indices are inputs of the network"),
         }
+    }
+
+    /// The numbers of an example's rows, dense.
+    fn numbers(&self, example: usize, shape: &Gate) -> Range<usize> {
+        let rows = match self.rows.filter(|_| self.is_packed) {
+            Some(rows) => rows.starts[example]..rows.starts[example + 1],
+            None => example * shape.rows..(example + 1) * shape.rows,
+        };
+        rows.start * shape.c..rows.end * shape.c
     }
 
     fn lengths(&self, index: usize) -> Option<&'a [usize]> {
         match self.reads.get(index)? {
             Place::Input(input, _) => Some(&self.lengths[*input]),
-            Place::Arena(_) => unreachable!("lengths are inputs of the network"),
+            Place::Arena(_) | Place::Positions(_) => {
+                unreachable!("lengths are inputs of the network")
+            }
         }
     }
 }
@@ -205,14 +243,15 @@ impl Kernel {
                 c: output.columns(),
                 table,
             },
-            Work::Repeat { rows } => Self::Repeat { rows },
-            Work::Embed(tables) => {
-                let sum = Sum {
-                    tokens: output.shape[1],
-                    c: output.columns(),
-                };
-                Self::Embed(sum, tables)
-            }
+            Work::Embed(tables) => Self::Embed(tables),
+            Work::Inside => Self::Inside {
+                text: output.shape[1] * output.columns(),
+                c: output.columns(),
+            },
+            Work::First => Self::First {
+                stride: input(0).home.stride,
+                c: output.columns(),
+            },
             Work::Attention { heads } => {
                 let row = Heads {
                     n: output.shape[0],

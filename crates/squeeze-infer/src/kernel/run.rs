@@ -2,8 +2,8 @@
 
 use squeeze_graph::ops::PoolKind;
 use squeeze_kernels::attention::{self, Attention, Qkv, Rows};
-use squeeze_kernels::elementwise;
-use squeeze_kernels::embedding::{self, Tables};
+use squeeze_kernels::elementwise::{self, Block, Gate};
+use squeeze_kernels::embedding::{self, Tables, Tokens};
 use squeeze_kernels::norm::{Affine, batch, layer};
 use squeeze_kernels::pool;
 use squeeze_kernels::softmax::{self, Softmax};
@@ -49,12 +49,12 @@ impl Kernel {
                 pool::average_forward(cpu, pool, read(0), cut.write);
             }
             &(Self::Mean { n, rows, c } | Self::Largest { n, rows, c }) => {
-                let lengths = context.lengths(1);
                 let rows = pool::Rows {
                     n,
                     rows,
+                    starts: context.starts(),
                     c,
-                    lengths,
+                    lengths: context.lengths(1),
                 };
                 match self {
                     Self::Mean { .. } => pool::mean_forward(cpu, &rows, read(0), cut.write),
@@ -73,17 +73,33 @@ impl Kernel {
                 if let Some(first) = first {
                     cut.write.copy_from_slice(first);
                 }
-                let rows = cut.write.chunks_exact_mut(shape.rows * shape.c);
-                for (rows, gate) in rows.zip(gate.chunks_exact(shape.c)) {
+                for (example, gate) in gate.chunks_exact(shape.c).enumerate() {
+                    let own = context.numbers(example, shape);
                     let kind = activation::Activation::Identity;
-                    elementwise::add_bias(cpu, gate, kind, rows);
+                    elementwise::add_bias(cpu, gate, kind, &mut cut.write[own]);
                 }
             }
             Self::Mul => elementwise::mul(cpu, read(0), read(1), cut.write),
+            Self::MulGate(shape) if context.is_packed => {
+                let (x, gates) = (read(0), read(1));
+                for (example, gate) in gates.chunks_exact(shape.c).enumerate() {
+                    let own = context.numbers(example, shape);
+                    let shape = Gate {
+                        rows: own.len() / shape.c,
+                        ..*shape
+                    };
+                    let x = &x[own.clone()];
+                    elementwise::gate(cpu, shape, x, gate, &mut cut.write[own]);
+                }
+            }
             Self::MulGate(shape) => elementwise::gate(cpu, *shape, read(0), read(1), cut.write),
             Self::Block(copy) => {
                 let (from, to) = (&read(0)[copy.from..], &mut cut.write[copy.to..]);
-                elementwise::copy_block(cpu, &copy.block, from, to);
+                let block = Block {
+                    rows: context.packed_rows().unwrap_or(copy.block.rows),
+                    ..copy.block
+                };
+                elementwise::copy_block(cpu, &block, from, to);
             }
             Self::Permute { shape, order } => {
                 elementwise::permute(cpu, *shape, *order, read(0), cut.write);
@@ -94,26 +110,41 @@ impl Kernel {
             Self::Gather { c, table } => {
                 embedding::gather(cpu, *c, table, context.indices(0), cut.write);
             }
-            Self::Repeat { rows } => {
-                for example in cut.write.chunks_exact_mut(rows.len()) {
-                    example.copy_from_slice(rows);
+            Self::First { stride, c } => {
+                let starts = context.starts().expect("it reads packed rows");
+                let x = read(0);
+                for (start, y) in starts.iter().zip(cut.write.chunks_exact_mut(*c)) {
+                    y.copy_from_slice(&x[start * stride..][..*c]);
                 }
             }
-            Self::Embed(shape, row) => {
+            Self::Inside { text, c } => {
+                let lengths = context.lengths(1).expect("it reads lengths");
+                let x = read(0);
+                let texts = cut.write.chunks_exact_mut(*text);
+                for ((y, x), length) in texts.zip(x.chunks_exact(*text)).zip(lengths) {
+                    let (inside, beyond) = y.split_at_mut(length * c);
+                    inside.copy_from_slice(&x[..inside.len()]);
+                    beyond.fill(0.0);
+                }
+            }
+            Self::Embed(row) => {
                 let tables = Tables {
                     word: &row.word,
                     position: &row.position,
                     segment: &row.segment,
                 };
-                let types = match context.reads.len() {
-                    1 => &[],
-                    _ => context.indices(1),
+                let tokens = Tokens {
+                    ids: context.indices(0),
+                    positions: context.indices(1),
+                    segments: match context.reads.len() {
+                        2 => &[],
+                        _ => context.indices(2),
+                    },
                 };
-                let ids = [context.indices(0), types];
-                embedding::sum(cpu, *shape, tables, ids, cut.write);
+                let c = cut.write.len() / tokens.ids.len();
+                embedding::sum(cpu, c, tables, tokens, cut.write);
             }
             Self::Attention(heads, element) => {
-                let lengths = context.lengths(3);
                 let rows = |index: usize| Rows {
                     data: read(index),
                     stride: heads.strides[index],
@@ -123,7 +154,11 @@ impl Kernel {
                     k: rows(1),
                     v: rows(2),
                 };
-                let (row, y, scratch) = (heads.row(lengths), cut.write, cut.scratch);
+                let row = match context.starts() {
+                    Some(_) => heads.row(None, context.starts()),
+                    None => heads.row(context.lengths(3), None),
+                };
+                let (y, scratch) = (cut.write, cut.scratch);
                 match element {
                     Some(element) => {
                         attention::forward_on_tiles(cpu, &row, *element, qkv, y, scratch);
@@ -144,9 +179,9 @@ impl Kernel {
             Self::Layer(layer) => layer.scratch(threads),
             Self::Band(band) => band.scratch(threads),
             Self::Attention(heads, Some(element)) => {
-                heads.row(None).tiles_scratch(*element, threads)
+                heads.row(None, None).tiles_scratch(*element, threads)
             }
-            Self::Attention(heads, None) => heads.row(None).forward_scratch(threads),
+            Self::Attention(heads, None) => heads.row(None, None).forward_scratch(threads),
             _ => 0,
         }
     }
@@ -159,8 +194,7 @@ impl Kernel {
             Self::LayerNorm(_, row) => row.gamma.len() + row.beta.len(),
             Self::Scale(_, row) => row.factor.len() + row.addend.len(),
             Self::Gather { table, .. } => table.len(),
-            Self::Repeat { rows } => rows.len(),
-            Self::Embed(_, row) => row.word.len() + row.position.len() + row.segment.len(),
+            Self::Embed(row) => row.word.len() + row.position.len() + row.segment.len(),
             _ => 0,
         };
         numbers * size_of::<f32>()
@@ -183,9 +217,11 @@ impl Kernel {
             | Self::Mul
             | Self::MulGate(_)
             | Self::Block(_)
+            | Self::First { .. }
+            | Self::Inside { .. }
             | Self::Permute { .. }
             | Self::Shuffle(_) => of(elementwise::KERNELS),
-            Self::Gather { .. } | Self::Repeat { .. } | Self::Embed(..) => of(embedding::KERNELS),
+            Self::Gather { .. } | Self::Embed(_) => of(embedding::KERNELS),
             Self::Attention(_, Some(element)) => amx::Kernel::of(tier).name(*element),
             Self::Attention(_, None) => of(attention::KERNELS),
             Self::Softmax { .. } => of(softmax::KERNELS),
@@ -195,10 +231,11 @@ impl Kernel {
 }
 
 impl Heads {
-    fn row<'a>(&self, lengths: Option<&'a [usize]>) -> Attention<'a> {
+    fn row<'a>(&self, lengths: Option<&'a [usize]>, starts: Option<&'a [usize]>) -> Attention<'a> {
         Attention {
             n: self.n,
             tokens: self.tokens,
+            starts,
             heads: self.heads,
             dim: self.dim,
             scale: 1.0 / (self.dim as f32).sqrt(),

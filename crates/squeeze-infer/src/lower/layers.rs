@@ -6,7 +6,7 @@ use squeeze_kernels::activation::Activation;
 
 use super::{Lowering, Place, refuse};
 use crate::error::CompileError;
-use crate::program::{Layer, LayerNorm, Scale, ValueId, Window, Work};
+use crate::program::{Draft, Home, Layer, LayerNorm, Scale, Source, ValueId, Window, Work};
 
 impl Lowering<'_> {
     pub(super) fn conv2d(&self, node: &Node, row: &Conv2d, x: ValueId) -> Work {
@@ -19,6 +19,29 @@ impl Lowering<'_> {
             padding: row.padding,
         };
         self.layer(node, [row.out, row.groups], row.bias, window)
+    }
+
+    /// What a convolution over tokens reads: zeros beyond each text's length, if it has lengths.
+    pub(super) fn inside(&mut self, node: &Node, row: &Conv1d, inputs: &[ValueId]) -> ValueId {
+        let (x, Some(&lengths)) = (inputs[0], inputs.get(1)) else {
+            return inputs[0];
+        };
+        let shape = self.program.values[x].shape.clone();
+        self.limit(lengths, 1, shape[1]);
+        // Packed rows have nothing beyond.
+        if row.kernel == 1 || self.program.is_packed(x) {
+            return x;
+        }
+        let output = self.program.fresh(&shape);
+        self.program.steps.push(Draft {
+            name: format!("{}.inside", node.name),
+            kind: "mask",
+            work: Work::Inside,
+            inputs: vec![x, lengths],
+            output,
+            macs: 0,
+        });
+        output
     }
 
     pub(super) fn conv1d(&self, node: &Node, row: &Conv1d, x: ValueId) -> Work {
@@ -93,12 +116,14 @@ impl Lowering<'_> {
                     let reason = format!("positions {first}..{end} of {} rows", row.rows);
                     refuse(node, &reason)
                 })?;
-                (
-                    Work::Repeat {
-                        rows: rows.to_vec(),
-                    },
-                    vec![],
-                )
+                let home = Home {
+                    source: Source::Positions,
+                    offset: 0,
+                    stride: tokens,
+                };
+                let positions = self.program.value(&node.shape[..2], home);
+                let table = rows.to_vec();
+                (Work::Gather { table }, vec![positions])
             }
         };
         Ok(Place::Value(self.step(node, work, &inputs)))

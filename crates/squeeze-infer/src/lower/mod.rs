@@ -11,13 +11,19 @@ use squeeze_tensor::Weights;
 use crate::error::CompileError;
 use crate::input::InputSpec;
 use crate::program::{Draft, Home, Program, Source, ValueId, Work};
+use crate::texts::Texts;
 
 /// The program of a network whose weights were checked.
-pub(crate) fn lower(graph: &Graph, weights: &Weights) -> Result<Program, CompileError> {
+pub(crate) fn lower(
+    graph: &Graph,
+    weights: &Weights,
+    texts: Option<Texts>,
+) -> Result<Program, CompileError> {
     let mut lowering = Lowering {
         graph,
         weights,
         program: Program {
+            texts,
             inputs: vec![],
             values: vec![],
             steps: vec![],
@@ -70,7 +76,10 @@ impl Lowering<'_> {
         let draft = match &node.op {
             Op::Input(_) => return Ok(Place::Value(self.input(node))),
             Op::Conv2d(row) => simple(self.conv2d(node, row, inputs[0])),
-            Op::Conv1d(row) => simple(self.conv1d(node, row, inputs[0])),
+            Op::Conv1d(row) => {
+                let x = self.inside(node, row, &inputs);
+                Some((self.conv1d(node, row, x), vec![x]))
+            }
             Op::Linear(row) => simple(self.linear(node, row, inputs[0])),
             Op::BatchNorm(row) => simple(self.batch_norm(node, row)),
             Op::NoNorm(_) => simple(self.no_norm(node)),
@@ -147,7 +156,12 @@ impl Lowering<'_> {
             offset: 0,
             stride: node.shape[squeeze_graph::channel_axis(&node.shape)],
         };
-        self.program.value(&node.shape, home)
+        let value = self.program.value(&node.shape, home);
+        match self.program.texts {
+            Some(texts) if node.shape.len() == 1 => self.limit(value, 1, texts.tokens),
+            _ => {}
+        }
+        value
     }
 
     /// The value of an input of `user`.

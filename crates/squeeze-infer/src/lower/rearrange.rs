@@ -107,6 +107,9 @@ impl Lowering<'_> {
         let shape = value.memory_shape();
         let axis = memory_axis(shape.len(), row.axis);
         let (outer, inner) = (elements(&shape[..axis]), elements(&shape[axis + 1..]));
+        if self.program.is_packed(x) && shape[0] > 1 {
+            return self.step(node, Work::First, &[x]);
+        }
         // Text's second axis: every so many rows.
         if shape.len() == 3 && axis == 1 {
             let home = Home {

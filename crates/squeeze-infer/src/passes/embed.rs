@@ -1,6 +1,6 @@
 //! One step for the sum of word, position and segment rows.
 
-use crate::program::{Embed, Program, ValueId, Work};
+use crate::program::{Embed, Program, Source, ValueId, Work};
 
 /// Joins embeddings that are only added to each other.
 pub(crate) fn embed(program: &mut Program) {
@@ -8,32 +8,32 @@ pub(crate) fn embed(program: &mut Program) {
         let Some(leaves) = leaves(program, at) else {
             continue;
         };
-        let (mut gathers, mut repeats) = (vec![], vec![]);
-        for leaf in leaves {
-            match program.steps[leaf].work {
-                Work::Gather { .. } => gathers.push(leaf),
-                _ => repeats.push(leaf),
-            }
-        }
-        let (1..=2, 1) = (gathers.len(), repeats.len()) else {
-            continue;
+        let is_positions = |&leaf: &usize| {
+            let index = program.steps[leaf].inputs[0];
+            program.values[index].home.source == Source::Positions
+        };
+        let (positions, others): (Vec<usize>, Vec<usize>) =
+            leaves.into_iter().partition(is_positions);
+        let leaves = match (&others[..], &positions[..]) {
+            (&[word], &[position]) => vec![word, position],
+            (&[word, segment], &[position]) => vec![word, position, segment],
+            _ => continue,
         };
         let width = program.values[program.steps[at].output].columns();
-        let inputs: Vec<ValueId> = gathers
+        let input = |&leaf: &usize| program.steps[leaf].inputs[0];
+        let inputs: Vec<ValueId> = leaves.iter().map(input).collect();
+        let mut tables = leaves
             .iter()
-            .map(|&leaf| program.steps[leaf].inputs[0])
-            .collect();
-        let mut table = |leaf: usize| match &mut program.steps[leaf].work {
-            Work::Gather { table: rows } | Work::Repeat { rows } => std::mem::take(rows),
-            _ => unreachable!("leaves are embeddings"),
-        };
+            .map(|&leaf| match &mut program.steps[leaf].work {
+                Work::Gather { table } => std::mem::take(table),
+                _ => unreachable!("leaves are embeddings"),
+            });
+        let mut table = || tables.next();
         let embed = Embed {
-            word: table(gathers[0]),
-            position: table(repeats[0]),
+            word: table().expect("words come first"),
+            position: table().expect("positions follow"),
             // Without segments every token takes this row.
-            segment: gathers
-                .get(1)
-                .map_or_else(|| vec![0.0; width], |&leaf| table(leaf)),
+            segment: table().unwrap_or_else(|| vec![0.0; width]),
         };
         let step = &mut program.steps[at];
         step.work = Work::Embed(embed);
@@ -58,7 +58,7 @@ fn leaves(program: &Program, at: usize) -> Option<Vec<usize>> {
         match &program.steps[from].work {
             _ if uses[value] != 1 => return None,
             Work::Add(_) => open.extend(&program.steps[from].inputs),
-            Work::Gather { .. } | Work::Repeat { .. } => leaves.push(from),
+            Work::Gather { .. } => leaves.push(from),
             _ => return None,
         }
     }
@@ -71,12 +71,7 @@ fn remove_unread(program: &mut Program) {
     loop {
         let uses = program.uses();
         let count = program.steps.len();
-        let removable = |work: &Work| {
-            matches!(
-                work,
-                Work::Add(_) | Work::Gather { .. } | Work::Repeat { .. }
-            )
-        };
+        let removable = |work: &Work| matches!(work, Work::Add(_) | Work::Gather { .. });
         program
             .steps
             .retain(|step| uses[step.output] > 0 || !removable(&step.work));

@@ -74,6 +74,71 @@ pub const CASES: &[(&str, Make)] = &[
         let x = b.add("both", Concat { axis: 1 }, &[mean, max])?;
         Ok(vec![b.add("head", Linear::dense(3), &[x])?])
     }),
+    ("tagger", |b| {
+        let [x, lengths] = embeddings(b, true)?;
+        let x = layer(b, "0", [x, lengths], 1)?;
+        let tags = b.add("tags", Linear::dense(3), &[x])?;
+        let tags = b.add("softmax", Softmax {}, &[tags])?;
+        let mean = b.add("mean", TokenMean {}, &[x, lengths])?;
+        Ok(vec![tags, mean, x])
+    }),
+    ("gated_tokens", |b| {
+        let [x, lengths] = embeddings(b, false)?;
+        let mean = b.add("mean", TokenMean {}, &[x, lengths])?;
+        let max = b.add("max", TokenMax {}, &[x, lengths])?;
+        let gate = b.add("squeeze", Linear::dense(8), &[mean])?;
+        let gate = b.add("sigmoid", Activation::Sigmoid, &[gate])?;
+        let y = b.add("gated", Mul {}, &[x, gate])?;
+        let y = b.add("raised", Add {}, &[y, max, x])?;
+        let y = b.add("deep", Linear::grouped(8, 8), &[y])?;
+        let y = b.add("batch_norm", BatchNorm::default(), &[y])?;
+        let y = b.add("no_norm", NoNorm {}, &[y])?;
+        let y = b.add("shuffle", ChannelShuffle { groups: 2 }, &[y])?;
+        let half = |start, end| Slice {
+            axis: 2,
+            start,
+            end,
+        };
+        let left = b.add("left", half(0, 3), &[y])?;
+        let right = b.add("right", half(3, 8), &[y])?;
+        let y = b.add("swapped", Concat { axis: 2 }, &[right, left, x])?;
+        let y = b.add("product", Mul {}, &[y, y])?;
+        let first = b.add("first", Select { axis: 1, index: 0 }, &[y])?;
+        Ok(vec![y, b.add("head", Linear::dense(3), &[first])?])
+    }),
+    ("windows_over_texts", |b| {
+        let [x, lengths] = embeddings(b, false)?;
+        let conv = |kernel, dilation, groups| Conv1d {
+            out: 8,
+            kernel,
+            dilation,
+            groups,
+            bias: true,
+        };
+        let y = b.add("dense", conv(3, 1, 1), &[x, lengths])?;
+        let y = b.add("raised", Add {}, &[y, x])?;
+        let y = b.add("relu", Activation::Relu, &[y])?;
+        let z = b.add("grouped", conv(5, 1, 2), &[y, lengths])?;
+        let y = b.add("deep", conv(3, 2, 8), &[y, lengths])?;
+        let y = b.add("both", Concat { axis: 2 }, &[y, z])?;
+        let y = b.add("narrow", Linear::dense(8), &[y])?;
+        let y = b.add("point", conv(1, 1, 4), &[y, lengths])?;
+        let mean = b.add("mean", TokenMean {}, &[y, lengths])?;
+        Ok(vec![y, mean])
+    }),
+    ("windows_that_see_padding", |b| {
+        let [x, lengths] = embeddings(b, false)?;
+        let conv = Conv1d {
+            out: 8,
+            kernel: 3,
+            dilation: 1,
+            groups: 8,
+            bias: true,
+        };
+        let y = b.add("deep", conv.clone(), &[x])?;
+        let y = b.add("inside", conv, &[y, lengths])?;
+        Ok(vec![b.add("max", TokenMax {}, &[y, lengths])?])
+    }),
     ("lone_embeddings", |b| {
         let ids = b.input("ids", &[3, 4], Element::Index)?;
         let positions = Position {

@@ -80,7 +80,10 @@ fn compute(node: &Node, weights: &Weights, inputs: &[&Array]) -> Array {
     let x = inputs[0];
     match &node.op {
         Op::Conv2d(row) => window::conv2d(row, x, &needed("weight"), weight("bias")),
-        Op::Conv1d(row) => window::conv1d(row, x, &needed("weight"), weight("bias")),
+        Op::Conv1d(row) => {
+            let lengths = inputs.get(1).map(|lengths| &lengths.data[..]);
+            window::conv1d(row, (x, lengths), &needed("weight"), weight("bias"))
+        }
         Op::Linear(row) => window::linear(row, x, &needed("weight"), weight("bias")),
         Op::BatchNorm(row) => {
             let (scale, shift) = (needed("weight"), needed("bias"));

@@ -29,7 +29,12 @@ pub fn conv2d(row: &Conv2d, x: &Array, weight: &[f64], bias: Option<Vec<f64>>) -
     Array::new(&shape, data)
 }
 
-pub fn conv1d(row: &Conv1d, x: &Array, weight: &[f64], bias: Option<Vec<f64>>) -> Array {
+pub fn conv1d(
+    row: &Conv1d,
+    (x, lengths): (&Array, Option<&[f64]>),
+    weight: &[f64],
+    bias: Option<Vec<f64>>,
+) -> Array {
     let [n, s, c] = [x.shape[0], x.shape[1], x.shape[2]];
     let (into, each) = (c / row.groups, row.out / row.groups);
     let mut data = vec![];
@@ -39,7 +44,8 @@ pub fn conv1d(row: &Conv1d, x: &Array, weight: &[f64], bias: Option<Vec<f64>>) -
         for tap in 0..into * row.kernel {
             let (i, k) = (tap / row.kernel, tap % row.kernel);
             let from = (token + k * row.dilation).checked_sub(row.padding());
-            if let Some(from) = from.filter(|&from| from < s) {
+            let length = lengths.map_or(s, |lengths| lengths[text] as usize);
+            if let Some(from) = from.filter(|&from| from < length) {
                 let value = x.data[(text * s + from) * c + o / each * into + i];
                 sum += weight[o * into * row.kernel + tap] * value;
             }

@@ -12,21 +12,18 @@ const QUERIES: usize = 24;
 
 /// How many numbers of scratch one thread needs.
 pub(super) fn forward_scratch(attention: &Attention) -> usize {
-    let (tokens, dim) = padded(attention);
+    let (tokens, dim) = padded(attention.tokens, attention.dim);
     2 * tokens * dim + 2 * QUERIES * tokens + QUERIES * dim
 }
 
 /// How many numbers of scratch one thread needs.
 pub(super) fn backward_scratch(attention: &Attention) -> usize {
-    let (tokens, dim) = padded(attention);
+    let (tokens, dim) = padded(attention.tokens, attention.dim);
     5 * tokens * dim + 2 * tokens * tokens
 }
 
-fn padded(attention: &Attention) -> (usize, usize) {
-    (
-        attention.tokens.next_multiple_of(WIDTH),
-        attention.dim.next_multiple_of(WIDTH),
-    )
+fn padded(rows: usize, dim: usize) -> (usize, usize) {
+    (rows.next_multiple_of(WIDTH), dim.next_multiple_of(WIDTH))
 }
 
 /// One head of one sequence.
@@ -45,7 +42,7 @@ impl<'a> Head<'a> {
 
     /// The rows of this head from a token on; `stride` is that of the rows.
     fn rows(&self, rows: Rows<'a>, token: usize) -> &'a [f32] {
-        let row = self.sequence * self.attention.tokens + token;
+        let row = self.attention.start(self.sequence) + token;
         rows.data
             .get(row * rows.stride + self.head * self.attention.dim..)
             .unwrap_or_default()
@@ -53,7 +50,7 @@ impl<'a> Head<'a> {
 
     /// Where a row of this head lies in rows of all heads, `stride` apart.
     fn place(&self, token: usize, stride: usize) -> std::ops::Range<usize> {
-        let row = self.sequence * self.attention.tokens + token;
+        let row = self.attention.start(self.sequence) + token;
         let at = row * stride + self.head * self.attention.dim;
         at..at + self.attention.dim
     }
@@ -73,23 +70,28 @@ pub(super) fn each_head(
     one: usize,
     work: impl Fn(Head, &mut [f32]) + Sync,
 ) {
+    let scores = |sequence| attention.rows(sequence) * attention.length(sequence).max(1);
+    let all: usize = attention.heads * (0..attention.n).map(scores).sum::<usize>();
     let heads = attention.n * attention.heads;
-    let cost = heads * attention.tokens * attention.tokens * attention.dim * 2;
-    let parts = cpu.threads.parts(cost, heads);
+    let parts = cpu.threads.parts(all * attention.dim * 2, heads);
     let scratch = SharedMut::new(scratch);
     cpu.threads.run(parts, &|part| {
         // SAFETY: each part has its own scratch.
         let scratch = unsafe { scratch.slice(part * one..(part + 1) * one) };
-        for at in even(heads, parts, part) {
-            let (sequence, head) = (at / attention.heads, at % attention.heads);
-            work(
-                Head {
-                    attention,
-                    sequence,
-                    head,
-                },
-                scratch,
-            );
+        // Sequences differ in length: a head belongs to the part in whose share of all scores its own begin.
+        let (own, mut at) = (even(all, parts, part), 0);
+        for sequence in 0..attention.n {
+            for head in 0..attention.heads {
+                if own.contains(&at) {
+                    let head = Head {
+                        attention,
+                        sequence,
+                        head,
+                    };
+                    work(head, scratch);
+                }
+                at += scores(sequence);
+            }
         }
     });
 }
@@ -163,8 +165,9 @@ fn head_forward(
     scratch: &mut [f32],
 ) {
     let attention = head.attention;
-    let (tokens, dim, length) = (attention.tokens, attention.dim, head.length());
-    let (wide, deep) = padded(attention);
+    let tokens = attention.rows(head.sequence);
+    let (dim, length) = (attention.dim, head.length());
+    let (wide, deep) = padded(tokens, dim);
     let (keys, scratch) = scratch.split_at_mut(wide * deep);
     let (values, scratch) = scratch.split_at_mut(wide * deep);
     let (scores, scratch) = scratch.split_at_mut(QUERIES * wide);
@@ -183,7 +186,7 @@ fn head_forward(
     pack_rows(cpu.tier, head.rows(qkv.v, 0), qkv.v.stride, size, values);
     let additive = attention
         .additive
-        .map(|additive| &additive[head.sequence * tokens..][..length]);
+        .map(|additive| &additive[attention.start(head.sequence)..][..length]);
     for first in (0..tokens).step_by(QUERIES) {
         let m = QUERIES.min(tokens - first);
         let q = Left {
@@ -298,7 +301,7 @@ fn head_backward(
 ) {
     let attention = head.attention;
     let (tokens, dim, length) = (attention.tokens, attention.dim, head.length());
-    let (wide, deep) = padded(attention);
+    let (wide, deep) = padded(tokens, dim);
     let (packed, scratch) = scratch.split_at_mut(wide * deep);
     let (upstream, scratch) = scratch.split_at_mut(wide * deep);
     let (out, scratch) = scratch.split_at_mut(wide * deep);

@@ -14,15 +14,17 @@ use crate::amx::Kernel;
 use crate::elementwise::Dropout;
 use crate::{Cpu, Tier};
 
-/// Self-attention over `n` sequences of `tokens` rows with `heads` heads of `dim` channels each.
+/// Self-attention over `n` sequences of `tokens` rows, or of their own numbers of rows, with `heads` heads of `dim` channels each.
 ///
 /// A key at or beyond its sequence's length gets probability 0; a sequence of length 0 gives zeros.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention<'a> {
     /// How many sequences.
     pub n: usize,
-    /// How many rows a sequence has.
+    /// How many rows a sequence has at most.
     pub tokens: usize,
+    /// Where each sequence's rows begin, and where the last one's end: `[n + 1]`; `None` where each has `tokens` rows. Not for training.
+    pub starts: Option<&'a [usize]>,
     /// How many heads.
     pub heads: usize,
     /// How many channels a head has.
@@ -31,7 +33,7 @@ pub struct Attention<'a> {
     pub scale: f32,
     /// How many keys of each sequence count: `[n]`.
     pub lengths: Option<&'a [usize]>,
-    /// Added to the scores of each key after scaling: `[n, tokens]`.
+    /// Added to the scores of each key after scaling: one number for each row of each sequence.
     pub additive: Option<&'a [f32]>,
 }
 
@@ -41,10 +43,22 @@ impl Attention<'_> {
         self.heads * self.dim
     }
 
+    /// The first row of a sequence; that of sequence `n` is the number of all rows.
+    pub fn start(&self, sequence: usize) -> usize {
+        self.starts
+            .map_or(sequence * self.tokens, |starts| starts[sequence])
+    }
+
+    /// How many rows a sequence has.
+    pub fn rows(&self, sequence: usize) -> usize {
+        self.start(sequence + 1) - self.start(sequence)
+    }
+
     /// How many keys of a sequence count.
     pub fn length(&self, sequence: usize) -> usize {
+        let rows = self.rows(sequence);
         self.lengths
-            .map_or(self.tokens, |lengths| lengths[sequence].min(self.tokens))
+            .map_or(rows, |lengths| lengths[sequence].min(rows))
     }
 
     /// How many numbers the probabilities of training are: `[n, heads, tokens, tokens]`.
@@ -90,7 +104,7 @@ pub struct Rows<'a> {
     pub stride: usize,
 }
 
-/// Queries, keys and values: `[n, tokens, heads * dim]` each.
+/// Queries, keys and values: a row of `heads * dim` numbers for each row of each sequence.
 #[derive(Clone, Copy, Debug)]
 pub struct Qkv<'a> {
     /// The queries.
@@ -207,6 +221,7 @@ pub fn forward_train(
     out: AttentionOut,
 ) {
     check(attention, qkv, out.y);
+    assert!(attention.starts.is_none(), "training keeps its padding");
     assert_eq!(out.probabilities.len(), attention.probabilities());
     assert!(out.scratch.len() >= attention.forward_scratch(cpu.threads.count()));
     blocks::forward_train(cpu, attention, qkv, dropout, out);
@@ -222,6 +237,7 @@ pub fn backward(
     scratch: &mut [f32],
 ) {
     check(attention, saved.qkv, dy);
+    assert!(attention.starts.is_none(), "training keeps its padding");
     assert_eq!(saved.probabilities.len(), attention.probabilities());
     assert!(scratch.len() >= attention.backward_scratch(cpu.threads.count()));
     let rows = attention.n * attention.tokens * attention.channels();
@@ -233,7 +249,12 @@ pub fn backward(
 }
 
 fn check(attention: &Attention, qkv: Qkv, y: &[f32]) {
-    let rows = attention.n * attention.tokens;
+    if let Some(starts) = attention.starts {
+        assert!(starts.len() == attention.n + 1 && starts[0] == 0);
+        let fits = |pair: &[usize]| pair[0] <= pair[1] && pair[1] - pair[0] <= attention.tokens;
+        assert!(starts.windows(2).all(fits), "a sequence of too many rows");
+    }
+    let rows = attention.start(attention.n);
     assert_eq!(y.len(), rows * attention.channels());
     for part in [qkv.q, qkv.k, qkv.v] {
         assert!(part.stride >= attention.channels());

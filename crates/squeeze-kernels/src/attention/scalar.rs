@@ -16,7 +16,7 @@ pub fn forward(attention: &Attention, qkv: Qkv, y: &mut [f32]) {
     each_query(attention, |sequence, head, query| {
         let mut scores = vec![0.0; attention.length(sequence)];
         probabilities(attention, qkv, [sequence, head, query], &mut scores);
-        let row = sequence * attention.tokens + query;
+        let row = attention.start(sequence) + query;
         let y = &mut y[row * attention.channels() + head * attention.dim..][..attention.dim];
         weighted_values(attention, qkv, [sequence, head], &scores, y);
     });
@@ -115,7 +115,7 @@ fn gradients(
 fn each_query(attention: &Attention, mut work: impl FnMut(usize, usize, usize)) {
     for sequence in 0..attention.n {
         for head in 0..attention.heads {
-            for query in 0..attention.tokens {
+            for query in 0..attention.rows(sequence) {
                 work(sequence, head, query);
             }
         }
@@ -129,12 +129,11 @@ fn probabilities(
     [sequence, head, query]: [usize; 3],
     p: &mut [f32],
 ) {
-    let q = qkv
-        .q
-        .head(attention, sequence * attention.tokens + query, head);
+    let start = attention.start(sequence);
+    let q = qkv.q.head(attention, start + query, head);
     let scores: Vec<f32> = (0..p.len())
         .map(|key| {
-            let row = sequence * attention.tokens + key;
+            let row = start + key;
             let k = qkv.k.head(attention, row, head);
             let dot: f32 = q.iter().zip(k).map(|(q, k)| q * k).sum();
             dot * attention.scale + attention.additive.map_or(0.0, |additive| additive[row])
@@ -151,10 +150,9 @@ fn weighted_values(
     y: &mut [f32],
 ) {
     y.fill(0.0);
+    let start = attention.start(sequence);
     for (key, p) in p.iter().enumerate() {
-        let v = qkv
-            .v
-            .head(attention, sequence * attention.tokens + key, head);
+        let v = qkv.v.head(attention, start + key, head);
         for c in 0..attention.dim {
             y[c] += p * v[c];
         }

@@ -41,6 +41,7 @@ fn check(n: usize, tokens: usize, heads: usize, dim: usize, masked: bool) {
     let mut attention = Attention {
         n,
         tokens,
+        starts: None,
         heads,
         dim,
         scale: 1.0 / (dim as f32).sqrt(),
@@ -147,6 +148,63 @@ fn on_tiles(cpu: Cpu, attention: &Attention, qkv: Qkv) {
     }
 }
 
+/// Sequences one after the other: each as if it were alone, to the bit.
+#[track_caller]
+fn check_packed(rows: &[usize], heads: usize, dim: usize) {
+    let mut starts = vec![0];
+    for (at, rows) in rows.iter().enumerate() {
+        starts.push(starts[at] + rows);
+    }
+    let c = heads * dim;
+    let attention = Attention {
+        n: rows.len(),
+        tokens: rows.iter().copied().max().unwrap_or(0) + 3,
+        starts: Some(&starts),
+        heads,
+        dim,
+        scale: 1.0 / (dim as f32).sqrt(),
+        lengths: None,
+        additive: None,
+    };
+    let all = starts[rows.len()];
+    let x = numbers(3 * all * c, 0.0);
+    let mut want = vec![0.0; all * c];
+    scalar::forward(&attention, Qkv::packed(&attention, &x), &mut want);
+    everywhere(|cpu| {
+        let mut scratch = vec![f32::NAN; attention.forward_scratch(cpu.threads.count())];
+        let mut y = vec![f32::NAN; all * c];
+        let qkv = Qkv::packed(&attention, &x);
+        forward(cpu, &attention, qkv, &mut y, &mut scratch);
+        close(&y, &want, 4e-6, "packed y");
+        for (element, bound) in [(Element::Bf16, 3e-2), (Element::Bf16x3, 2e-4)] {
+            let scratch = attention.tiles_scratch(element, cpu.threads.count());
+            let (mut scratch, mut y) = (vec![f32::NAN; scratch], vec![f32::NAN; all * c]);
+            forward_on_tiles(cpu, &attention, element, qkv, &mut y, &mut scratch);
+            close(&y, &want, bound, "packed y on tiles");
+        }
+        for (at, &tokens) in rows.iter().enumerate() {
+            let alone = Attention {
+                n: 1,
+                tokens,
+                starts: None,
+                ..attention
+            };
+            let x = &x[3 * starts[at] * c..3 * starts[at + 1] * c];
+            let mut own = vec![f32::NAN; tokens * c];
+            forward(cpu, &alone, Qkv::packed(&alone, x), &mut own, &mut scratch);
+            assert_eq!(own, y[starts[at] * c..starts[at + 1] * c]);
+        }
+    });
+}
+
+#[test]
+fn sequences_of_different_lengths() {
+    check_packed(&[33, 1, 70, 16, 25], 3, 32);
+    check_packed(&[5, 0, 24], 2, 5);
+    check_packed(&[130, 2], 1, 64);
+    check_packed(&[], 2, 8);
+}
+
 #[test]
 fn one_token() {
     check(1, 1, 1, 16, false);
@@ -185,6 +243,7 @@ fn a_sequence_of_nothing_gives_zeros() {
     let attention = Attention {
         n: 1,
         tokens: 3,
+        starts: None,
         heads: 1,
         dim: 4,
         scale: 1.0,
@@ -211,6 +270,7 @@ fn gradients_of_the_definition() {
     let attention = Attention {
         n: 1,
         tokens: 4,
+        starts: None,
         heads: 2,
         dim: 3,
         scale: 0.6,

@@ -97,8 +97,8 @@ pub(super) fn head(
     let channels = a.channels();
     let length = a.length(head.sequence);
     if length == 0 {
-        for row in 0..a.tokens {
-            let start = (head.sequence * a.tokens + row) * channels + head.head * a.dim;
+        for row in 0..a.rows(head.sequence) {
+            let start = (a.start(head.sequence) + row) * channels + head.head * a.dim;
             // SAFETY: each head of each sequence has its own part of the output.
             unsafe { y.slice(start..start + a.dim) }.fill(0.0);
         }
@@ -144,8 +144,9 @@ impl Work<'_> {
             self.pack_keys();
             self.pack_values();
         }
-        for first in (0..a.tokens).step_by(BLOCK) {
-            let count = BLOCK.min(a.tokens - first);
+        let rows = a.rows(self.head.sequence);
+        for first in (0..rows).step_by(BLOCK) {
+            let count = BLOCK.min(rows - first);
             unsafe {
                 self.scores(first, count);
                 let factors = self.softmax(count);
@@ -162,7 +163,7 @@ impl Work<'_> {
     /// The first number of a row of this head.
     fn row(&self, rows: super::Rows, row: usize) -> *const f32 {
         let a = self.head.attention;
-        let row = self.head.sequence * a.tokens + row;
+        let row = a.start(self.head.sequence) + row;
         rows.data[row * rows.stride + self.head.head * a.dim..].as_ptr()
     }
 
@@ -266,7 +267,7 @@ impl Work<'_> {
             plane: BLOCK * p.query,
             parts: p.parts,
         };
-        let start = self.head.sequence * self.head.attention.tokens + first;
+        let start = self.head.attention.start(self.head.sequence) + first;
         let start = start * q.stride + self.head.head * self.head.attention.dim;
         // SAFETY: the place holds 32 queries.
         unsafe { rows.split(self.kernel.tier, &q.data[start..], count, to) };
@@ -369,7 +370,7 @@ impl Work<'_> {
             // SAFETY: probabilities, values and sums lie at their places.
             unsafe { self.blocks[strips - 1][tiles - 1](&job) };
             for (row, &factor) in factors.iter().enumerate().take(count) {
-                let place = self.head.sequence * a.tokens + first + row;
+                let place = a.start(self.head.sequence) + first + row;
                 let start = place * a.channels() + self.head.head * a.dim + column * BLOCK;
                 // SAFETY: each head of each sequence has its own part of the output.
                 let y = unsafe { y.slice(start..start + width) };

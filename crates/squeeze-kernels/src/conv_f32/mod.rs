@@ -232,6 +232,11 @@ impl Packed {
         (self.conv.n, self.conv.h, self.conv.w) = (n, h, w);
     }
 
+    /// From one pixel of the output to the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// The kernel that runs it.
     pub fn kernel(&self) -> &'static Kernel {
         self.kernel
@@ -247,7 +252,28 @@ impl Packed {
     /// # Panics
     /// If a slice is shorter than the geometry says.
     pub fn run(&self, x: &[f32], epilogue: &Epilogue, y: &mut [f32], threads: &Threads) {
-        let conv = &self.conv;
+        let Conv { n, h, w, .. } = self.conv;
+        self.run_images([n, h, w], x, epilogue, y, threads);
+    }
+
+    /// The same of so many images, rows and columns instead of the geometry's.
+    ///
+    /// # Panics
+    /// If a slice is shorter than the geometry says.
+    pub fn run_images(
+        &self,
+        [n, h, w]: [usize; 3],
+        x: &[f32],
+        epilogue: &Epilogue,
+        y: &mut [f32],
+        threads: &Threads,
+    ) {
+        let conv = &Conv {
+            n,
+            h,
+            w,
+            ..self.conv
+        };
         // The product checks the output, whose pixels may lie apart.
         conv.check(x.len(), usize::MAX, conv.weight());
         let on = (self.kernel, self.panels, &*self.data);

@@ -34,19 +34,31 @@ pub fn gather(cpu: Cpu, c: usize, table: &[f32], ids: &[i32], y: &mut [f32]) {
     each_rows(cpu, c, y, |rows, y| scalar::gather(c, table, &ids[rows], y));
 }
 
-/// The sum of word, position and segment rows: `ids` is `[n, tokens]`, `segments` too, or empty when all are 0.
+/// For each token its rows of [`Tables`].
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens<'a> {
+    /// Which word.
+    pub ids: &'a [i32],
+    /// Which place in its sequence.
+    pub positions: &'a [i32],
+    /// Which segment; empty when all are 0.
+    pub segments: &'a [i32],
+}
+
+/// The sum of word, position and segment rows of `c` numbers.
 ///
 /// # Panics
 /// When a number is no row of its table: the caller checks them.
-pub fn sum(cpu: Cpu, shape: Sum, tables: Tables, [ids, segments]: [&[i32]; 2], y: &mut [f32]) {
-    assert_eq!(y.len(), ids.len() * shape.c);
-    assert!(segments.is_empty() || segments.len() == ids.len());
-    each_rows(cpu, shape.c, y, |rows, y| {
-        slice_sum(cpu.tier, shape, tables, [ids, segments], rows.start, y);
+pub fn sum(cpu: Cpu, c: usize, tables: Tables, tokens: Tokens, y: &mut [f32]) {
+    let count = tokens.ids.len();
+    assert!(y.len() == count * c && tokens.positions.len() == count);
+    assert!(tokens.segments.is_empty() || tokens.segments.len() == count);
+    each_rows(cpu, c, y, |rows, y| {
+        slice_sum(cpu.tier, c, tables, tokens, rows.start, y);
     });
 }
 
-/// The shape of [`sum`].
+/// The shape of a sequence's gradients.
 #[derive(Clone, Copy, Debug)]
 pub struct Sum {
     /// How many tokens a sequence has.
@@ -95,7 +107,7 @@ fn scatter(
 }
 
 per_tier! {
-    fn slice_sum(shape: Sum, tables: Tables, ids: [&[i32]; 2], start: usize, y: &mut [f32])
+    fn slice_sum(c: usize, tables: Tables, tokens: Tokens, start: usize, y: &mut [f32])
     { compiled: scalar::sum }
 }
 

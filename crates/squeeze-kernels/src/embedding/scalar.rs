@@ -1,6 +1,6 @@
 //! The definition of gathers.
 
-use super::{Sum, Tables};
+use super::{Tables, Tokens};
 
 /// `y[i] = table[ids[i]]`.
 pub fn gather(c: usize, table: &[f32], ids: &[i32], y: &mut [f32]) {
@@ -11,13 +11,13 @@ pub fn gather(c: usize, table: &[f32], ids: &[i32], y: &mut [f32]) {
 
 /// Word plus position plus segment, for the tokens from `start` on.
 #[inline(always)]
-pub fn sum(shape: Sum, tables: Tables, [ids, segments]: [&[i32]; 2], start: usize, y: &mut [f32]) {
-    let c = shape.c;
+pub fn sum(c: usize, tables: Tables, tokens: Tokens, start: usize, y: &mut [f32]) {
     for (i, y) in y.chunks_exact_mut(c).enumerate() {
         let i = start + i;
-        let word = row(tables.word, c, ids[i]);
-        let position = &tables.position[i % shape.tokens * c..][..c];
-        let segment = row(tables.segment, c, segments.get(i).copied().unwrap_or(0));
+        let word = row(tables.word, c, tokens.ids[i]);
+        let position = row(tables.position, c, tokens.positions[i]);
+        let segment = tokens.segments.get(i).copied().unwrap_or(0);
+        let segment = row(tables.segment, c, segment);
         for at in 0..c {
             y[at] = word[at] + position[at] + segment[at];
         }

@@ -20,6 +20,8 @@ fn rows_are_gathered_summed_and_scattered() {
                 let tokens = 6;
                 let ids: Vec<i32> = (0..4000 * tokens as i32).map(|i| i * 7 % 11).collect();
                 let segments: Vec<i32> = ids.iter().map(|id| id % 2).collect();
+                let positions: Vec<i32> =
+                    (0..ids.len() as i32).map(|i| i % tokens as i32).collect();
                 let (word, position) = (numbers(11 * c, 0.0), numbers(8 * c, 1.0));
                 let segment = numbers(2 * c, 2.0);
                 let mut y = vec![0.0; ids.len() * c];
@@ -31,7 +33,12 @@ fn rows_are_gathered_summed_and_scattered() {
                     segment: &segment,
                 };
                 let shape = Sum { tokens, c };
-                sum(cpu, shape, tables, [&ids, &segments], &mut y);
+                let mut of = Tokens {
+                    ids: &ids,
+                    positions: &positions,
+                    segments: &segments,
+                };
+                sum(cpu, c, tables, of, &mut y);
                 for i in (0..y.len()).step_by(97) {
                     let (token, at) = (i / c, i % c);
                     let want = word[ids[token] as usize * c + at]
@@ -40,7 +47,8 @@ fn rows_are_gathered_summed_and_scattered() {
                     assert_eq!(y[i], want);
                 }
                 let mut plain = vec![0.0; y.len()];
-                sum(cpu, shape, tables, [&ids, &[]], &mut plain);
+                of.segments = &[];
+                sum(cpu, c, tables, of, &mut plain);
                 assert_eq!(plain[0], word[0] + position[0] + segment[0]);
                 let (mut dword, mut dposition) = (vec![1.0; 11 * c], vec![1.0; 8 * c]);
                 scatter_add(cpu, c, &ids, &y, &mut dword);

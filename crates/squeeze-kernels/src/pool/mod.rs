@@ -112,6 +112,8 @@ pub struct Rows<'a> {
     pub n: usize,
     /// How many rows each has.
     pub rows: usize,
+    /// Where the rows of each begin, and where the last one's end: `[n + 1]`; `None` where each has `rows`. Not for gradients.
+    pub starts: Option<&'a [usize]>,
     /// Channels.
     pub c: usize,
     /// How many rows of each count: `[n]`. The mean and the largest of none are 0.
@@ -119,15 +121,20 @@ pub struct Rows<'a> {
 }
 
 impl Rows<'_> {
+    /// The first row of an image or sequence; that of `n` is the number of all rows.
+    pub fn start(&self, n: usize) -> usize {
+        self.starts.map_or(n * self.rows, |starts| starts[n])
+    }
+
     /// How many rows count.
     pub fn length(&self, n: usize) -> usize {
-        self.lengths
-            .map_or(self.rows, |lengths| lengths[n].min(self.rows))
+        let rows = self.start(n + 1) - self.start(n);
+        self.lengths.map_or(rows, |lengths| lengths[n].min(rows))
     }
 
     /// The rows of `x` that count.
     fn counted<'x>(&self, n: usize, x: &'x [f32]) -> &'x [f32] {
-        &x[n * self.rows * self.c..][..self.length(n) * self.c]
+        &x[self.start(n) * self.c..][..self.length(n) * self.c]
     }
 }
 
@@ -238,7 +245,7 @@ pub fn adaptive_backward(cpu: Cpu, adaptive: &Adaptive, dy: &[f32], dx: &mut [f3
     );
 }
 
-/// The mean over the rows that count: `x` is `[n, rows, c]`, `y` is `[n, c]`. Global average pool and masked token mean.
+/// The mean over the rows that count: `x` is all rows of `c`, `y` is `[n, c]`. Global average pool and masked token mean.
 ///
 /// # Panics
 /// When the lengths do not fit.
@@ -261,6 +268,7 @@ pub fn mean_forward(cpu: Cpu, rows: &Rows, x: &[f32], y: &mut [f32]) {
 /// When the lengths do not fit.
 pub fn mean_backward(cpu: Cpu, rows: &Rows, dy: &[f32], dx: &mut [f32]) {
     check_rows(rows, dx, dy);
+    assert!(rows.starts.is_none(), "training keeps its padding");
     each_rows(cpu, rows.rows * rows.c, dx, |range, dx| {
         for (n, dx) in range.zip(dx.chunks_exact_mut(rows.rows * rows.c)) {
             let length = rows.length(n);
@@ -269,7 +277,7 @@ pub fn mean_backward(cpu: Cpu, rows: &Rows, dy: &[f32], dx: &mut [f32]) {
     });
 }
 
-/// The largest of the rows that count, NaN when there is one: `x` is `[n, rows, c]`, `y` is `[n, c]`.
+/// The largest of the rows that count, NaN when there is one: `x` is all rows of `c`, `y` is `[n, c]`.
 ///
 /// # Panics
 /// When the lengths do not fit.
@@ -312,6 +320,7 @@ pub fn largest_forward_train(cpu: Cpu, rows: &Rows, x: &[f32], y: &mut [f32], pl
 /// When the lengths do not fit.
 pub fn largest_backward(cpu: Cpu, rows: &Rows, places: &[u32], dy: &[f32], dx: &mut [f32]) {
     check_rows(rows, dx, dy);
+    assert!(rows.starts.is_none(), "training keeps its padding");
     assert_eq!(places.len(), dy.len());
     each_rows(cpu, rows.rows * rows.c, dx, |range, dx| {
         for (n, dx) in range.zip(dx.chunks_exact_mut(rows.rows * rows.c)) {
@@ -338,7 +347,8 @@ fn check_adaptive(adaptive: &Adaptive, x: &[f32], y: &[f32]) {
 }
 
 fn check_rows(rows: &Rows, x: &[f32], y: &[f32]) {
-    assert_eq!(x.len(), rows.n * rows.rows * rows.c);
+    assert!(rows.starts.is_none_or(|starts| starts.len() == rows.n + 1));
+    assert_eq!(x.len(), rows.start(rows.n) * rows.c);
     assert_eq!(y.len(), rows.n * rows.c);
 }
 

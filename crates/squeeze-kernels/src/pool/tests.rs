@@ -234,6 +234,7 @@ fn means_over_tokens_that_count() {
     let lengths = [4, 0, 7];
     for lengths in [Some(&lengths[..]), None] {
         let row = Rows {
+            starts: None,
             n: 3,
             rows: 7,
             c: 21,
@@ -260,6 +261,7 @@ fn largest_of_the_tokens_that_count() {
     let lengths = [4, 0, 7];
     for lengths in [Some(&lengths[..]), None] {
         let row = Rows {
+            starts: None,
             n: 3,
             rows: 7,
             c: 21,
@@ -293,8 +295,41 @@ fn largest_of_the_tokens_that_count() {
 }
 
 #[test]
+fn sequences_of_different_lengths() {
+    let starts = [0, 140, 140, 143];
+    let row = Rows {
+        n: 3,
+        rows: 150,
+        starts: Some(&starts),
+        c: 21,
+        lengths: None,
+    };
+    let x = numbers(143 * 21, 0.0);
+    everywhere(|cpu| {
+        let (mut mean, mut largest) = (vec![f32::NAN; 63], vec![f32::NAN; 63]);
+        mean_forward(cpu, &row, &x, &mut mean);
+        largest_forward(cpu, &row, &x, &mut largest);
+        for (n, rows) in starts.windows(2).enumerate() {
+            let alone = Rows {
+                n: 1,
+                rows: rows[1] - rows[0],
+                starts: None,
+                ..row
+            };
+            let x = &x[rows[0] * 21..rows[1] * 21];
+            let mut y = vec![f32::NAN; 21];
+            mean_forward(cpu, &alone, x, &mut y);
+            assert_eq!(y, mean[n * 21..][..21]);
+            largest_forward(cpu, &alone, x, &mut y);
+            assert_eq!(y, largest[n * 21..][..21]);
+        }
+    });
+}
+
+#[test]
 fn nan_is_the_largest_token() {
     let row = Rows {
+        starts: None,
         n: 1,
         rows: 3,
         c: 2,

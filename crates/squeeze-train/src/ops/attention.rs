@@ -87,6 +87,7 @@ fn geometry<'a>(op: &Attention, call: &Call, lengths: Option<&'a [usize]>) -> Ge
     Geometry {
         n,
         tokens,
+        starts: None,
         heads: op.heads,
         dim,
         scale: 1.0 / (dim as f32).sqrt(),

@@ -7,7 +7,7 @@ use squeeze_kernels::conv_f32::{self, Conv};
 use squeeze_kernels::depthwise::{self, Depthwise, Filter, FilterGrads};
 use squeeze_kernels::gemm_f32::Epilogue;
 
-use super::{Call, Saved, before_activation, image};
+use super::{Call, Saved, before_activation, image, own};
 use crate::Parameters;
 use crate::backward::Sink;
 use crate::pool::Buffer;
@@ -25,11 +25,27 @@ pub(crate) fn backward(
     sink: &mut Sink,
     parameters: &mut Parameters,
 ) {
-    undo(&geometry(op, call), (call, saved), dy, sink, parameters);
+    let x = saved.input(0);
+    undo(&geometry(op, call), (call, saved, x), dy, sink, parameters);
 }
 
-pub(crate) fn forward_1d(op: &Conv1d, call: &Call, x: &Value, parameters: &Parameters) -> Value {
-    convolve(&geometry_1d(op, call), call, x.numbers(), parameters).into()
+pub(crate) fn forward_1d(
+    op: &Conv1d,
+    call: &Call,
+    inputs: &[Value],
+    parameters: &Parameters,
+) -> Value {
+    let geometry = geometry_1d(op, call);
+    let x = inputs[0].numbers();
+    match inputs.get(1) {
+        None => convolve(&geometry, call, x, parameters),
+        Some(lengths) => {
+            let mut x = call.work.pool.copy(x);
+            clear_padding(&geometry, &lengths.lengths(), &mut x);
+            convolve(&geometry, call, &x, parameters)
+        }
+    }
+    .into()
 }
 
 pub(crate) fn backward_1d(
@@ -40,7 +56,33 @@ pub(crate) fn backward_1d(
     sink: &mut Sink,
     parameters: &mut Parameters,
 ) {
-    undo(&geometry_1d(op, call), (call, saved), dy, sink, parameters);
+    let geometry = geometry_1d(op, call);
+    let x = saved.input(0);
+    let Some(Some(lengths)) = saved.inputs.get(1) else {
+        return undo(&geometry, (call, saved, x), dy, sink, parameters);
+    };
+    let lengths = lengths.lengths();
+    let mut x = call.work.pool.copy(x);
+    clear_padding(&geometry, &lengths, &mut x);
+    let known = sink.take(0);
+    undo(&geometry, (call, saved, &x), dy, sink, parameters);
+    // What the convolution does not read has no gradient from it.
+    if let Some(dx) = sink.take(0) {
+        let mut dx = own(call.work, dx);
+        clear_padding(&geometry, &lengths, &mut dx);
+        sink.give(0, Arc::new(dx));
+    }
+    if let Some(known) = known {
+        sink.give(0, known);
+    }
+}
+
+/// Makes what lies beyond the end of each text zero.
+fn clear_padding(conv: &Conv, lengths: &[usize], x: &mut [f32]) {
+    let texts = x.chunks_exact_mut(conv.w * conv.c);
+    for (text, &length) in texts.zip(lengths) {
+        text[length.min(conv.w) * conv.c..].fill(0.0);
+    }
 }
 
 fn geometry(op: &Conv2d, call: &Call) -> Conv {
@@ -120,14 +162,13 @@ fn convolve(conv: &Conv, call: &Call, x: &[f32], parameters: &Parameters) -> Buf
 
 fn undo(
     conv: &Conv,
-    (call, saved): (&Call, &Saved),
+    (call, saved, x): (&Call, &Saved, &[f32]),
     dy: Arc<Buffer>,
     sink: &mut Sink,
     parameters: &mut Parameters,
 ) {
     let cpu = call.work.cpu;
     let dy = before_activation(call, saved, dy);
-    let x = saved.input(0);
     if let Some(depthwise) = as_depthwise(conv) {
         return depthwise_backward(&depthwise, (call, x), &dy, sink, parameters);
     }

@@ -230,7 +230,7 @@ pub(crate) fn forward(
     Ok(match call.op {
         Op::Input(_) | Op::Slot(_) => unreachable!("the walk handles inputs and slots"),
         Op::Conv2d(op) => plain(conv2d::forward(op, call, &inputs[0], parameters)),
-        Op::Conv1d(op) => plain(conv2d::forward_1d(op, call, &inputs[0], parameters)),
+        Op::Conv1d(op) => plain(conv2d::forward_1d(op, call, &inputs, parameters)),
         Op::Linear(op) => plain(linear::forward(op, call, &inputs[0], parameters)),
         Op::BatchNorm(op) => norm::batch_forward(op, call, &inputs[0], parameters),
         Op::NoNorm(_) => norm::scale_forward(call, &inputs[0], parameters),

@@ -129,6 +129,7 @@ pub(crate) fn add_backward(call: &Call, dy: Arc<Buffer>, sink: &mut Sink) {
             let mean = Rows {
                 n: call.shape[0],
                 rows,
+                starts: None,
                 c: channels(call.shape),
                 lengths: None,
             };

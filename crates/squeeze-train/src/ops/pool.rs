@@ -109,6 +109,7 @@ fn rows<'a>(call: &Call, lengths: Option<&'a [usize]>) -> Rows<'a> {
     Rows {
         n: call.inputs[0][0],
         rows: rows_each(call.inputs[0]),
+        starts: None,
         c: channels(call.inputs[0]),
         lengths,
     }

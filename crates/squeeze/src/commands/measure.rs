@@ -26,6 +26,12 @@ pub(super) struct Args {
     vs: Option<String>,
     #[command(flatten)]
     sizes: Sizes,
+    /// Examples of a run
+    #[arg(long, value_name = "EXAMPLES", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "profile")]
+    batch: u16,
+    /// Lengths of a run's texts, in turn, where they are shorter than --seq
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..), conflicts_with_all = ["profile", "per_layer"])]
+    lengths: Vec<u16>,
     /// Threads of each network
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     threads: u8,
@@ -69,16 +75,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let mut benches = vec![];
     // The one that the others are compared with comes first.
     for model in args.vs.iter().chain(&args.models) {
-        let source = Source::open(model, &args.sizes)?;
-        let target = Target::here(usize::from(args.threads)).with_precision(args.precision);
-        let subject = Subject::new(&source.graph, &source.weights(), &target)
-            .with_context(|| model.clone())?;
-        let macs = source.graph.cost().macs;
-        benches.push(Bench {
-            name: source.name,
-            macs,
-            subject,
-        });
+        benches.push(bench(model, args).with_context(|| model.clone())?);
     }
     let timed = time(&mut benches, args.thorough);
     warn_of_others(&timed);
@@ -95,6 +92,34 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+/// A network with inputs of the batch and the lengths asked for.
+fn bench(model: &str, args: &Args) -> anyhow::Result<Bench> {
+    let mut source = Source::open(model, &args.sizes)?;
+    let batch = usize::from(args.batch);
+    source.graph = source.graph.with_batch(batch)?;
+    let target = Target::here(usize::from(args.threads)).with_precision(args.precision);
+    let mut subject = Subject::new(&source.graph, &source.weights(), &target)?;
+    let mut macs = source.graph.cost().macs;
+    if !args.lengths.is_empty() {
+        let mut inputs = subject.plan().inputs().iter();
+        if !inputs.any(|spec| spec.shape.len() == 1) {
+            bail!("it takes no lengths: leave out --lengths");
+        }
+        let lengths: Vec<i32> = args.lengths.iter().map(|&length| length.into()).collect();
+        subject = subject.with_lengths(&lengths)?;
+        let one = source.graph.with_batch(1)?;
+        macs = 0;
+        for &length in args.lengths.iter().cycle().take(batch) {
+            macs += one.with_length(length.into())?.cost().macs;
+        }
+    }
+    Ok(Bench {
+        name: source.name,
+        macs,
+        subject,
+    })
 }
 
 /// Times all networks in interleaved rounds of about 100 ms each.
@@ -153,6 +178,9 @@ fn table(benches: &[Bench], timed: &[(Timing, Ratio)], args: &Args) -> anyhow::R
         "peak>",
         "multiply-adds>",
     ];
+    if args.batch > 1 {
+        names.push("a second>");
+    }
     if compares {
         names.extend(["FLOP ratio>", "measured ratio>", "quartiles"]);
     }
@@ -161,9 +189,11 @@ fn table(benches: &[Bench], timed: &[(Timing, Ratio)], args: &Args) -> anyhow::R
         let peak = bench.subject.plan().peak_bytes();
         let flops = bench.macs as f64 / benches[0].macs.max(1) as f64;
         let [low, high] = ratio.quartiles;
+        let rate = 1e3 * f64::from(args.batch) / timing.p50_ms;
         if args.json {
             let mut line = json!({
                 "model": bench.name, "threads": args.threads, "precision": args.precision.name(), "runs": timing.runs,
+                "batch": args.batch, "lengths": args.lengths, "per_second": rate,
                 "min_ms": timing.min_ms, "p50_ms": timing.p50_ms, "p90_ms": timing.p90_ms, "p99_ms": timing.p99_ms,
                 "ci95_ms": timing.ci95_ms, "peak_bytes": peak, "macs": bench.macs, "others": timing.others,
             });
@@ -185,6 +215,9 @@ fn table(benches: &[Bench], timed: &[(Timing, Ratio)], args: &Args) -> anyhow::R
             show_size(peak as u64),
             show_count(bench.macs),
         ];
+        if args.batch > 1 {
+            row.push(format!("{rate:.1}"));
+        }
         if compares {
             row.extend([
                 format!("{flops:.2}"),
