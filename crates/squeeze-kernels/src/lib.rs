@@ -23,6 +23,7 @@ pub mod softmax;
 mod threads;
 mod tier;
 mod vector;
+pub mod winograd;
 
 pub use buffer::Buffer;
 pub use cpu::Cpu;

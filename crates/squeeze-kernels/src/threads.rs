@@ -93,6 +93,11 @@ impl Threads {
         (work / GRAIN).clamp(1, self.count).min(most.max(1))
     }
 
+    /// Whether the calling thread computes a part: a run of its own would happen in this thread alone.
+    pub(crate) fn is_in_part() -> bool {
+        IN_PART.get()
+    }
+
     /// Calls `part(0)` .. `part(parts - 1)`, each once, and returns when all are done. The caller takes part 0 and then what is
     /// left. A run from inside a part, or while another caller's run is under way, happens in the calling thread.
     ///

@@ -79,7 +79,10 @@ impl Product<'_> {
             self.m.div_ceil(self.kernel.rows()),
         );
         let work = self.m * self.groups * self.panels.n * self.panels.k;
-        let parts = threads.parts(work, units.max(tiles));
+        let parts = match Threads::is_in_part() {
+            true => 1,
+            false => threads.parts(work, units.max(tiles)),
+        };
         let c = SharedMut::new(c);
         // Each thread should read the smaller side whole and only its share of the larger one, if that is even enough.
         let evenness = |pieces: usize| pieces as f64 / (pieces.div_ceil(parts) * parts) as f64;
@@ -138,9 +141,14 @@ impl Product<'_> {
         let k = self.panels.k;
         let mr = self.kernel.rows();
         let small = 4 * self.groups * self.panels.group_len() <= SMALL_BYTES;
+        // Rows of groups that lie side by side come together; matrices one after the other come each on its own.
+        let together = match self.output.group < self.output.row {
+            true => self.groups,
+            false => 1,
+        };
         let block = match small && self.source.is_costly() {
             true => mr,
-            false => (ROW_BLOCK_BYTES / (4 * k * self.groups))
+            false => (ROW_BLOCK_BYTES / (4 * k * together))
                 .max(4 * mr)
                 .next_multiple_of(mr),
         };

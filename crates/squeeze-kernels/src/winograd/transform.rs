@@ -1,0 +1,341 @@
+//! The transforms in registers, a register of channels at a time.
+
+use std::ops::Range;
+
+use super::grid::{Grid, Place};
+use super::scalar::{Matrices, back as scalar_back, there as scalar_there};
+use super::Size;
+use crate::activation::Activation;
+use crate::conv_f32::Conv;
+use crate::gemm_f32::product::{Block, after, limits};
+use crate::gemm_f32::{Epilogue, Residual, Start};
+use crate::vector::{Vector, per_tier};
+use crate::{SharedMut, Tier};
+
+/// The two magnitudes of the 4 x 4 transform's points, their squares and the squares' sum; the product of the squares is 1.
+const P: f32 = 2.0 / 3.0;
+const Q: f32 = 1.5;
+const PP: f32 = 4.0 / 9.0;
+const QQ: f32 = 2.25;
+const PPP: f32 = 8.0 / 27.0;
+const QQQ: f32 = 3.375;
+const SUM: f32 = 97.0 / 36.0;
+
+/// What the input's transform reads, and how it writes: matrix after matrix, `[products, groups]`, each `[tiles, c / groups]`.
+pub(super) struct There<'a> {
+    pub conv: &'a Conv,
+    pub grid: &'a Grid,
+    pub matrices: &'a Matrices,
+    pub x: &'a [f32],
+    /// The block's first tile.
+    pub first: usize,
+    /// From one matrix to the next.
+    pub step: usize,
+}
+
+/// What the transform back reads, laid out likewise, and what it does with the outputs.
+pub(super) struct Back<'a> {
+    pub conv: &'a Conv,
+    pub grid: &'a Grid,
+    pub matrices: &'a Matrices,
+    pub sums: &'a [f32],
+    pub first: usize,
+    pub step: usize,
+    /// From one pixel of the output to the next.
+    pub stride: usize,
+    pub epilogue: &'a Epilogue<'a>,
+}
+
+/// The pixel of the input, counted through all images, that a tile reads at `[i, j]`; none where there is padding.
+pub(super) fn pixel(conv: &Conv, place: &Place, tap: [usize; 2]) -> Option<usize> {
+    let [y, x] = [0, 1].map(|axis| {
+        let at = place.at[axis] + tap[axis] * conv.dilation[axis];
+        at.checked_sub(conv.padding[axis])
+    });
+    let (y, x) = (y.filter(|&y| y < conv.h)?, x.filter(|&x| x < conv.w)?);
+    Some((place.image * conv.h + y) * conv.w + x)
+}
+
+/// The pixel of the output, counted through all images, that a tile writes at `[i, j]`.
+pub(super) fn written(conv: &Conv, place: &Place, tap: [usize; 2]) -> usize {
+    let [y, x] = [0, 1].map(|axis| place.at[axis] + tap[axis] * conv.dilation[axis]);
+    (place.image * conv.out_h() + y) * conv.out_w() + x
+}
+
+per_tier! {
+    /// Transforms the inputs of some tiles of a block, which no other part has.
+    pub(super) fn there(job: &There, tiles: Range<usize>, to: &SharedMut<f32>)
+    { scalar: scalar_there, vector: vector_there }
+}
+
+per_tier! {
+    /// Transforms the sums of some tiles of a block back, and writes the outputs that exist.
+    pub(super) fn back(job: &Back, tiles: Range<usize>, y: &SharedMut<f32>)
+    { scalar: scalar_back, vector: vector_back }
+}
+
+#[inline(always)]
+fn vector_there<V: Vector>(job: &There, tiles: Range<usize>, to: &SharedMut<f32>) {
+    match job.grid.size {
+        Size::Two => tiles_there::<V, 4>(job, tiles, to),
+        Size::Four => tiles_there::<V, 6>(job, tiles, to),
+    }
+}
+
+#[inline(always)]
+fn vector_back<V: Vector>(job: &Back, tiles: Range<usize>, y: &SharedMut<f32>) {
+    match job.grid.size {
+        Size::Two => tiles_back::<V, 4, 2>(job, tiles, y),
+        Size::Four => tiles_back::<V, 6, 4>(job, tiles, y),
+    }
+}
+
+/// What a tile reads as padding.
+static ZEROS: [f32; 16] = [0.0; 16];
+
+#[inline(always)]
+fn tiles_there<V: Vector, const A: usize>(job: &There, tiles: Range<usize>, to: &SharedMut<f32>) {
+    let (conv, groups) = (job.conv, job.conv.groups);
+    let k = conv.c / groups;
+    let whole = k / V::LANES * V::LANES;
+    for tile in tiles {
+        let place = job.grid.place(tile);
+        // Of each tap the first channel, and which bits of a channel's number count: none of padding's.
+        let mut taps = [[(ZEROS.as_ptr(), 0); A]; A];
+        for (i, row) in taps.iter_mut().enumerate() {
+            for (j, tap) in row.iter_mut().enumerate() {
+                if let Some(pixel) = pixel(conv, &place, [i, j]) {
+                    *tap = (job.x[pixel * conv.c..][..conv.c].as_ptr(), usize::MAX);
+                }
+            }
+        }
+        for group in 0..groups {
+            let first = group * job.step + (tile - job.first) * k;
+            let last = (A * A - 1) * groups * job.step + first;
+            assert!(last + k <= to.len(), "the transformed tiles have room");
+            for at in (0..whole).step_by(V::LANES) {
+                let channel = group * k + at;
+                both_there::<V, A>(
+                    |i, j| {
+                        let (start, bits) = taps[i][j];
+                        // SAFETY: a pixel was cut to its `c` numbers, of which `channel` begins `LANES`; zeros are 16.
+                        unsafe { V::load_ptr(start.add(channel & bits)) }
+                    },
+                    |product, value| {
+                        let at = product * groups * job.step + first + at;
+                        // SAFETY: the last product's numbers are inside by the assertion; no other part has this tile.
+                        unsafe { value.store_ptr(to.pointer().add(at)) }
+                    },
+                );
+            }
+            if whole < k {
+                let channel = group * k + whole;
+                both_there::<V, A>(
+                    |i, j| {
+                        let (start, bits) = taps[i][j];
+                        // SAFETY: as above; fewer than `LANES` channels are left.
+                        V::load_part(unsafe {
+                            std::slice::from_raw_parts(start.add(channel & bits), k - whole)
+                        })
+                    },
+                    |product, value| {
+                        let at = product * groups * job.step + first;
+                        // SAFETY: no other part has this tile.
+                        value.store_part(unsafe { to.slice(at + whole..at + k) });
+                    },
+                );
+            }
+        }
+    }
+}
+
+/// `B^T d B` of one register of channels.
+#[inline(always)]
+fn both_there<V: Vector, const A: usize>(
+    load: impl Fn(usize, usize) -> V,
+    mut store: impl FnMut(usize, V),
+) {
+    let mut half = [[V::splat(0.0); A]; A];
+    for j in 0..A {
+        let mut column = [V::splat(0.0); A];
+        for i in 0..A {
+            column[i] = load(i, j);
+        }
+        let column = line_there(&column);
+        for i in 0..A {
+            half[i][j] = column[i];
+        }
+    }
+    for i in 0..A {
+        let line = line_there(&half[i]);
+        for j in 0..A {
+            store(i * A + j, line[j]);
+        }
+    }
+}
+
+/// `B^T d` of one line.
+#[inline(always)]
+fn line_there<V: Vector, const A: usize>(d: &[V; A]) -> [V; A] {
+    let mut v = [V::splat(0.0); A];
+    if A == 4 {
+        v[0] = d[2] - d[0];
+        v[1] = d[2] + d[1];
+        v[2] = d[2] - d[1];
+        v[3] = d[3] - d[1];
+    } else {
+        let (p, q, pp, qq) = (V::splat(P), V::splat(Q), V::splat(PP), V::splat(QQ));
+        let (even_p, odd_p) = (d[2].neg_mul_add(qq, d[4]), d[1].neg_mul_add(qq, d[3]));
+        let (even_q, odd_q) = (d[2].neg_mul_add(pp, d[4]), d[1].neg_mul_add(pp, d[3]));
+        v[0] = d[2].neg_mul_add(V::splat(SUM), d[4]) + d[0];
+        v[1] = odd_p.mul_add(p, even_p);
+        v[2] = odd_p.neg_mul_add(p, even_p);
+        v[3] = odd_q.mul_add(q, even_q);
+        v[4] = odd_q.neg_mul_add(q, even_q);
+        v[5] = d[3].neg_mul_add(V::splat(SUM), d[5]) + d[1];
+    }
+    v
+}
+
+/// What happens to each output: the numbers that the epilogue adds, and its limits.
+#[derive(Clone, Copy)]
+struct End<'a, V> {
+    add: bool,
+    bias: Option<&'a [f32]>,
+    residual: Option<&'a [f32]>,
+    limits: [V; 2],
+}
+
+#[inline(always)]
+fn tiles_back<V: Vector, const A: usize, const R: usize>(
+    job: &Back,
+    tiles: Range<usize>,
+    y: &SharedMut<f32>,
+) {
+    let (conv, e) = (job.conv, job.epilogue);
+    let n = conv.out / conv.groups;
+    let in_registers = limits(e.activation);
+    let (low, high) = in_registers.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+    let end = End {
+        add: e.start == Start::Add,
+        bias: e.bias,
+        residual: match e.residual {
+            Residual::Before(residual) => Some(residual),
+            Residual::After(_) | Residual::None => None,
+        },
+        limits: [V::splat(low), V::splat(high)],
+    };
+    for tile in tiles {
+        let place = job.grid.place(tile);
+        let next = [conv.dilation[0] * conv.out_w(), conv.dilation[1]].map(|step| step * job.stride);
+        let first = written(conv, &place, [0, 0]) * job.stride;
+        for channel in (0..conv.groups).flat_map(|group| (group * n..(group + 1) * n).step_by(V::LANES)) {
+            let (group, at) = (channel / n, channel % n);
+            let count = (n - at).min(V::LANES);
+            let from = group * job.step + (tile - job.first) * n + at;
+            let sums = |i: usize, j: usize| {
+                let sums = &job.sums[(i * A + j) * conv.groups * job.step + from..][..count];
+                match count == V::LANES {
+                    true => V::load(sums),
+                    false => V::load_part(sums),
+                }
+            };
+            both_back::<V, A, R>(sums, |i, j, sum| {
+                if i < place.exist[0] && j < place.exist[1] {
+                    let at = first + i * next[0] + j * next[1] + channel;
+                    // SAFETY: no other part has this pixel.
+                    let y = unsafe { y.slice(at..at + count) };
+                    finish(&end, sum, (channel, at), y);
+                }
+            });
+        }
+        if in_registers.is_none() || matches!(e.residual, Residual::After(_)) {
+            let activation = match in_registers {
+                None => e.activation,
+                Some(_) => Activation::Identity,
+            };
+            for i in 0..place.exist[0] {
+                let block = Block {
+                    at: first + i * next[0],
+                    row: next[1],
+                    rows: place.exist[1],
+                    columns: conv.out,
+                };
+                let tier = if V::LANES == 16 { Tier::Avx512 } else { Tier::Avx2 };
+                after(tier, (activation, e.residual), y, block);
+            }
+        }
+    }
+}
+
+/// Adds what the epilogue says to a register of sums, limits it and writes it.
+#[inline(always)]
+fn finish<V: Vector>(end: &End<V>, sum: V, (channel, at): (usize, usize), y: &mut [f32]) {
+    let load = |from: &[f32]| match y.len() == V::LANES {
+        true => V::load(from),
+        false => V::load_part(from),
+    };
+    let mut sum = sum;
+    if end.add {
+        sum = load(y) + sum;
+    }
+    if let Some(bias) = end.bias {
+        sum = sum + load(&bias[channel..][..y.len()]);
+    }
+    if let Some(residual) = end.residual {
+        sum = sum + load(&residual[at..][..y.len()]);
+    }
+    let [low, high] = end.limits;
+    // The right operand is what comes out of NaN.
+    let sum = high.min(low.max(sum));
+    match y.len() == V::LANES {
+        true => sum.store(y),
+        false => sum.store_part(y),
+    }
+}
+
+/// `A^T m A` of one register of channels.
+#[inline(always)]
+fn both_back<V: Vector, const A: usize, const R: usize>(
+    load: impl Fn(usize, usize) -> V,
+    mut store: impl FnMut(usize, usize, V),
+) {
+    let mut half = [[V::splat(0.0); A]; R];
+    for j in 0..A {
+        let mut column = [V::splat(0.0); A];
+        for i in 0..A {
+            column[i] = load(i, j);
+        }
+        let column = line_back::<V, A, R>(&column);
+        for i in 0..R {
+            half[i][j] = column[i];
+        }
+    }
+    for i in 0..R {
+        let line = line_back::<V, A, R>(&half[i]);
+        for j in 0..R {
+            store(i, j, line[j]);
+        }
+    }
+}
+
+/// `A^T m` of one line.
+#[inline(always)]
+fn line_back<V: Vector, const A: usize, const R: usize>(m: &[V; A]) -> [V; R] {
+    let mut y = [V::splat(0.0); R];
+    let (sum_p, difference_p) = (m[1] + m[2], m[1] - m[2]);
+    if A == 4 {
+        y[0] = m[0] + sum_p;
+        y[1] = difference_p + m[3];
+    } else {
+        let (sum_q, difference_q) = (m[3] + m[4], m[3] - m[4]);
+        y[0] = m[0] + sum_p + sum_q;
+        y[1] = difference_p.mul_add(V::splat(P), difference_q * V::splat(Q));
+        y[2] = sum_p.mul_add(V::splat(PP), sum_q * V::splat(QQ));
+        y[3] = difference_p.mul_add(
+            V::splat(PPP),
+            difference_q.mul_add(V::splat(QQQ), m[5]),
+        );
+    }
+    y
+}
