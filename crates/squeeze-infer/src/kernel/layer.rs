@@ -6,6 +6,7 @@ use squeeze_kernels::conv_f32::{self, Conv};
 use squeeze_kernels::depthwise::{self, Depthwise, Filter};
 use squeeze_kernels::gemm_f32::{self, Epilogue, Geometry, Residual};
 use squeeze_kernels::gemm_i8;
+use squeeze_kernels::winograd::{self, Size};
 use squeeze_kernels::{Cpu, Tier, elementwise};
 
 use super::Context;
@@ -28,6 +29,7 @@ enum Product {
     Amx(Box<amx::Packed>),
     Depthwise(Depthwise, Vec<f32>),
     Conv(conv_f32::Packed),
+    Winograd(Box<winograd::Packed>),
 }
 
 impl Layer {
@@ -62,9 +64,18 @@ impl Layer {
             }
         } else {
             let conv = conv_geometry(row, channels[0]);
+            if let Some(size) = gains_on_winograd(&conv, target) {
+                let packed = winograd::Packed::pack(&row.weight, &conv, size, target.tier);
+                let packed = packed.with_stride(y.home.stride);
+                return Self::with(Product::Winograd(Box::new(packed)), row);
+            }
             let packed = conv_f32::Packed::pack(&row.weight, &conv, target.tier);
             Product::Conv(packed.with_stride(y.home.stride))
         };
+        Self::with(product, row)
+    }
+
+    fn with(product: Product, row: &program::Layer) -> Self {
         Self {
             product,
             bias: row.bias.clone(),
@@ -92,6 +103,9 @@ impl Layer {
                 packed.run(x, &epilogue, cut.write, cut.scratch, cpu.threads);
             }
             Product::Conv(packed) => packed.run(x, &epilogue, cut.write, cpu.threads),
+            Product::Winograd(packed) => {
+                packed.run(x, &epilogue, cut.write, cut.scratch, cpu.threads);
+            }
             Product::Depthwise(geometry, weights) => {
                 self.depthwise(cpu, (geometry, weights), (x, residual), cut.write);
             }
@@ -124,7 +138,7 @@ impl Layer {
         match &self.product {
             Product::Gemm(_) | Product::GemmI8(_) | Product::Amx(_) => true,
             Product::Depthwise(geometry, _) => geometry.kernel == [1; 2],
-            Product::Conv(_) => false,
+            Product::Conv(_) | Product::Winograd(_) => false,
         }
     }
 
@@ -157,8 +171,11 @@ impl Layer {
                     let on = (&geometry, &weights[..]);
                     self.depthwise(cpu, on, (&x[own.clone()], residual), &mut y[own]);
                 }
-                Product::Gemm(_) | Product::GemmI8(_) | Product::Amx(_) => {
-                    unreachable!("windows are convolutions")
+                Product::Gemm(_)
+                | Product::GemmI8(_)
+                | Product::Amx(_)
+                | Product::Winograd(_) => {
+                    unreachable!("windows over tokens are convolutions of one row")
                 }
             }
         }
@@ -195,7 +212,9 @@ impl Layer {
                 };
                 self.depthwise(cpu, (&geometry, weights), (x, residual), y);
             }
-            Product::Conv(_) => unreachable!("point layers are products"),
+            Product::Conv(_) | Product::Winograd(_) => {
+                unreachable!("point layers are products")
+            }
         }
     }
 
@@ -213,6 +232,7 @@ impl Layer {
         match &self.product {
             Product::GemmI8(packed) => packed.scratch(),
             Product::Amx(packed) => packed.scratch(threads),
+            Product::Winograd(packed) => packed.scratch(threads),
             Product::Gemm(_) | Product::Depthwise(..) | Product::Conv(_) => 0,
         }
     }
@@ -225,6 +245,7 @@ impl Layer {
             Product::Amx(packed) => packed.bytes(),
             Product::Depthwise(_, weights) => size_of_val::<[f32]>(weights),
             Product::Conv(packed) => packed.bytes(),
+            Product::Winograd(packed) => packed.bytes(),
         };
         weights + self.bias.as_deref().map_or(0, size_of_val::<[f32]>)
     }
@@ -241,6 +262,7 @@ impl Layer {
                     .map_or("scalar", |(name, _)| name)
             }
             Product::Conv(packed) => packed.kernel().name,
+            Product::Winograd(packed) => packed.name(),
         }
     }
 }
@@ -287,6 +309,42 @@ fn gains_on_tiles(row: &program::Layer, [x, y]: [&Value; 2], target: Target) -> 
         tier => unreachable!("no tiles are written for {tier}"),
     };
     (gains && kh * kw <= amx::MOST_TAPS).then_some(element)
+}
+
+/// The tiles with which Winograd's transforms save more multiply-adds than they cost; `None` where the direct kernel is as fast.
+fn gains_on_winograd(conv: &Conv, target: Target) -> Option<Size> {
+    // What a transformed number, input or sum, and reading a weight cost, in multiply-adds; measured by the kernels' benchmark
+    // `convolutions`.
+    const NUMBER: usize = 12;
+    const WEIGHT: usize = 8;
+    let is_vector = Tier::Scalar < target.tier && target.tier < Tier::Amx;
+    if !is_vector || !winograd::computes(conv) {
+        return None;
+    }
+    // Columns are multiplied by whole registers.
+    let lanes = if target.tier == Tier::Avx2 { 8 } else { 16 };
+    let weights =
+        conv.groups * (conv.out / conv.groups).next_multiple_of(lanes) * conv.c / conv.groups;
+    let cost = |size: Size| {
+        let (tiles, products) = (winograd::tiles(conv, size), size.products());
+        products * (weights * (tiles + WEIGHT) + NUMBER * tiles * (conv.c + conv.out))
+    };
+    let direct = weights * (taps_read(conv) + WEIGHT * 9);
+    let best = Size::ALL.into_iter().min_by_key(|&size| cost(size));
+    best.filter(|&size| cost(size) < direct)
+}
+
+/// How many taps of all windows read pixels. The direct kernel leaves out those that read padding for all of a tile.
+fn taps_read(conv: &Conv) -> usize {
+    let read = |axis: usize, size: usize, out: usize| -> usize {
+        let inside = |tap: usize| {
+            let first = conv.padding[axis].saturating_sub(tap * conv.dilation[axis]);
+            let end = (conv.padding[axis] + size).saturating_sub(tap * conv.dilation[axis]);
+            end.min(out).saturating_sub(first)
+        };
+        (0..conv.kernel[axis]).map(inside).sum()
+    };
+    conv.n * read(0, conv.h, conv.out_h()) * read(1, conv.w, conv.out_w())
 }
 
 /// Whether a product in bytes saves more time than it takes to bring its rows to bytes.

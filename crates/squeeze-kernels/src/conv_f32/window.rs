@@ -70,6 +70,26 @@ impl Window {
         }
     }
 
+    /// The corner of the first of these output pixels, if they lie in one row and their windows inside the image: then each next one
+    /// is `stride[1]` pixels on.
+    fn straight(&self, rows: &Range<usize>) -> Option<Corner> {
+        let (x, above) = (rows.start % self.out_w, rows.start / self.out_w);
+        if x + rows.len() > self.out_w {
+            return None;
+        }
+        let (y, image) = (above % self.out_h, above / self.out_h);
+        let corner = Corner {
+            image: signed(image * self.h),
+            y: signed(y * self.stride[0]) - self.before[0],
+            x: signed(x * self.stride[1]) - self.before[1],
+        };
+        let last = Corner {
+            x: corner.x + signed((rows.len() - 1) * self.stride[1]),
+            ..corner
+        };
+        (self.inside(corner) && self.inside(last)).then_some(corner)
+    }
+
     fn reach(&self, axis: usize) -> isize {
         signed((self.kernel[axis] - 1) * self.dilation[axis])
     }
@@ -171,6 +191,7 @@ impl Image<'_> {
             return;
         }
         let (taps, w) = (self.run_taps(), signed(self.window.w));
+        let mut reads = taps > 1;
         let mut first = Runs::new(self, runs.start * taps * self.k);
         first.from = 0;
         self.window.corners(rows.clone(), |row, at| {
@@ -182,6 +203,7 @@ impl Image<'_> {
                 let (y, x) = (at.y + now.y, at.x + now.x);
                 let inside = all_inside
                     || (taps == 1 && y >= 0 && x >= 0 && y < signed(self.window.h) && x < w);
+                reads |= inside;
                 memo.pixels[run][row] = if inside {
                     start + now.y * w + now.x
                 } else {
@@ -190,7 +212,7 @@ impl Image<'_> {
                 now.next();
             }
         });
-        (memo.rows, memo.runs) = (rows.clone(), runs);
+        (memo.rows, memo.runs, memo.is_outside) = (rows.clone(), runs, !reads);
     }
 }
 
@@ -215,8 +237,21 @@ impl Runs {
     fn new(image: &Image, k: usize) -> Runs {
         let (taps, kw) = (image.run_taps(), image.window.kernel[1]);
         let len = taps * image.k;
-        let tap = k / len * taps;
         let dilation = image.window.dilation.map(signed);
+        if k == 0 {
+            let (kx, y, x, from) = (0, 0, 0, 0);
+            return Runs {
+                len,
+                taps,
+                kx,
+                y,
+                x,
+                from,
+                kw,
+                dilation,
+            };
+        }
+        let tap = k / len * taps;
         let (ky, kx) = (tap / kw, tap % kw);
         let (y, x) = (signed(ky) * dilation[0], signed(kx) * dilation[1]);
         Runs {
@@ -248,6 +283,8 @@ impl Runs {
 pub(crate) struct Memo {
     rows: Range<usize>,
     runs: Range<usize>,
+    /// Whether they read nothing but padding.
+    is_outside: bool,
     corners: [Corner; ROWS],
     /// For each run the pixel it begins at, or -1 where it is not wholly inside.
     pixels: [[isize; ROWS]; SEGMENTS],
@@ -263,6 +300,7 @@ impl Default for Memo {
         Memo {
             rows: 0..0,
             runs: 0..0,
+            is_outside: false,
             corners: [corner; ROWS],
             pixels: [[-1; ROWS]; SEGMENTS],
         }
@@ -295,14 +333,43 @@ impl Source for Image<'_> {
 
     fn feed(&self, group: usize, rows: Range<usize>, k: Range<usize>, feed: &mut Feed) {
         let (taps, run) = (self.run_taps(), self.run_taps() * self.k);
-        let runs = k.start / run..k.end.div_ceil(run);
+        let [kh, kw] = self.window.kernel;
+        let all = if taps > 1 { kh } else { kh * kw };
+        // The divisions of the general case would take as long as the products of a first layer's tile.
+        let runs = match k == (0..all * run) {
+            true => 0..all,
+            false => k.start / run..k.end.div_ceil(run),
+        };
         feed.segments = runs.len();
-        feed.length = k.len() / runs.len();
+        feed.length = match runs.len() == all {
+            true => run,
+            false => k.len() / runs.len(),
+        };
         assert!(
             feed.segments <= SEGMENTS && feed.length <= PATCH,
             "blocks of k fit a tile's segments"
         );
+        let from = if k.start == 0 { 0 } else { k.start % run };
+        let start = self.x[group * self.k + from..].as_ptr();
+        if let Some(corner) = self.window.straight(&rows) {
+            let first = (corner.image + corner.y) * signed(self.window.w) + corner.x;
+            let next = self.window.stride[1] * self.channels;
+            let mut place = Runs::new(self, runs.start * run);
+            for pointers in &mut feed.pointers[..feed.segments] {
+                let pixel = first + place.y * signed(self.window.w) + place.x;
+                let from = start.wrapping_offset(pixel * signed(self.channels));
+                for (row, pointer) in pointers.iter_mut().enumerate() {
+                    *pointer = from.wrapping_add(row * next);
+                }
+                place.next();
+            }
+            return;
+        }
         self.look(&rows, runs, &mut feed.memo);
+        if feed.memo.is_outside {
+            feed.segments = 0;
+            return;
+        }
         if taps > 1 {
             let place = Runs::new(self, k.start);
             for row in 0..rows.len() {
@@ -312,7 +379,6 @@ impl Source for Image<'_> {
                 }
             }
         }
-        let start = self.x[group * self.k + k.start % run..].as_ptr();
         let patch = feed.patch.as_ptr();
         for (segment, pixels) in feed.memo.pixels[..feed.segments].iter().enumerate() {
             for row in 0..ROWS {

@@ -29,7 +29,8 @@ pub(crate) trait Source: Sync {
     fn is_costly(&self) -> bool {
         false
     }
-    /// Fills `feed` for `rows` of `group`, over `k`: a range inside one stretch, or whole stretches.
+    /// Fills `feed` for `rows` of `group`, over `k`: a range inside one stretch, or whole stretches; with no segments where all of it is
+    /// zeros.
     fn feed(&self, group: usize, rows: Range<usize>, k: Range<usize>, feed: &mut Feed);
 }
 
@@ -146,10 +147,15 @@ impl Product<'_> {
             true => self.groups,
             false => 1,
         };
+        // Neighbouring windows read the same numbers, so that more rows of them stay near.
+        let fewest = match self.source.is_costly() {
+            true => 32 * mr,
+            false => 4 * mr,
+        };
         let block = match small && self.source.is_costly() {
             true => mr,
             false => (ROW_BLOCK_BYTES / (4 * k * together))
-                .max(4 * mr)
+                .max(fewest)
                 .next_multiple_of(mr),
         };
         let mut feed = Feed {
@@ -227,6 +233,9 @@ impl Product<'_> {
         for (tile, start) in rows.clone().step_by(mr).enumerate() {
             let rows = start..(start + mr).min(rows.end);
             self.source.feed(group, rows.clone(), k.clone(), feed);
+            if feed.segments == 0 && !first && !last {
+                continue;
+            }
             let at = start * self.output.row + left;
             let residual = match e.residual {
                 Residual::Before(residual) if last => residual[at..].as_ptr(),

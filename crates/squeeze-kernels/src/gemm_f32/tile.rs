@@ -42,6 +42,9 @@ pub(crate) trait Register: Copy {
     fn prefetch(at: *const f32);
 }
 
+/// Numbers of a line of the cache.
+const LINE: usize = 16;
+
 /// The most rows of a tile.
 pub(crate) const ROWS: usize = 8;
 /// The most columns of a tile.
@@ -104,6 +107,18 @@ impl Tile {
 /// and `c`, `to`, `bias` and `residual` for `M` rows (one for `bias`) of `columns`, which lie in `(V - 1) * LANES + 1 ..= V * LANES`.
 #[inline(always)]
 pub(crate) unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile) {
+    // What is written over and what is added may lie far away: both are asked for before the sums.
+    for row in 0..M {
+        for v in 0..V {
+            let at = row * t.c.1 + v * R::LANES;
+            if !t.add {
+                R::prefetch(t.c.0.wrapping_add(at));
+            }
+            if !t.residual.is_null() {
+                R::prefetch(t.residual.wrapping_add(at));
+            }
+        }
+    }
     // SAFETY: the caller's promise.
     let sum = unsafe { sums::<R, M, V>(t) };
     if t.columns == V * R::LANES {
@@ -139,6 +154,11 @@ unsafe fn sums<R: Register, const M: usize, const V: usize>(t: &Tile) -> [[R; V]
                 }
             }
             R::prefetch(next);
+            for line in 1..(V * R::LANES).div_ceil(LINE) {
+                if line * LINE < t.prefetch.1 {
+                    R::prefetch(next.wrapping_add(line * LINE));
+                }
+            }
             next = next.wrapping_add(t.prefetch.1);
             b = b.wrapping_add(V * R::LANES);
             at += t.step;

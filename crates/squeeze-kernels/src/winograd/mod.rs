@@ -70,7 +70,7 @@ pub const KERNELS: &[(&str, Size, Tier)] = &[
 ];
 
 /// Transformed input and output of a block of tiles fill about so much of the second cache.
-const BLOCK_BYTES: usize = 640 << 10;
+const BLOCK_BYTES: usize = 448 << 10;
 /// Blocks of fewer tiles would read the weights too often.
 const FEWEST_TILES: usize = 32;
 
@@ -176,7 +176,10 @@ impl Packed {
         self.check(x, epilogue, y);
         let (tiles, rows, room) = (self.grid.tiles(), self.kernel.rows(), self.room());
         let parts = threads.parts(self.conv.macs() / 2, self.most_parts());
-        assert!(scratch.len() >= parts * room, "{self:?}: too little scratch");
+        assert!(
+            scratch.len() >= parts * room,
+            "{self:?}: too little scratch"
+        );
         let (y, scratch) = (SharedMut::new(y), SharedMut::new(scratch));
         threads.run(parts, &|part| {
             // SAFETY: each part has its own room.
@@ -268,8 +271,7 @@ impl Packed {
         let rows = self.kernel.rows();
         let bytes = 4 * self.grid.size.products() * (self.conv.c + self.conv.out);
         let most = (BLOCK_BYTES / bytes).max(FEWEST_TILES) / rows * rows;
-        most.max(rows)
-            .min(self.grid.tiles().next_multiple_of(rows))
+        most.max(rows).min(self.grid.tiles().next_multiple_of(rows))
     }
 
     /// Parts that are worth a pass over the weights of their own.
@@ -300,7 +302,11 @@ impl Packed {
         let conv = &self.conv;
         conv.check(x.len(), usize::MAX, conv.weight());
         let needed = (conv.pixels() - 1) * self.stride + conv.out;
-        assert!(y.len() >= needed, "{conv:?}: {} outputs are too few", y.len());
+        assert!(
+            y.len() >= needed,
+            "{conv:?}: {} outputs are too few",
+            y.len()
+        );
         assert!(
             epilogue.bias.is_none_or(|bias| bias.len() >= conv.out),
             "the bias is too short"

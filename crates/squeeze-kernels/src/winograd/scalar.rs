@@ -111,7 +111,8 @@ pub(super) fn there(job: &There, tiles: Range<usize>, to: &SharedMut<f32>) {
         let place = job.grid.place(tile);
         for channel in 0..conv.c {
             let values = both((&m.there, m.read, m.read), |i, j| {
-                transform::pixel(conv, &place, [i, j]).map_or(0.0, |at| job.x[at * conv.c + channel])
+                transform::pixel(conv, &place, [i, j])
+                    .map_or(0.0, |at| job.x[at * conv.c + channel])
             });
             for product in 0..m.read * m.read {
                 let matrix = product * conv.groups + channel / k;

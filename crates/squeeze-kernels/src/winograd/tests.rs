@@ -82,10 +82,18 @@ fn check_epilogue(
 }
 
 /// The definition for pixels that lie `stride` numbers apart.
-fn define(conv: &Conv, x: &[f32], w: &[f32], epilogue: &Epilogue, (y, stride): (&mut [f32], usize)) {
+fn define(
+    conv: &Conv,
+    x: &[f32],
+    w: &[f32],
+    epilogue: &Epilogue,
+    (y, stride): (&mut [f32], usize),
+) {
     let dense = |from: &[f32]| -> Vec<f32> {
         let pixels = from.chunks_exact(stride);
-        pixels.flat_map(|pixel| pixel[..conv.out].to_vec()).collect()
+        pixels
+            .flat_map(|pixel| pixel[..conv.out].to_vec())
+            .collect()
     };
     let other = match epilogue.residual {
         Residual::None => vec![],
@@ -185,9 +193,12 @@ fn every_epilogue() {
 
 #[test]
 fn part_of_a_wider_image() {
-    check_epilogue(same(9, 7, 8, 16), (Activation::Relu, Start::Zero), 40, |r| {
-        Residual::Before(r)
-    });
+    check_epilogue(
+        same(9, 7, 8, 16),
+        (Activation::Relu, Start::Zero),
+        40,
+        |r| Residual::Before(r),
+    );
 }
 
 #[test]
@@ -215,12 +226,21 @@ fn nan_stays_in_the_tiles_that_read_it() {
             let packed = Packed::pack(&vec![1.0; conv.weight()], &conv, size, tier);
             let mut y = vec![0.0; conv.output()];
             let mut scratch = vec![0.0; packed.scratch(1)];
-            packed.run(&x, &Epilogue::default(), &mut y, &mut scratch, &Threads::new(1));
+            packed.run(
+                &x,
+                &Epilogue::default(),
+                &mut y,
+                &mut scratch,
+                &Threads::new(1),
+            );
             for (at, y) in y.iter().enumerate() {
                 let (row, column, channel) = (at / 16 / 12, at / 16 % 12, at % 16);
                 let in_window = row < 2 && column < 2 && channel < 8;
                 let in_tile = row < size.out() && column < size.out() && channel < 8;
-                assert!(y.is_nan() || !in_window, "{tier}: {row}, {column}, {channel}");
+                assert!(
+                    y.is_nan() || !in_window,
+                    "{tier}: {row}, {column}, {channel}"
+                );
                 assert!(!y.is_nan() || in_tile, "{tier}: {row}, {column}, {channel}");
             }
         }
@@ -239,7 +259,10 @@ fn the_error_is_near_that_of_the_direct_kernels() {
     let threads = Threads::new(1);
     let epilogue = Epilogue::default();
     let error = |y: &[f32]| -> f64 {
-        let squares = y.iter().zip(&exact).map(|(y, e)| (f64::from(*y) - e).powi(2));
+        let squares = y
+            .iter()
+            .zip(&exact)
+            .map(|(y, e)| (f64::from(*y) - e).powi(2));
         (squares.sum::<f64>() / y.len() as f64).sqrt()
     };
     for tier in Tier::here() {
@@ -251,7 +274,10 @@ fn the_error_is_near_that_of_the_direct_kernels() {
             let mut scratch = vec![0.0; packed.scratch(1)];
             packed.run(&x, &epilogue, &mut y, &mut scratch, &threads);
             let ratio = error(&y) / direct;
-            println!("{}: {ratio:.2} times the direct kernel's error", packed.name());
+            println!(
+                "{}: {ratio:.2} times the direct kernel's error",
+                packed.name()
+            );
             assert!(ratio <= most, "{}: {ratio} times the error", packed.name());
         }
     }
@@ -260,7 +286,11 @@ fn the_error_is_near_that_of_the_direct_kernels() {
 fn in_double(conv: &Conv, x: &[f32], w: &[f32]) -> Vec<f64> {
     let mut y = vec![0.0; conv.output()];
     for (at, y) in y.iter_mut().enumerate() {
-        let (row, column, out) = (at / conv.out / conv.w, at / conv.out % conv.w, at % conv.out);
+        let (row, column, out) = (
+            at / conv.out / conv.w,
+            at / conv.out % conv.w,
+            at % conv.out,
+        );
         for tap in 0..9 {
             let (i, j) = (row + tap / 3, column + tap % 3);
             if i == 0 || j == 0 || i > conv.h || j > conv.w {

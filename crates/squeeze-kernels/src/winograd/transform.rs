@@ -1,10 +1,11 @@
 //! The transforms in registers, a register of channels at a time.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use super::Size;
 use super::grid::{Grid, Place};
 use super::scalar::{Matrices, back as scalar_back, there as scalar_there};
-use super::Size;
 use crate::activation::Activation;
 use crate::conv_f32::Conv;
 use crate::gemm_f32::product::{Block, after, limits};
@@ -100,15 +101,7 @@ fn tiles_there<V: Vector, const A: usize>(job: &There, tiles: Range<usize>, to: 
     let whole = k / V::LANES * V::LANES;
     for tile in tiles {
         let place = job.grid.place(tile);
-        // Of each tap the first channel, and which bits of a channel's number count: none of padding's.
-        let mut taps = [[(ZEROS.as_ptr(), 0); A]; A];
-        for (i, row) in taps.iter_mut().enumerate() {
-            for (j, tap) in row.iter_mut().enumerate() {
-                if let Some(pixel) = pixel(conv, &place, [i, j]) {
-                    *tap = (job.x[pixel * conv.c..][..conv.c].as_ptr(), usize::MAX);
-                }
-            }
-        }
+        let taps = taps::<A>(job, &place);
         for group in 0..groups {
             let first = group * job.step + (tile - job.first) * k;
             let last = (A * A - 1) * groups * job.step + first;
@@ -118,7 +111,7 @@ fn tiles_there<V: Vector, const A: usize>(job: &There, tiles: Range<usize>, to: 
                 both_there::<V, A>(
                     |i, j| {
                         let (start, bits) = taps[i][j];
-                        // SAFETY: a pixel was cut to its `c` numbers, of which `channel` begins `LANES`; zeros are 16.
+                        // SAFETY: a pixel has `c` numbers, of which `channel` begins `LANES`; zeros are 16.
                         unsafe { V::load_ptr(start.add(channel & bits)) }
                     },
                     |product, value| {
@@ -149,13 +142,44 @@ fn tiles_there<V: Vector, const A: usize>(job: &There, tiles: Range<usize>, to: 
     }
 }
 
+/// Of each tap the first channel, and which bits of a channel's number count: none of padding's.
+#[inline(always)]
+fn taps<const A: usize>(job: &There, place: &Place) -> [[(*const f32, usize); A]; A] {
+    let conv = job.conv;
+    let mut taps = [[(ZEROS.as_ptr(), 0); A]; A];
+    // Which taps of each axis are inside the image: neighbours, if any.
+    let [down, across] = [(0, conv.h), (1, conv.w)].map(|(axis, size)| {
+        let at = |tap: usize| place.at[axis] + tap * conv.dilation[axis];
+        let inside =
+            |tap: &usize| (conv.padding[axis]..conv.padding[axis] + size).contains(&at(*tap));
+        (0..A).find(inside).map(|first| {
+            let end = (first..A).find(|tap| !inside(tap)).unwrap_or(A);
+            (first..end, at(first) - conv.padding[axis])
+        })
+    });
+    let (Some((down, y)), Some((across, x))) = (down, across) else {
+        return taps;
+    };
+    let next = [conv.dilation[0] * conv.w, conv.dilation[1]].map(|pixels| pixels * conv.c);
+    let first = ((place.image * conv.h + y) * conv.w + x) * conv.c;
+    let last = first + (down.len() - 1) * next[0] + (across.len() - 1) * next[1];
+    assert!(last + conv.c <= job.x.len(), "pixels are inside the images");
+    for (row, i) in down.enumerate() {
+        for (column, j) in across.clone().enumerate() {
+            let at = first + row * next[0] + column * next[1];
+            taps[i][j] = (job.x.as_ptr().wrapping_add(at), usize::MAX);
+        }
+    }
+    taps
+}
+
 /// `B^T d B` of one register of channels.
 #[inline(always)]
 fn both_there<V: Vector, const A: usize>(
     load: impl Fn(usize, usize) -> V,
     mut store: impl FnMut(usize, V),
 ) {
-    let mut half = [[V::splat(0.0); A]; A];
+    let mut half = [[MaybeUninit::uninit(); A]; A];
     for j in 0..A {
         let mut column = [V::splat(0.0); A];
         for i in 0..A {
@@ -163,15 +187,30 @@ fn both_there<V: Vector, const A: usize>(
         }
         let column = line_there(&column);
         for i in 0..A {
-            half[i][j] = column[i];
+            half[i][j].write(column[i]);
         }
     }
     for i in 0..A {
-        let line = line_there(&half[i]);
+        // SAFETY: all of it was written above.
+        let line = line_there(&unsafe { known(&half[i]) });
         for j in 0..A {
             store(i * A + j, line[j]);
         }
     }
+}
+
+/// A line that was written.
+///
+/// # Safety
+/// Every place of it was.
+#[inline(always)]
+unsafe fn known<V: Vector, const A: usize>(line: &[MaybeUninit<V>; A]) -> [V; A] {
+    let mut known = [V::splat(0.0); A];
+    for i in 0..A {
+        // SAFETY: the caller's promise.
+        known[i] = unsafe { line[i].assume_init() };
+    }
+    known
 }
 
 /// `B^T d` of one line.
@@ -214,6 +253,7 @@ fn tiles_back<V: Vector, const A: usize, const R: usize>(
 ) {
     let (conv, e) = (job.conv, job.epilogue);
     let n = conv.out / conv.groups;
+    let whole = n / V::LANES * V::LANES;
     let in_registers = limits(e.activation);
     let (low, high) = in_registers.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
     let end = End {
@@ -227,27 +267,28 @@ fn tiles_back<V: Vector, const A: usize, const R: usize>(
     };
     for tile in tiles {
         let place = job.grid.place(tile);
-        let next = [conv.dilation[0] * conv.out_w(), conv.dilation[1]].map(|step| step * job.stride);
+        let next =
+            [conv.dilation[0] * conv.out_w(), conv.dilation[1]].map(|step| step * job.stride);
         let first = written(conv, &place, [0, 0]) * job.stride;
-        for channel in (0..conv.groups).flat_map(|group| (group * n..(group + 1) * n).step_by(V::LANES)) {
-            let (group, at) = (channel / n, channel % n);
-            let count = (n - at).min(V::LANES);
-            let from = group * job.step + (tile - job.first) * n + at;
-            let sums = |i: usize, j: usize| {
-                let sums = &job.sums[(i * A + j) * conv.groups * job.step + from..][..count];
-                match count == V::LANES {
-                    true => V::load(sums),
-                    false => V::load_part(sums),
-                }
-            };
-            both_back::<V, A, R>(sums, |i, j, sum| {
-                if i < place.exist[0] && j < place.exist[1] {
-                    let at = first + i * next[0] + j * next[1] + channel;
-                    // SAFETY: no other part has this pixel.
-                    let y = unsafe { y.slice(at..at + count) };
-                    finish(&end, sum, (channel, at), y);
-                }
-            });
+        for group in 0..conv.groups {
+            let from = group * job.step + (tile - job.first) * n;
+            let at = [from, first + group * n, group * n];
+            for part in (0..whole).step_by(V::LANES) {
+                channels_back::<V, A, R, true>(
+                    job,
+                    &end,
+                    (at.map(|at| at + part), V::LANES),
+                    (&place, next, y),
+                );
+            }
+            if whole < n {
+                channels_back::<V, A, R, false>(
+                    job,
+                    &end,
+                    (at.map(|at| at + whole), n - whole),
+                    (&place, next, y),
+                );
+            }
         }
         if in_registers.is_none() || matches!(e.residual, Residual::After(_)) {
             let activation = match in_registers {
@@ -261,37 +302,66 @@ fn tiles_back<V: Vector, const A: usize, const R: usize>(
                     rows: place.exist[1],
                     columns: conv.out,
                 };
-                let tier = if V::LANES == 16 { Tier::Avx512 } else { Tier::Avx2 };
+                let tier = if V::LANES == 16 {
+                    Tier::Avx512
+                } else {
+                    Tier::Avx2
+                };
                 after(tier, (activation, e.residual), y, block);
             }
         }
     }
 }
 
-/// Adds what the epilogue says to a register of sums, limits it and writes it.
+/// One register of channels of a tile, which begins at these places of the sums, the output and the bias; `FULL` where all its lanes
+/// are used.
 #[inline(always)]
-fn finish<V: Vector>(end: &End<V>, sum: V, (channel, at): (usize, usize), y: &mut [f32]) {
-    let load = |from: &[f32]| match y.len() == V::LANES {
+fn channels_back<V: Vector, const A: usize, const R: usize, const FULL: bool>(
+    job: &Back,
+    end: &End<V>,
+    ([from, at, channel], count): ([usize; 3], usize),
+    (place, next, y): (&Place, [usize; 2], &SharedMut<f32>),
+) {
+    let load = |from: &[f32]| match FULL {
         true => V::load(from),
-        false => V::load_part(from),
+        false => V::load_part(&from[..count]),
     };
-    let mut sum = sum;
-    if end.add {
-        sum = load(y) + sum;
-    }
-    if let Some(bias) = end.bias {
-        sum = sum + load(&bias[channel..][..y.len()]);
-    }
-    if let Some(residual) = end.residual {
-        sum = sum + load(&residual[at..][..y.len()]);
-    }
+    let step = job.conv.groups * job.step;
+    assert!(!FULL || count == V::LANES);
+    let sums = &job.sums[from..from + (A * A - 1) * step + count];
+    let bias = end
+        .bias
+        .map_or(V::splat(0.0), |bias| load(&bias[channel..]));
     let [low, high] = end.limits;
-    // The right operand is what comes out of NaN.
-    let sum = high.min(low.max(sum));
-    match y.len() == V::LANES {
-        true => sum.store(y),
-        false => sum.store_part(y),
-    }
+    both_back::<V, A, R>(
+        |i, j| match FULL {
+            // SAFETY: `sums` was cut to hold `LANES` numbers of the last product, and so of each.
+            true => unsafe { V::load_ptr(sums.as_ptr().add((i * A + j) * step)) },
+            false => V::load_part(&sums[(i * A + j) * step..][..count]),
+        },
+        |i, j, sum| {
+            if i >= place.exist[0] || j >= place.exist[1] {
+                return;
+            }
+            let at = at + i * next[0] + j * next[1];
+            // SAFETY: no other part has this pixel.
+            let y = unsafe { y.slice(at..at + count) };
+            let mut sum = sum;
+            if end.add {
+                sum = load(y) + sum;
+            }
+            sum = sum + bias;
+            if let Some(residual) = end.residual {
+                sum = sum + load(&residual[at..]);
+            }
+            // The right operand is what comes out of NaN.
+            let sum = high.min(low.max(sum));
+            match FULL {
+                true => sum.store(y),
+                false => sum.store_part(y),
+            }
+        },
+    );
 }
 
 /// `A^T m A` of one register of channels.
@@ -300,7 +370,7 @@ fn both_back<V: Vector, const A: usize, const R: usize>(
     load: impl Fn(usize, usize) -> V,
     mut store: impl FnMut(usize, usize, V),
 ) {
-    let mut half = [[V::splat(0.0); A]; R];
+    let mut half = [[MaybeUninit::uninit(); A]; R];
     for j in 0..A {
         let mut column = [V::splat(0.0); A];
         for i in 0..A {
@@ -308,11 +378,12 @@ fn both_back<V: Vector, const A: usize, const R: usize>(
         }
         let column = line_back::<V, A, R>(&column);
         for i in 0..R {
-            half[i][j] = column[i];
+            half[i][j].write(column[i]);
         }
     }
     for i in 0..R {
-        let line = line_back::<V, A, R>(&half[i]);
+        // SAFETY: all of it was written above.
+        let line = line_back::<V, A, R>(&unsafe { known(&half[i]) });
         for j in 0..R {
             store(i, j, line[j]);
         }
@@ -332,10 +403,7 @@ fn line_back<V: Vector, const A: usize, const R: usize>(m: &[V; A]) -> [V; R] {
         y[0] = m[0] + sum_p + sum_q;
         y[1] = difference_p.mul_add(V::splat(P), difference_q * V::splat(Q));
         y[2] = sum_p.mul_add(V::splat(PP), sum_q * V::splat(QQ));
-        y[3] = difference_p.mul_add(
-            V::splat(PPP),
-            difference_q.mul_add(V::splat(QQQ), m[5]),
-        );
+        y[3] = difference_p.mul_add(V::splat(PPP), difference_q.mul_add(V::splat(QQQ), m[5]));
     }
     y
 }
