@@ -1,7 +1,9 @@
 //! Pools, channels-last: largest, average, adaptive average, global average, mean and largest of the tokens that count.
 
 pub mod scalar;
+mod vector;
 
+use self::vector::max_forward as vector_max;
 use crate::elementwise::{PASS, block_sums, each_rows, slice_scale};
 use crate::vector::per_tier;
 use crate::{Cpu, SharedMut, Tier};
@@ -355,7 +357,7 @@ fn check_rows(rows: &Rows, x: &[f32], y: &[f32]) {
 per_tier! {
     /// Rows of the output from the `first` of all images on.
     fn rows_max(pool: &Pool, first: usize, x: &[f32], y: &mut [f32])
-    { compiled: scalar::max_forward }
+    { scalar: scalar::max_forward, vector: vector_max }
 }
 
 per_tier! {

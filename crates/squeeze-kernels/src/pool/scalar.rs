@@ -34,7 +34,12 @@ fn window(pool: &Pool, at: usize) -> (usize, Window) {
 
 /// The inputs under a window along one axis, and its size with padding.
 #[inline(always)]
-fn covered(pool: &Pool, axis: usize, size: usize, window: usize) -> (Range<usize>, usize) {
+pub(super) fn covered(
+    pool: &Pool,
+    axis: usize,
+    size: usize,
+    window: usize,
+) -> (Range<usize>, usize) {
     let (before, after) = (pool.padding[axis], pool.padding[axis + 2]);
     let start = window * pool.stride[axis];
     let end = (start + pool.kernel[axis]).min(size + before + after);

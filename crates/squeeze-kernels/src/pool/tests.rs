@@ -357,3 +357,27 @@ fn nan_is_the_largest() {
         assert_eq!(places[0], 0);
     });
 }
+
+#[test]
+fn nan_is_the_largest_input_wherever_it_is() {
+    let pool = Pool {
+        n: 1,
+        h: 3,
+        w: 3,
+        c: 83,
+        padding: [0; 4],
+        ..BASE
+    };
+    for place in 0..pool.input() {
+        let mut x = numbers(pool.input(), 0.0);
+        x[place] = f32::NAN;
+        everywhere(|cpu| {
+            let mut y = vec![0.0; pool.output()];
+            max_forward(cpu, &pool, &x, &mut y);
+            for (channel, y) in y.iter().enumerate() {
+                let seen = channel == place % pool.c;
+                assert_eq!(y.is_nan(), seen, "place {place}, channel {channel}");
+            }
+        });
+    }
+}

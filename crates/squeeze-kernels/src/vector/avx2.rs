@@ -97,6 +97,14 @@ impl Vector for F32x8 {
         Self(unsafe { _mm256_max_ps(self.0, right.0) })
     }
     #[inline(always)]
+    fn larger(self, right: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe {
+            let is_nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(right.0, right.0);
+            _mm256_blendv_ps(_mm256_max_ps(right.0, self.0), right.0, is_nan)
+        })
+    }
+    #[inline(always)]
     fn min(self, right: Self) -> Self {
         // SAFETY: see above.
         Self(unsafe { _mm256_min_ps(self.0, right.0) })

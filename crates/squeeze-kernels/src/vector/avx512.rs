@@ -95,6 +95,14 @@ impl Vector for F32x16 {
         Self(unsafe { _mm512_max_ps(self.0, right.0) })
     }
     #[inline(always)]
+    fn larger(self, right: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe {
+            let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(right.0, right.0);
+            _mm512_mask_mov_ps(_mm512_max_ps(right.0, self.0), is_nan, right.0)
+        })
+    }
+    #[inline(always)]
     fn min(self, right: Self) -> Self {
         // SAFETY: see above.
         Self(unsafe { _mm512_min_ps(self.0, right.0) })

@@ -58,6 +58,8 @@ pub(crate) trait Vector:
     fn neg_mul_add(self, factor: Self, addend: Self) -> Self;
     /// The larger one; the right one when either is NaN.
     fn max(self, right: Self) -> Self;
+    /// The larger one, its own where they are equal; NaN when either is NaN.
+    fn larger(self, right: Self) -> Self;
     /// The smaller one; the right one when either is NaN.
     fn min(self, right: Self) -> Self;
     /// Without its sign.
