@@ -14,7 +14,7 @@ use reference::Array;
 
 #[test]
 fn plans_compute_what_graphs_say() {
-    let (mut in_bytes, mut on_tiles) = (0, 0);
+    let (mut in_bytes, mut on_tiles, mut transformed) = (0, 0, 0);
     for graph in cases::cases() {
         let weights = lively(&graph);
         let inputs = inputs(&graph);
@@ -29,6 +29,7 @@ fn plans_compute_what_graphs_say() {
                     let tiles =
                         |kernel: &str| kernel.starts_with("bf16") || kernel.ends_with("_amx");
                     on_tiles += plan.steps().filter(|s| tiles(s.kernel)).count();
+                    transformed += plan.steps().filter(|s| is_transformed(s.kernel)).count();
                 }
             }
         }
@@ -38,6 +39,14 @@ fn plans_compute_what_graphs_say() {
         on_tiles > 0 || amx::Kernel::of(Tier::detect()).tier == Tier::Scalar,
         "no case has a product large enough for tiles"
     );
+    assert!(
+        transformed > 0 || !Tier::Avx2.is_present(),
+        "no case has a window large enough for Winograd's transforms"
+    );
+}
+
+fn is_transformed(kernel: &str) -> bool {
+    kernel.contains("winograd")
 }
 
 #[test]
@@ -197,6 +206,10 @@ fn check(
             .filter(|node| !graph.params_of(node).is_empty());
         let layers = layers.count().max(1) as f32;
         let unit = match target.precision {
+            // Winograd's transforms add two errors as large (a test of the kernels).
+            Precision::F32 if plan.steps().any(|step| is_transformed(step.kernel)) => {
+                3.0 * f32::EPSILON * (600f32.sqrt() + 2.0)
+            }
             Precision::F32 => f32::EPSILON * (600f32.sqrt() + 2.0),
             // A byte is off by up to 1/254 of the largest of its row, the errors of a sum grow as
             // above, and the sum itself does too.

@@ -164,6 +164,22 @@ fn dilated() {
 }
 
 #[test]
+fn taps_that_read_nothing_for_whole_tiles() {
+    for dilation in [[8, 1], [1, 6], [8, 6], [20, 20]] {
+        let [down, across] = dilation;
+        let conv = Conv {
+            w: 17,
+            dilation,
+            padding: [down, across, down, across],
+            ..square(140, 20, 3, 1)
+        };
+        check(conv);
+        check_epilogue(conv, Activation::Relu, |r| Residual::Before(r));
+        check_epilogue(conv, Activation::HardSwish, |r| Residual::After(r));
+    }
+}
+
+#[test]
 fn strides_of_two_kinds() {
     check(Conv {
         stride: [2, 1],
@@ -211,6 +227,10 @@ fn taps_longer_than_a_block() {
         h: 3,
         w: 4,
         ..square(270, 5, 3, 1)
+    });
+    check(Conv {
+        stride: [2; 2],
+        ..square(270, 50, 1, 1)
     });
 }
 

@@ -336,15 +336,14 @@ impl Source for Image<'_> {
         let [kh, kw] = self.window.kernel;
         let all = if taps > 1 { kh } else { kh * kw };
         // The divisions of the general case would take as long as the products of a first layer's tile.
-        let runs = match k == (0..all * run) {
-            true => 0..all,
-            false => k.start / run..k.end.div_ceil(run),
+        let (runs, length) = match k == (0..all * run) {
+            true => (0..all, run),
+            false => {
+                let runs = k.start / run..k.end.div_ceil(run);
+                (runs.clone(), k.len() / runs.len())
+            }
         };
-        feed.segments = runs.len();
-        feed.length = match runs.len() == all {
-            true => run,
-            false => k.len() / runs.len(),
-        };
+        (feed.segments, feed.length) = (runs.len(), length);
         assert!(
             feed.segments <= SEGMENTS && feed.length <= PATCH,
             "blocks of k fit a tile's segments"
