@@ -171,10 +171,7 @@ impl Layer {
                     let on = (&geometry, &weights[..]);
                     self.depthwise(cpu, on, (&x[own.clone()], residual), &mut y[own]);
                 }
-                Product::Gemm(_)
-                | Product::GemmI8(_)
-                | Product::Amx(_)
-                | Product::Winograd(_) => {
+                Product::Gemm(_) | Product::GemmI8(_) | Product::Amx(_) | Product::Winograd(_) => {
                     unreachable!("windows over tokens are convolutions of one row")
                 }
             }

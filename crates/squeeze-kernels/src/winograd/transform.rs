@@ -6,9 +6,9 @@ use std::ops::Range;
 use super::Size;
 use super::grid::{Grid, Place};
 use super::scalar::{Matrices, back as scalar_back, there as scalar_there};
-use crate::activation::Activation;
+use crate::activation::slice_forward_in_place;
 use crate::conv_f32::Conv;
-use crate::gemm_f32::product::{Block, after, limits};
+use crate::gemm_f32::product::limits;
 use crate::gemm_f32::{Epilogue, Residual, Start};
 use crate::vector::{Vector, per_tier};
 use crate::{SharedMut, Tier};
@@ -291,25 +291,31 @@ fn tiles_back<V: Vector, const A: usize, const R: usize>(
             }
         }
         if in_registers.is_none() || matches!(e.residual, Residual::After(_)) {
-            let activation = match in_registers {
-                None => e.activation,
-                Some(_) => Activation::Identity,
-            };
             for i in 0..place.exist[0] {
-                let block = Block {
-                    at: first + i * next[0],
-                    row: next[1],
-                    rows: place.exist[1],
-                    columns: conv.out,
-                };
-                let tier = if V::LANES == 16 {
-                    Tier::Avx512
-                } else {
-                    Tier::Avx2
-                };
-                after(tier, (activation, e.residual), y, block);
+                for j in 0..place.exist[1] {
+                    let at = first + i * next[0] + j * next[1];
+                    // SAFETY: no other part has this pixel.
+                    let y = unsafe { y.slice(at..at + conv.out) };
+                    after::<V>(e, at, y);
+                }
             }
         }
+    }
+}
+
+/// What is not done in registers, while the pixel is in the first cache: most activations, and what is added after them.
+#[inline(always)]
+fn after<V: Vector>(e: &Epilogue, at: usize, y: &mut [f32]) {
+    if limits(e.activation).is_none() {
+        let tier = match V::LANES {
+            16 => Tier::Avx512,
+            _ => Tier::Avx2,
+        };
+        slice_forward_in_place(tier, e.activation, y);
+    }
+    if let Residual::After(residual) = e.residual {
+        let residual = &residual[at..][..y.len()];
+        y.iter_mut().zip(residual).for_each(|(y, r)| *y += r);
     }
 }
 
