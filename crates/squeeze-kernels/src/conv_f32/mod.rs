@@ -1,7 +1,8 @@
 //! Convolution of channels-last images, dense or grouped, with stride, dilation and any padding: the tiles of [`gemm_f32`], fed
 //! with the rows that each tap reads, so that no image is unrolled in memory.
 //!
-//! Images of a few channels are read a row of taps at a time. Depthwise convolutions are a family of their own.
+//! Taps that read only padding for all of a tile are left out: of a dilated layer's most. Images of a few channels are read a row of
+//! taps at a time. Depthwise convolutions are a family of their own.
 //!
 //! [`gemm_f32`]: crate::gemm_f32
 
