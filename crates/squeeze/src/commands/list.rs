@@ -147,7 +147,9 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
     let on_tiles: Vec<_> = on_tiles
         .flat_map(|row| row.names.map(|name| (name, row.tier)))
         .collect();
-    let families: [(&str, &[(&str, Tier)]); 13] = [
+    let transforms = kernels::winograd::KERNELS.iter();
+    let transforms: Vec<_> = transforms.map(|&(name, _, tier)| (name, tier)).collect();
+    let families: [(&str, &[(&str, Tier)]); 14] = [
         ("amx", &on_tiles),
         ("gemm_f32", &products),
         ("gemm_i8", &in_bytes),
@@ -161,6 +163,7 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
         ("pool", kernels::pool::KERNELS),
         ("resize", kernels::resize::KERNELS),
         ("softmax", kernels::softmax::KERNELS),
+        ("winograd", &transforms),
     ];
     let mut table = Columns::new(&["kernel", "family", "tier", "here"]);
     for (family, rows) in families {
