@@ -1,20 +1,21 @@
 //! The Squeeze model file: safetensors that hold a network's weights, and in their metadata
 //! everything else that is needed to use it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
 use bytes::Bytes;
 use serde_json::Value;
-use squeeze_graph::Graph;
+use squeeze_graph::{Graph, Op};
 use squeeze_tensor::{Dtype, Weights};
 
 use crate::FileError;
-use crate::checksum::Crc64;
+use crate::checksum::crc64;
 use crate::error::Broken;
 use crate::map::Mapped;
-use crate::safetensors::{parse, serialize};
+use crate::safetensors::{Parsed, parse, serialize};
 
 /// A network that can be used with nothing else at hand.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,13 +56,21 @@ pub fn save(path: &Path, model: &ModelFile) -> Result<(), FileError> {
 }
 
 /// Maps a model file and checks all of it: lengths, offsets, checksum, and that the weights are
-/// those of the graph. Pages of large weights stay in memory only while something reads them.
+/// those of the graph.
 ///
 /// # Errors
 /// When the file cannot be read, is damaged or is no Squeeze model.
 pub fn load(path: &Path) -> Result<ModelFile, FileError> {
+    load_on(path, 1)
+}
+
+/// The same on so many threads. Pages of a large weight stay in memory as long as its tensor, those of an embedding come row by row.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_on(path: &Path, threads: usize) -> Result<ModelFile, FileError> {
     let file = Mapped::open(path)?;
-    from_bytes(file.bytes(), |range| file.part(range))
+    from_bytes(file.bytes(), |range| file.part(range), threads)
         .map_err(|broken| broken.of(&path.display().to_string()))
 }
 
@@ -85,19 +94,18 @@ fn to_bytes(model: &ModelFile) -> Result<Vec<u8>, Broken> {
         ("input".into(), json(serde_json::to_string(input))?),
         ("card".into(), json(serde_json::to_string(card))?),
     ]);
-    let rows = model.weights.iter().map(|(name, tensor)| {
-        let kind = (tensor.dtype(), tensor.shape());
-        (name, kind, tensor.bytes())
-    });
-    let sum = checksum(&metadata, rows);
+    let sum = checksum(&metadata, &model.weights, 1);
     metadata.insert("checksum".into(), sum);
     Ok(serialize(&model.weights, &metadata))
 }
 
 /// Reads a file's bytes; `take` gives those of a tensor.
-fn from_bytes(bytes: &[u8], take: impl Fn(Range<usize>) -> Bytes) -> Result<ModelFile, Broken> {
-    let mut file = parse(bytes)?;
-    let mut metadata = std::mem::take(&mut file.metadata);
+fn from_bytes(
+    bytes: &[u8],
+    take: impl Fn(Range<usize>) -> Bytes,
+    threads: usize,
+) -> Result<ModelFile, Broken> {
+    let Parsed { mut metadata, rows } = parse(bytes)?;
     if metadata.get("format").map(|text| &**text) != Some(FORMAT) {
         return Err(Broken::new(
             "safetensors without a network: no Squeeze model (`squeeze import` makes one)",
@@ -105,11 +113,11 @@ fn from_bytes(bytes: &[u8], take: impl Fn(Range<usize>) -> Bytes) -> Result<Mode
     }
     let damaged = || Broken::new("damaged: its checksum differs; copy or download it again");
     let sum = metadata.remove("checksum").ok_or_else(damaged)?;
-    let rows = file.rows.iter().map(|(name, row)| {
-        let kind = (row.dtype, &*row.shape);
-        (&**name, kind, &bytes[row.range.clone()])
-    });
-    if sum != checksum(&metadata, rows) {
+    let tensors = rows
+        .iter()
+        .map(|(name, row)| (name.clone(), row.tensor(&take)));
+    let mut weights: Weights = tensors.collect();
+    if sum != checksum(&metadata, &weights, threads) {
         return Err(damaged());
     }
     let mut take_text = |key: &str| {
@@ -131,7 +139,13 @@ fn from_bytes(bytes: &[u8], take: impl Fn(Range<usize>) -> Bytes) -> Result<Mode
             .map_err(|error| Broken::new(format!("`{key}` in its metadata: {error}")))
     }
     let graph: Graph = json("graph", &take_text("graph")?)?;
-    let weights = file.weights(take);
+    // All of a table was read for its checksum, and few of its rows will be: their pages come anew.
+    for node in graph.nodes() {
+        let name = format!("{}.weight", node.name);
+        if let (Op::Embedding(_), Some(row)) = (&node.op, rows.get(&name)) {
+            weights.insert(name, row.tensor(&take));
+        }
+    }
     fits(&graph, &weights)?;
     let meta = Meta {
         task: json("task", &take_text("task")?)?,
@@ -148,25 +162,26 @@ fn from_bytes(bytes: &[u8], take: impl Fn(Range<usize>) -> Bytes) -> Result<Mode
 
 /// Over names, values, element types, shapes and elements, each with its length.
 fn checksum<'a>(
-    metadata: &BTreeMap<String, String>,
-    rows: impl Iterator<Item = (&'a str, (Dtype, &'a [usize]), &'a [u8])>,
+    metadata: &'a BTreeMap<String, String>,
+    weights: &'a Weights,
+    threads: usize,
 ) -> String {
-    let mut crc = Crc64::new();
-    let mut add = |bytes: &[u8]| {
-        crc.add(&(bytes.len() as u64).to_le_bytes());
-        crc.add(bytes);
+    let mut pieces: Vec<Cow<'a, [u8]>> = vec![];
+    let mut add = |bytes: Cow<'a, [u8]>| {
+        pieces.push((bytes.len() as u64).to_le_bytes().to_vec().into());
+        pieces.push(bytes);
     };
     for (key, value) in metadata {
-        add(key.as_bytes());
-        add(value.as_bytes());
+        add(key.as_bytes().into());
+        add(value.as_bytes().into());
     }
-    for (name, (dtype, shape), elements) in rows {
-        add(name.as_bytes());
-        add(dtype.name().as_bytes());
-        add(format!("{shape:?}").as_bytes());
-        add(elements);
+    for (name, tensor) in weights.iter() {
+        add(name.as_bytes().into());
+        add(tensor.dtype().name().as_bytes().into());
+        add(format!("{:?}", tensor.shape()).into_bytes().into());
+        add(tensor.bytes().into());
     }
-    crc.text()
+    crc64(&pieces, threads)
 }
 
 /// Refuses weights that are not exactly those of the graph, as numbers.
@@ -240,7 +255,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<ModelFile, Broken> {
-        from_bytes(bytes, |range| Bytes::copy_from_slice(&bytes[range]))
+        from_bytes(bytes, |range| Bytes::copy_from_slice(&bytes[range]), 1)
     }
 
     #[test]

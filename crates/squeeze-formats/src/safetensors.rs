@@ -19,7 +19,9 @@ use crate::map::Mapped;
 pub fn load(path: &Path) -> Result<Weights, FileError> {
     let file = Mapped::open(path)?;
     let parsed = parse(file.bytes()).map_err(|broken| broken.of(&path.display().to_string()))?;
-    Ok(parsed.weights(|range| file.part(range)))
+    let tensor = |row: Row| row.tensor(|range| file.part(range));
+    let rows = parsed.rows.into_iter();
+    Ok(rows.map(|(name, row)| (name, tensor(row))).collect())
 }
 
 /// Writes weights so that Python's `safetensors` reads them.
@@ -77,15 +79,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Broken> {
     })
 }
 
-impl Parsed {
-    /// The tensors, of the bytes that `take` gives for where they lie.
-    pub fn weights(self, take: impl Fn(Range<usize>) -> Bytes) -> Weights {
-        let tensor = |row: Row| {
-            let tensor = Tensor::new(row.dtype, &row.shape, take(row.range));
-            tensor.expect("`parse` checked the offsets")
-        };
-        let rows = self.rows.into_iter();
-        rows.map(|(name, row)| (name, tensor(row))).collect()
+impl Row {
+    /// The tensor, of the bytes that `take` gives for where they lie.
+    pub fn tensor(&self, take: impl Fn(Range<usize>) -> Bytes) -> Tensor {
+        let tensor = Tensor::new(self.dtype, &self.shape, take(self.range.clone()));
+        tensor.expect("`parse` checked the offsets")
     }
 }
 

@@ -35,7 +35,8 @@ pub fn import(path: &Path) -> Result<(Graph, Weights), FileError> {
     let name = path
         .file_stem()
         .map_or("onnx".into(), |s| s.to_string_lossy());
-    import::from_bytes(file.bytes().clone(), &name).map_err(|broken| broken.of(&path.display().to_string()))
+    import::from_bytes(file.bytes().clone(), &name)
+        .map_err(|broken| broken.of(&path.display().to_string()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The weight of a layer, split and laid out in tiles once.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::finish::COLUMNS;
 use super::left::Left;
@@ -8,6 +9,7 @@ use super::{Element, Kernel, Line, Packed, STRIP, split};
 use crate::Tier;
 use crate::conv_f32::{Conv, by_tap};
 use crate::gemm_i8::quantize;
+use crate::slab::{Block, Slab};
 
 impl Packed {
     /// Packs `weight`, `[out, c / groups, kh, kw]`, for pixels that lie `lda` and `ldc` numbers apart.
@@ -21,6 +23,20 @@ impl Packed {
         element: Element,
         tier: Tier,
     ) -> Packed {
+        Packed::pack_in(weight, conv, (lda, ldc), (element, tier), &Slab::default())
+    }
+
+    /// The same with the packed weight in a slab.
+    ///
+    /// # Panics
+    /// As for [`Packed::pack`].
+    pub fn pack_in(
+        weight: &[f32],
+        conv: &Conv,
+        (lda, ldc): (usize, usize),
+        (element, tier): (Element, Tier),
+        slab: &Slab,
+    ) -> Packed {
         conv.check(usize::MAX, usize::MAX, weight.len());
         assert!(lda >= conv.c && ldc >= conv.out, "{conv:?}: pixels overlap");
         let left = Left::new(conv, lda, element);
@@ -33,11 +49,11 @@ impl Packed {
             element,
             kernel: Kernel::of(tier),
             n,
-            data: [].into(),
+            data: Arc::new(slab.block(0)),
             scales: [].into(),
             offsets: offsets.into(),
         };
-        let mut data = vec![Line([0; 64]); conv.groups * packed.group_bytes() / 64];
+        let mut data: Block<Line> = slab.block(conv.groups * packed.group_bytes() / 64);
         let mut scales = match element {
             Element::I8 => vec![0.0; conv.groups * panels * COLUMNS],
             Element::Bf16 | Element::Bf16x3 | Element::Bf16x6 => vec![],
@@ -67,7 +83,7 @@ impl Packed {
                 packed.deal(&lines, columns.len(), first % COLUMNS / STRIP, to);
             }
         }
-        (packed.data, packed.scales) = (data.into(), scales.into());
+        (packed.data, packed.scales) = (Arc::new(data), scales.into());
         packed
     }
 
