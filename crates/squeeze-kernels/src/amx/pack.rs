@@ -8,6 +8,7 @@ use super::left::Left;
 use super::{Element, Kernel, Line, Packed, STRIP, split};
 use crate::Tier;
 use crate::conv_f32::{Conv, by_tap};
+use crate::gemm_f32::panels::{self, View};
 use crate::gemm_i8::quantize;
 use crate::slab::{Block, Slab};
 
@@ -65,11 +66,12 @@ impl Packed {
         let sum = weight.len() / conv.out;
         let step_bytes = 64 * element.parts();
         let each = packed.offsets.len() * step_bytes;
-        let mut lines = vec![0; STRIP * each];
+        let mut lines = vec![Line([0; 64]); STRIP * each / 64];
         for group in 0..conv.groups {
             for first in (0..n).step_by(STRIP) {
                 let columns = first..(first + STRIP).min(n);
-                for (line, at) in lines.chunks_exact_mut(each).zip(columns.clone()) {
+                let of_columns = Line::bytes_mut(&mut lines).chunks_exact_mut(each);
+                for (line, at) in of_columns.zip(columns.clone()) {
                     let weight = &by_tap[(group * n + at) * sum..][..sum];
                     let scale = packed.split_column(weight, line);
                     if let Some(to) = scales.get_mut(group * panels * COLUMNS + at) {
@@ -123,20 +125,38 @@ impl Packed {
     }
 
     /// Deals the lines of up to 16 columns out to one column of tiles of a panel: four bytes of each column in turn.
-    fn deal(&self, lines: &[u8], columns: usize, tile: usize, to: &mut [Line]) {
+    fn deal(&self, lines: &[Line], columns: usize, tile: usize, to: &mut [Line]) {
         let (steps, parts) = (self.offsets.len(), self.element.parts());
         let tiles = to.len() / (16 * steps * parts);
-        let words = lines.as_chunks::<4>().0;
         for step in 0..steps {
             for part in 0..parts {
                 let to = &mut to[16 * ((step * parts + part) * tiles + tile)..][..16];
-                for column in 0..columns {
-                    let from = ((column * parts + part) * steps + step) * 16;
-                    for (to, word) in to.iter_mut().zip(&words[from..from + 16]) {
-                        to.0[4 * column..4 * column + 4].copy_from_slice(word);
-                    }
-                }
+                let words = View {
+                    data: Line::words(&lines[part * steps + step..]),
+                    k_step: 1,
+                    n_step: 16 * parts * steps,
+                };
+                let to = (Line::words_mut(to), STRIP);
+                panels::turn(self.kernel.tier, words, columns, to);
             }
         }
+    }
+}
+
+impl Line {
+    fn bytes_mut(lines: &mut [Line]) -> &mut [u8] {
+        // SAFETY: a line is 64 bytes, of which any are.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), 64 * lines.len()) }
+    }
+
+    /// Four bytes each, as numbers that are only moved.
+    fn words(lines: &[Line]) -> &[f32] {
+        // SAFETY: a line is 16 times four bytes and aligned to them; any four bytes are a number.
+        unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), 16 * lines.len()) }
+    }
+
+    fn words_mut(lines: &mut [Line]) -> &mut [f32] {
+        // SAFETY: as in `words`, and the lines are borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), 16 * lines.len()) }
     }
 }

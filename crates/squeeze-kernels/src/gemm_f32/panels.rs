@@ -108,7 +108,7 @@ impl Panels {
 
 per_tier! {
     /// Writes columns that lie `n_step` apart side by side, and zeros up to the width of the panel.
-    fn turn(view: View, columns: usize, panel: (&mut [f32], usize))
+    pub(crate) fn turn(view: View, columns: usize, panel: (&mut [f32], usize))
     { scalar: scalar_turn, vector: vector_turn }
 }
 
