@@ -283,7 +283,7 @@ impl Packed {
             groups: g.groups,
             panels: self.panels,
             source: &source,
-            b: &**self.data,
+            b: &self.data,
             output: Output {
                 row: g.ldc,
                 group: g.n,
