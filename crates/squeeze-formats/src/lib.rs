@@ -2,6 +2,7 @@
 
 mod checksum;
 mod error;
+mod map;
 pub mod model;
 pub mod onnx;
 pub mod safetensors;

@@ -1,16 +1,20 @@
 //! The Squeeze model file: safetensors that hold a network's weights, and in their metadata
 //! everything else that is needed to use it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
+use bytes::Bytes;
 use serde_json::Value;
-use squeeze_graph::Graph;
+use squeeze_graph::{Graph, Op};
 use squeeze_tensor::{Dtype, Weights};
 
 use crate::FileError;
-use crate::checksum::Crc64;
-use crate::error::{Broken, read};
+use crate::checksum::crc64;
+use crate::error::Broken;
+use crate::map::Mapped;
 use crate::safetensors::{Parsed, parse, serialize};
 
 /// A network that can be used with nothing else at hand.
@@ -51,14 +55,23 @@ pub fn save(path: &Path, model: &ModelFile) -> Result<(), FileError> {
     crate::write(path, &bytes)
 }
 
-/// Reads a model file and checks all of it: lengths, offsets, checksums, and that the weights are
+/// Maps a model file and checks all of it: lengths, offsets, checksum, and that the weights are
 /// those of the graph.
 ///
 /// # Errors
 /// When the file cannot be read, is damaged or is no Squeeze model.
 pub fn load(path: &Path) -> Result<ModelFile, FileError> {
-    let bytes = read(path)?;
-    from_bytes(&bytes).map_err(|broken| broken.of(&path.display().to_string()))
+    load_on(path, 1)
+}
+
+/// The same on so many threads. Pages of a large weight stay in memory as long as its tensor, those of an embedding come row by row.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_on(path: &Path, threads: usize) -> Result<ModelFile, FileError> {
+    let file = Mapped::open(path)?;
+    from_bytes(file.bytes(), |range| file.part(range), threads)
+        .map_err(|broken| broken.of(&path.display().to_string()))
 }
 
 fn to_bytes(model: &ModelFile) -> Result<Vec<u8>, Broken> {
@@ -81,16 +94,18 @@ fn to_bytes(model: &ModelFile) -> Result<Vec<u8>, Broken> {
         ("input".into(), json(serde_json::to_string(input))?),
         ("card".into(), json(serde_json::to_string(card))?),
     ]);
-    let sum = checksum(&metadata, &model.weights);
+    let sum = checksum(&metadata, &model.weights, 1);
     metadata.insert("checksum".into(), sum);
     Ok(serialize(&model.weights, &metadata))
 }
 
-fn from_bytes(bytes: &[u8]) -> Result<ModelFile, Broken> {
-    let Parsed {
-        mut metadata,
-        weights,
-    } = parse(bytes)?;
+/// Reads a file's bytes; `take` gives those of a tensor.
+fn from_bytes(
+    bytes: &[u8],
+    take: impl Fn(Range<usize>) -> Bytes,
+    threads: usize,
+) -> Result<ModelFile, Broken> {
+    let Parsed { mut metadata, rows } = parse(bytes)?;
     if metadata.get("format").map(|text| &**text) != Some(FORMAT) {
         return Err(Broken::new(
             "safetensors without a network: no Squeeze model (`squeeze import` makes one)",
@@ -98,10 +113,14 @@ fn from_bytes(bytes: &[u8]) -> Result<ModelFile, Broken> {
     }
     let damaged = || Broken::new("damaged: its checksum differs; copy or download it again");
     let sum = metadata.remove("checksum").ok_or_else(damaged)?;
-    if sum != checksum(&metadata, &weights) {
+    let tensors = rows
+        .iter()
+        .map(|(name, row)| (name.clone(), row.tensor(&take)));
+    let mut weights: Weights = tensors.collect();
+    if sum != checksum(&metadata, &weights, threads) {
         return Err(damaged());
     }
-    let mut take = |key: &str| {
+    let mut take_text = |key: &str| {
         let missing = || {
             Broken::new(format!(
                 "no `{key}` in its metadata: no whole Squeeze model"
@@ -109,7 +128,7 @@ fn from_bytes(bytes: &[u8]) -> Result<ModelFile, Broken> {
         };
         metadata.remove(key).ok_or_else(missing)
     };
-    let version = take("version")?;
+    let version = take_text("version")?;
     if version != VERSION {
         return Err(Broken::new(format!(
             "layout version {version}, this program reads {VERSION}: update it"
@@ -119,13 +138,20 @@ fn from_bytes(bytes: &[u8]) -> Result<ModelFile, Broken> {
         serde_json::from_str(text)
             .map_err(|error| Broken::new(format!("`{key}` in its metadata: {error}")))
     }
-    let graph: Graph = json("graph", &take("graph")?)?;
+    let graph: Graph = json("graph", &take_text("graph")?)?;
+    // All of a table was read for its checksum, and few of its rows will be: their pages come anew.
+    for node in graph.nodes() {
+        let name = format!("{}.weight", node.name);
+        if let (Op::Embedding(_), Some(row)) = (&node.op, rows.get(&name)) {
+            weights.insert(name, row.tensor(&take));
+        }
+    }
     fits(&graph, &weights)?;
     let meta = Meta {
-        task: json("task", &take("task")?)?,
-        labels: json("labels", &take("labels")?)?,
-        input: json("input", &take("input")?)?,
-        card: json("card", &take("card")?)?,
+        task: json("task", &take_text("task")?)?,
+        labels: json("labels", &take_text("labels")?)?,
+        input: json("input", &take_text("input")?)?,
+        card: json("card", &take_text("card")?)?,
     };
     Ok(ModelFile {
         graph,
@@ -135,23 +161,27 @@ fn from_bytes(bytes: &[u8]) -> Result<ModelFile, Broken> {
 }
 
 /// Over names, values, element types, shapes and elements, each with its length.
-fn checksum(metadata: &BTreeMap<String, String>, weights: &Weights) -> String {
-    let mut crc = Crc64::new();
-    let mut add = |bytes: &[u8]| {
-        crc.add(&(bytes.len() as u64).to_le_bytes());
-        crc.add(bytes);
+fn checksum<'a>(
+    metadata: &'a BTreeMap<String, String>,
+    weights: &'a Weights,
+    threads: usize,
+) -> String {
+    let mut pieces: Vec<Cow<'a, [u8]>> = vec![];
+    let mut add = |bytes: Cow<'a, [u8]>| {
+        pieces.push((bytes.len() as u64).to_le_bytes().to_vec().into());
+        pieces.push(bytes);
     };
     for (key, value) in metadata {
-        add(key.as_bytes());
-        add(value.as_bytes());
+        add(key.as_bytes().into());
+        add(value.as_bytes().into());
     }
     for (name, tensor) in weights.iter() {
-        add(name.as_bytes());
-        add(tensor.dtype().name().as_bytes());
-        add(format!("{:?}", tensor.shape()).as_bytes());
-        add(tensor.bytes());
+        add(name.as_bytes().into());
+        add(tensor.dtype().name().as_bytes().into());
+        add(format!("{:?}", tensor.shape()).into_bytes().into());
+        add(tensor.bytes().into());
     }
-    crc.text()
+    crc64(&pieces, threads)
 }
 
 /// Refuses weights that are not exactly those of the graph, as numbers.
@@ -224,6 +254,10 @@ mod tests {
         }
     }
 
+    fn read(bytes: &[u8]) -> Result<ModelFile, Broken> {
+        from_bytes(bytes, |range| Bytes::copy_from_slice(&bytes[range]), 1)
+    }
+
     #[test]
     fn round_trips_with_the_same_bytes() {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -244,7 +278,7 @@ mod tests {
             for bit in 0..8 {
                 let mut bytes = bytes.clone();
                 bytes[at] ^= 1 << bit;
-                if let Ok(other) = from_bytes(&bytes) {
+                if let Ok(other) = read(&bytes) {
                     assert_eq!(other, model, "byte {at}, bit {bit}");
                 }
             }
@@ -255,10 +289,10 @@ mod tests {
     fn any_truncation_is_found() {
         let bytes = to_bytes(&model()).expect("fits");
         for length in 0..bytes.len() {
-            assert!(from_bytes(&bytes[..length]).is_err(), "{length} bytes");
+            assert!(read(&bytes[..length]).is_err(), "{length} bytes");
         }
         let longer = [&*bytes, &[0; 8]].concat();
-        assert!(from_bytes(&longer).is_err());
+        assert!(read(&longer).is_err());
     }
 
     #[track_caller]
@@ -291,7 +325,7 @@ mod tests {
     #[test]
     fn plain_safetensors_are_no_model() {
         let bytes = serialize(&model().weights, &BTreeMap::new());
-        let Err(Broken(reason)) = from_bytes(&bytes) else {
+        let Err(Broken(reason)) = read(&bytes) else {
             panic!("there is no network in it");
         };
         assert!(reason.starts_with("safetensors without a network"));

@@ -1,22 +1,27 @@
 //! Weights as safetensors: `u64` header length, JSON header, tensors back to back.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use squeeze_tensor::{Dtype, Tensor, Weights};
 
 use crate::FileError;
-use crate::error::{Broken, read};
+use crate::error::Broken;
+use crate::map::Mapped;
 
-/// Reads every tensor of a safetensors file; integers and half-precision numbers stay as they are.
+/// Maps every tensor of a safetensors file; integers and half-precision numbers stay as they are.
 ///
 /// # Errors
 /// When the file cannot be read, its header lies about its content, or an element type is unknown.
 pub fn load(path: &Path) -> Result<Weights, FileError> {
-    let bytes = read(path)?;
-    let parsed = parse(&bytes).map_err(|broken| broken.of(&path.display().to_string()))?;
-    Ok(parsed.weights)
+    let file = Mapped::open(path)?;
+    let parsed = parse(file.bytes()).map_err(|broken| broken.of(&path.display().to_string()))?;
+    let tensor = |row: Row| row.tensor(|range| file.part(range));
+    let rows = parsed.rows.into_iter();
+    Ok(rows.map(|(name, row)| (name, tensor(row))).collect())
 }
 
 /// Writes weights so that Python's `safetensors` reads them.
@@ -27,38 +32,59 @@ pub fn save(path: &Path, weights: &Weights) -> Result<(), FileError> {
     crate::write(path, &serialize(weights, &BTreeMap::new()))
 }
 
-/// What a safetensors file holds.
+/// What a safetensors file holds, and where.
 pub(crate) struct Parsed {
     pub metadata: BTreeMap<String, String>,
-    pub weights: Weights,
+    pub rows: BTreeMap<String, Row>,
 }
 
-/// Reads a file's bytes.
+/// A tensor in a file.
+pub(crate) struct Row {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    /// Where its elements lie; as many bytes as element type and shape say.
+    pub range: Range<usize>,
+}
+
+/// Reads the header of a file's bytes and checks every offset.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Broken> {
-    let wrong = |error: safetensors::SafeTensorError| {
+    let read = safetensors::SafeTensors::read_metadata(bytes);
+    let (header_length, header) = read.map_err(|error| {
         Broken::new(format!(
             "no safetensors, or damaged: {error}; copy or download it again"
         ))
-    };
-    let (_, header) = safetensors::SafeTensors::read_metadata(bytes).map_err(wrong)?;
-    let file = safetensors::SafeTensors::deserialize(bytes).map_err(wrong)?;
-    let mut weights = Weights::default();
-    for (name, view) in file.iter() {
-        let found = view.dtype().to_string();
+    })?;
+    let mut rows = BTreeMap::new();
+    for (name, info) in header.tensors() {
+        let found = info.dtype.to_string();
         let dtype = Dtype::from_name(&found).ok_or_else(|| {
             Broken::new(format!(
                 "tensor `{name}` holds {found}, which is not read: convert it to F32"
             ))
         })?;
-        let tensor = Tensor::new(dtype, view.shape(), view.data().to_vec())
-            .map_err(|error| Broken::new(format!("tensor `{name}`: {error}")))?;
-        weights.insert(name, tensor);
+        // `u64` header length, JSON header, tensors.
+        let (start, end) = info.data_offsets;
+        let start_of_data = 8 + header_length;
+        let row = Row {
+            dtype,
+            shape: info.shape.clone(),
+            range: start_of_data + start..start_of_data + end,
+        };
+        rows.insert(name, row);
     }
     let metadata = header.metadata().clone().unwrap_or_default();
     Ok(Parsed {
         metadata: metadata.into_iter().collect(),
-        weights,
+        rows,
     })
+}
+
+impl Row {
+    /// The tensor, of the bytes that `take` gives for where they lie.
+    pub fn tensor(&self, take: impl Fn(Range<usize>) -> Bytes) -> Tensor {
+        let tensor = Tensor::new(self.dtype, &self.shape, take(self.range.clone()));
+        tensor.expect("`parse` checked the offsets")
+    }
 }
 
 /// A file's bytes: wide elements first, so that every tensor is aligned, then by name. The same

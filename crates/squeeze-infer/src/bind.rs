@@ -1,24 +1,26 @@
 //! From a program to a plan: kernels picked, weights packed, buffers and scratch placed in one arena.
 
+use std::sync::{Mutex, OnceLock};
+
 use squeeze_graph::{Element, Interval, place};
+use squeeze_kernels::{Slab, Threads};
 
 use crate::kernel::Kernel;
 use crate::plan::{Place, Plan, Step};
-use crate::program::{Program, Source, ValueId, Work};
+use crate::program::{Draft, Program, Source, ValueId, Work};
 use crate::target::Target;
 use crate::texts::Stretch;
 
 /// Bytes of a number.
 const NUMBER: usize = 4;
 
+/// Packed weights take at most so many times the room of the unpacked ones: three halves where a number is split into three,
+/// and panels that are not full.
+const SLAB: usize = 2;
+
 /// The plan of a program whose values have their homes.
 pub(crate) fn bind(mut program: Program, target: Target) -> Plan {
-    let mut kernels: Vec<Kernel> = vec![];
-    for at in 0..program.steps.len() {
-        // The unpacked weight goes as soon as it is packed.
-        let work = std::mem::replace(&mut program.steps[at].work, Work::Move);
-        kernels.push(Kernel::pick(&program, &program.steps[at], work, target));
-    }
+    let kernels = kernels(&mut program, target);
     let scratch: Vec<usize> = kernels
         .iter()
         .map(|kernel| kernel.scratch(target.threads))
@@ -78,6 +80,37 @@ pub(crate) fn bind(mut program: Program, target: Target) -> Plan {
         arena: placement.bytes / NUMBER,
         target,
     }
+}
+
+/// The kernel of each step with its packed weights, picked on all of the target's threads.
+fn kernels(program: &mut Program, target: Target) -> Vec<Kernel> {
+    let numbers = |work: &Work| match work {
+        Work::Layer(layer) => layer.weight.len(),
+        Work::Band(band) => {
+            let points = band.expand.iter().chain(&band.project);
+            points.map(|layer| layer.weight.len()).sum()
+        }
+        _ => 0,
+    };
+    let steps = &mut program.steps;
+    let unpacked: usize = steps.iter().map(|step| numbers(&step.work)).sum();
+    let slab = Slab::new(SLAB * NUMBER * unpacked);
+    let take = |step: &mut Draft| Mutex::new(std::mem::replace(&mut step.work, Work::Move));
+    let works: Vec<Mutex<Work>> = steps.iter_mut().map(take).collect();
+    let kernels: Vec<OnceLock<Kernel>> = works.iter().map(|_| OnceLock::new()).collect();
+    Threads::new(target.threads).run(works.len(), &|at| {
+        // The unpacked weight goes as soon as it is packed.
+        let work = works[at]
+            .lock()
+            .map(|mut work| std::mem::replace(&mut *work, Work::Move));
+        let work = work.expect("each step is taken once");
+        let kernel = Kernel::pick(program, &program.steps[at], work, target, &slab);
+        kernels[at].get_or_init(|| kernel);
+    });
+    let kernels = kernels.into_iter().map(OnceLock::into_inner);
+    kernels
+        .map(|kernel| kernel.expect("each step ran"))
+        .collect()
 }
 
 /// From which step to which each buffer holds something.

@@ -24,6 +24,7 @@ mod error;
 mod input;
 mod kernel;
 mod lower;
+mod numbers;
 mod passes;
 mod plan;
 mod program;

@@ -6,6 +6,7 @@ use squeeze_kernels::activation::Activation;
 use squeeze_kernels::elementwise::Block;
 
 use crate::input::InputSpec;
+use crate::numbers::{Rows, Table};
 use crate::texts::Texts;
 
 /// Number of a value.
@@ -105,7 +106,7 @@ pub(crate) enum Work {
     /// Channels dealt out over groups.
     Shuffle { groups: usize },
     /// Rows of a table.
-    Gather { table: Vec<f32> },
+    Gather { table: Table },
     /// Sum of word, position and segment rows, of which words and positions are the first two inputs.
     Embed(Embed),
     /// The first row of each text, of packed rows.
@@ -124,7 +125,7 @@ pub(crate) enum Work {
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
     /// `[out, in / groups, kh, kw]`.
-    pub weight: Vec<f32>,
+    pub weight: Rows,
     pub bias: Option<Vec<f32>>,
     pub out: usize,
     pub groups: usize,
@@ -248,9 +249,9 @@ pub(crate) struct BlockCopy {
 /// The tables of a text network's first step.
 #[derive(Clone, Debug)]
 pub(crate) struct Embed {
-    pub word: Vec<f32>,
-    pub position: Vec<f32>,
-    pub segment: Vec<f32>,
+    pub word: Table,
+    pub position: Table,
+    pub segment: Table,
 }
 
 impl Value {

@@ -1,4 +1,4 @@
-//! A run allocates nothing, on one thread and on two.
+//! A run allocates nothing, on one thread and on two, and works in as many bytes as the planner says.
 
 mod cases;
 
@@ -11,6 +11,7 @@ use squeeze_infer::{Input, Precision, Scratch, Target, compile};
 struct Counting;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+static LARGEST: AtomicUsize = AtomicUsize::new(0);
 
 #[expect(
     unsafe_code,
@@ -20,6 +21,7 @@ static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        LARGEST.fetch_max(layout.size(), Ordering::Relaxed);
         // SAFETY: as the caller promises.
         unsafe { System.alloc(layout) }
     }
@@ -33,8 +35,12 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
+/// What threads allocate while they start is smaller.
+const LARGEST_OF_THREADS: usize = 16 << 10;
+
 #[test]
 fn a_run_allocates_nothing() {
+    let mut exact = 0;
     for graph in cases::cases() {
         let name = graph.name();
         let weights = squeeze_rewrite::fresh(&graph, squeeze_tensor::Seed(1));
@@ -42,7 +48,14 @@ fn a_run_allocates_nothing() {
         for (precision, threads) in every.into_iter().flatten() {
             let target = Target::here(threads).with_precision(precision);
             let plan = compile(&graph, &weights, &target).expect("compiles");
+            LARGEST.store(0, Ordering::Relaxed);
             let mut scratch = plan.scratch();
+            let largest = LARGEST.load(Ordering::Relaxed);
+            if plan.peak_bytes() > LARGEST_OF_THREADS {
+                // The arena is made of cache lines.
+                assert_eq!(largest, plan.peak_bytes().next_multiple_of(64), "{name}");
+                exact += 1;
+            }
             let sizes: Vec<usize> = plan.inputs().iter().map(|x| elements(&x.shape)).collect();
             let numbers: Vec<Vec<f32>> = sizes.iter().map(|&size| vec![0.5; size]).collect();
             let indices: Vec<Vec<i32>> = sizes.iter().map(|&size| vec![1; size]).collect();
@@ -64,4 +77,5 @@ fn a_run_allocates_nothing() {
             assert!(quiet, "{name} with {threads} threads: every run allocates");
         }
     }
+    assert!(exact > 0, "every case works in less than its threads take");
 }

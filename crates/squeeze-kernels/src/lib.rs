@@ -19,6 +19,7 @@ pub mod optimizer;
 pub mod peak;
 pub mod pool;
 pub mod resize;
+mod slab;
 pub mod softmax;
 mod threads;
 mod tier;
@@ -27,5 +28,6 @@ pub mod winograd;
 
 pub use buffer::Buffer;
 pub use cpu::Cpu;
+pub use slab::Slab;
 pub use threads::{SharedMut, Threads, even};
 pub use tier::Tier;

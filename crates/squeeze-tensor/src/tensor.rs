@@ -1,5 +1,8 @@
 //! A dense array: element type, shape and little-endian bytes in row-major order.
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use half::{bf16, f16};
 use thiserror::Error;
 
@@ -7,12 +10,13 @@ use crate::Dtype;
 
 /// A dense row-major array of any [`Dtype`].
 ///
-/// The elements live in bytes, as they do in files; [`Tensor::floats`] gives them as `f32`.
+/// The elements live in bytes, as they do in files, and may be a part of a mapped file. Clones share them.
+/// [`Tensor::numbers`] gives them as `f32`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     dtype: Dtype,
     shape: Vec<usize>,
-    bytes: Vec<u8>,
+    bytes: Bytes,
 }
 
 /// A tensor whose parts do not fit together, or that has another element type than asked for.
@@ -45,11 +49,16 @@ pub enum TensorError {
 }
 
 impl Tensor {
-    /// A tensor from raw little-endian bytes.
+    /// A tensor from raw little-endian bytes, which are not copied.
     ///
     /// # Errors
     /// When the length of `bytes` is not the product of `shape` times the size of an element.
-    pub fn new(dtype: Dtype, shape: &[usize], bytes: Vec<u8>) -> Result<Self, TensorError> {
+    pub fn new(
+        dtype: Dtype,
+        shape: &[usize],
+        bytes: impl Into<Bytes>,
+    ) -> Result<Self, TensorError> {
+        let bytes = bytes.into();
         let wanted = shape
             .iter()
             .try_fold(dtype.bytes(), |product, &size| product.checked_mul(size))
@@ -88,7 +97,7 @@ impl Tensor {
         Self {
             dtype: Dtype::F32,
             shape: shape.to_vec(),
-            bytes,
+            bytes: bytes.into(),
         }
     }
 
@@ -98,7 +107,7 @@ impl Tensor {
         Self {
             dtype: Dtype::F32,
             shape: shape.to_vec(),
-            bytes,
+            bytes: bytes.into(),
         }
     }
 
@@ -127,7 +136,23 @@ impl Tensor {
         &self.bytes
     }
 
-    /// The elements as `f32`; half-precision numbers and integers are converted.
+    /// The elements as `f32` where they lie, if that is what they are and each lies on a multiple of four bytes.
+    pub fn as_f32(&self) -> Option<&[f32]> {
+        let is_native = self.dtype == Dtype::F32 && cfg!(target_endian = "little");
+        bytemuck::try_cast_slice(&self.bytes)
+            .ok()
+            .filter(|_| is_native)
+    }
+
+    /// The elements as `f32`: where they lie if possible, else copied or converted.
+    pub fn numbers(&self) -> Cow<'_, [f32]> {
+        match self.as_f32() {
+            Some(numbers) => Cow::Borrowed(numbers),
+            None => Cow::Owned(self.floats()),
+        }
+    }
+
+    /// A copy of the elements as `f32`; half-precision numbers and integers are converted.
     pub fn floats(&self) -> Vec<f32> {
         let bytes = &self.bytes;
         match self.dtype {
@@ -207,6 +232,21 @@ mod tests {
         let tensor = Tensor::from_f32(&[2, 2], &[1.0, -2.5, 0.0, f32::MAX]);
         assert_eq!(tensor.floats(), [1.0, -2.5, 0.0, f32::MAX]);
         assert_eq!((tensor.len(), tensor.bytes().len()), (4, 16));
+    }
+
+    #[test]
+    fn numbers_are_not_copied_without_need() {
+        let bytes = Bytes::from([1.0f32, 2.0].map(f32::to_le_bytes).concat());
+        let tensor = Tensor::new(Dtype::F32, &[2], bytes.clone()).expect("fits");
+        assert_eq!(tensor.bytes().as_ptr(), bytes.as_ptr());
+        assert_eq!(tensor.as_f32(), Some(&[1.0, 2.0][..]));
+        // One byte off: no number lies on a multiple of four.
+        let moved = Bytes::from([&[0], &bytes[..]].concat()).slice(1..);
+        let tensor = Tensor::new(Dtype::F32, &[2], moved).expect("fits");
+        assert_eq!(tensor.as_f32(), None);
+        assert_eq!(tensor.numbers(), [1.0, 2.0].as_slice());
+        let halves = Tensor::new(Dtype::F16, &[2], vec![0; 4]).expect("fits");
+        assert_eq!(halves.as_f32(), None);
     }
 
     #[test]

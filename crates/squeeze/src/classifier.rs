@@ -44,20 +44,20 @@ enum Fed {
 }
 
 impl Classifier {
-    /// Loads a model file and compiles it for this machine.
+    /// Loads a model file and compiles it for a target.
     ///
     /// # Errors
     /// When the file is damaged or does not say how its input is made.
-    pub fn open(path: &Path, threads: usize) -> Result<Self> {
-        let model = squeeze_formats::model::load(path)?;
-        Self::new(model, threads).with_context(|| path.display().to_string())
+    pub fn open(path: &Path, target: &Target) -> Result<Self> {
+        let model = squeeze_formats::model::load_on(path, target.threads)?;
+        Self::new(model, target).with_context(|| path.display().to_string())
     }
 
-    /// Compiles a model for this machine.
+    /// Compiles a model for a target.
     ///
     /// # Errors
     /// When it does not say how its input is made, or cannot be compiled.
-    pub fn new(model: ModelFile, threads: usize) -> Result<Self> {
+    pub fn new(model: ModelFile, target: &Target) -> Result<Self> {
         let ModelFile {
             graph,
             weights,
@@ -77,7 +77,7 @@ impl Classifier {
                 "the network gives {outputs:?} for one example, its labels ask for [1, {wanted}]"
             );
         }
-        let plan = compile(&graph, &weights, &Target::here(threads))?;
+        let plan = compile(&graph, &weights, target)?;
         let scratch = plan.scratch();
         Ok(Self {
             task,

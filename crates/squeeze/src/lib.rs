@@ -13,6 +13,7 @@ pub mod ready;
 pub mod recipe;
 pub mod record;
 pub mod report;
+pub mod resident;
 pub mod source;
 pub mod spaces;
 pub mod training;

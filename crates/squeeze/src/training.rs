@@ -10,6 +10,7 @@ use squeeze_data::{Columns, DataSet, OpenOptions, Preprocess};
 use squeeze_formats::ModelFile;
 use squeeze_formats::model::load;
 use squeeze_graph::{Graph, Op};
+use squeeze_infer::Target;
 use squeeze_tensor::Seed;
 use squeeze_train::{Config, Network, Parameters, Teacher};
 
@@ -193,7 +194,8 @@ pub fn train(
     ));
 
     let bar = progress.stage("test", ready.test.len() as u64);
-    let test = Classifier::open(&path, 1)?.judge(&ready.test, |done| bar.at(done as u64))?;
+    let test = Classifier::open(&path, &Target::here(1))?
+        .judge(&ready.test, |done| bar.at(done as u64))?;
     bar.done(&format!(
         "{:.2} % of {} ({:.2}-{:.2})",
         100.0 * test.value,

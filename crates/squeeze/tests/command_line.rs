@@ -348,6 +348,9 @@ fn a_model_answers_about_an_image() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    let mut runner = Command::new(env!("CARGO_BIN_EXE_squeeze-run"));
+    let runner = runner.args([&model, "--image", &image, "--json"]).output();
+    assert_eq!(runner.expect("it runs").stdout, output.stdout);
     let line: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let sum: f64 = line["classes"]
         .as_object()

@@ -1,5 +1,6 @@
 //! Small arrays that are computed while a file is read: constants, shapes and masks.
 
+use bytes::Bytes;
 use squeeze_tensor::{Dtype, Tensor};
 
 use super::proto;
@@ -130,7 +131,10 @@ pub(super) fn tensor(message: &proto::Tensor) -> Result<Tensor, Broken> {
     let shape = shape.map_err(|_| wrong(format!("shape {:?}", message.dims)))?;
     let bytes_of_ints = || message.ints.iter().map(|&v| v as u8).collect();
     let raw = !message.raw.is_empty();
-    let given = |typed: Vec<u8>| if raw { message.raw.clone() } else { typed };
+    let given = |typed: Vec<u8>| match raw {
+        true => message.raw.clone(),
+        false => Bytes::from(typed),
+    };
     let (dtype, bytes) = match message.data_type {
         1 => {
             let typed = message.floats.iter().flat_map(|v| v.to_le_bytes());
@@ -160,7 +164,7 @@ pub(super) fn tensor(message: &proto::Tensor) -> Result<Tensor, Broken> {
             }
             let chunks = doubles.as_chunks().0.iter();
             let bytes = chunks.flat_map(|&b| (f64::from_le_bytes(b) as f32).to_le_bytes());
-            (Dtype::F32, bytes.collect())
+            (Dtype::F32, bytes.collect::<Vec<u8>>().into())
         }
         other => {
             return Err(wrong(format!(
@@ -231,7 +235,7 @@ mod tests {
         let message = proto::Tensor {
             dims: vec![1 << 40, 1 << 40],
             data_type: 1,
-            raw: vec![0; 8],
+            raw: vec![0; 8].into(),
             ..Default::default()
         };
         assert!(tensor(&message).is_err());

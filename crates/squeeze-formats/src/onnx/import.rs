@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use prost::Message;
 use squeeze_graph::{Builder, Element, Graph, NodeId, Op};
 use squeeze_tensor::{Tensor, Weights};
@@ -56,10 +57,9 @@ pub(super) struct Import<'a> {
 }
 
 /// Reads a file's bytes.
-pub(super) fn from_bytes(bytes: Vec<u8>, name: &str) -> Result<(Graph, Weights), Broken> {
-    let model = proto::Model::decode(&*bytes)
+pub(super) fn from_bytes(bytes: Bytes, name: &str) -> Result<(Graph, Weights), Broken> {
+    let model = proto::Model::decode(bytes)
         .map_err(|error| Broken::new(format!("no ONNX file, or damaged: {error}")))?;
-    drop(bytes);
     let known = model.opsets.iter().find(|set| set.domain.is_empty());
     if let Some(set) = known.filter(|set| !(11..=26).contains(&set.version)) {
         let version = set.version;

@@ -21,7 +21,7 @@ use squeeze_graph::Graph;
 use squeeze_tensor::Weights;
 
 use crate::FileError;
-use crate::error::read;
+use crate::map::Mapped;
 
 /// Reads an ONNX file.
 ///
@@ -31,11 +31,12 @@ use crate::error::read;
 /// # Errors
 /// When the file cannot be read, is damaged, or has an operator that is not understood.
 pub fn import(path: &Path) -> Result<(Graph, Weights), FileError> {
-    let bytes = read(path)?;
+    let file = Mapped::open(path)?;
     let name = path
         .file_stem()
         .map_or("onnx".into(), |s| s.to_string_lossy());
-    import::from_bytes(bytes, &name).map_err(|broken| broken.of(&path.display().to_string()))
+    import::from_bytes(file.bytes().clone(), &name)
+        .map_err(|broken| broken.of(&path.display().to_string()))
 }
 
 #[cfg(test)]

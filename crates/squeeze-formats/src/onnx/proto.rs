@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]
@@ -82,8 +83,9 @@ pub(super) struct Tensor {
     pub longs: Vec<i64>,
     #[prost(string, tag = "8")]
     pub name: String,
-    #[prost(bytes = "vec", tag = "9")]
-    pub raw: Vec<u8>,
+    /// A part of the file's bytes.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub raw: Bytes,
     #[prost(double, repeated, tag = "10")]
     pub doubles: Vec<f64>,
     #[prost(int32, tag = "14")]

@@ -78,7 +78,7 @@ fn operators_that_are_not_read_are_named() {
         .position(|w| w == b"HardSwish")
         .expect("one");
     bytes[at..at + 9].copy_from_slice(b"HardTwist");
-    let error = from_bytes(bytes, "x").expect_err("no such operator");
+    let error = from_bytes(bytes.into(), "x").expect_err("no such operator");
     assert!(error.0.starts_with("HardTwist `"), "{}", error.0);
     assert!(
         error.0.ends_with("is an operator that is not read"),
@@ -95,9 +95,9 @@ fn damage_is_an_error_or_another_network() {
             let mut bytes = bytes.clone();
             bytes[at] ^= 1 << (at % 8);
             // Without checksums some flips change a number; none may panic or hang.
-            let _ = from_bytes(bytes.clone(), "x");
+            let _ = from_bytes(bytes.clone().into(), "x");
             bytes.truncate(at);
-            let _ = from_bytes(bytes, "x");
+            let _ = from_bytes(bytes.into(), "x");
         }
     }
 }

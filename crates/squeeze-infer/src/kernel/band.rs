@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use squeeze_kernels::Slab;
 use squeeze_kernels::activation::Activation;
 use squeeze_kernels::depthwise::{self, Depthwise, Filter};
 
@@ -42,10 +43,11 @@ struct Room<'a> {
 
 impl Band {
     /// Picks kernels for bands of the height that fits the cache.
-    pub fn pick(row: &program::Band, x: &Value, y: &Value, target: Target) -> Band {
+    pub fn pick(row: &program::Band, x: &Value, y: &Value, target: Target, slab: &Slab) -> Band {
         let depthwise = depthwise_geometry(&row.depthwise);
-        let mut weights = vec![0.0; row.depthwise.weight.len()];
-        depthwise::pack(&depthwise, &row.depthwise.weight, &mut weights);
+        let unpacked = row.depthwise.weight.numbers();
+        let mut weights = vec![0.0; unpacked.len()];
+        depthwise::pack(&depthwise, &unpacked, &mut weights);
         let mut band = Band {
             expand: None,
             depthwise,
@@ -70,12 +72,12 @@ impl Band {
         band.expand = row.expand.as_ref().map(|layer| {
             let x = value(x.columns(), above, w, x.home);
             let between = value(depthwise.c, above, w, inner);
-            Layer::pick(layer, &x, &between, target)
+            Layer::pick(layer, &x, &between, target, slab)
         });
         band.project = row.project.as_ref().map(|layer| {
             let behind = value(depthwise.c, band.rows, depthwise.out_w(), inner);
             let y = value(y.columns(), band.rows, depthwise.out_w(), y.home);
-            Layer::pick(layer, &behind, &y, target)
+            Layer::pick(layer, &behind, &y, target, slab)
         });
         band
     }

@@ -7,7 +7,7 @@ use squeeze_kernels::depthwise::{self, Depthwise, Filter};
 use squeeze_kernels::gemm_f32::{self, Epilogue, Geometry, Residual};
 use squeeze_kernels::gemm_i8;
 use squeeze_kernels::winograd::{self, Size};
-use squeeze_kernels::{Cpu, Tier, elementwise};
+use squeeze_kernels::{Cpu, Slab, Tier, elementwise};
 
 use super::Context;
 use crate::arena::Cut;
@@ -34,12 +34,14 @@ enum Product {
 
 impl Layer {
     /// The fastest family for this layer.
-    pub fn pick(row: &program::Layer, x: &Value, y: &Value, target: Target) -> Self {
+    pub fn pick(row: &program::Layer, x: &Value, y: &Value, target: Target, slab: &Slab) -> Self {
+        let tier = target.tier;
+        let weight = row.weight.numbers();
         let channels = [x.columns(), row.out];
         let product = if row.is_depthwise() {
             let geometry = depthwise_geometry(row);
-            let mut packed = vec![0.0; row.weight.len()];
-            depthwise::pack(&geometry, &row.weight, &mut packed);
+            let mut packed = vec![0.0; weight.len()];
+            depthwise::pack(&geometry, &weight, &mut packed);
             Product::Depthwise(geometry, packed)
         } else if let Some(element) = gains_on_tiles(row, [x, y], target) {
             let mut conv = conv_geometry(row, channels[0]);
@@ -47,7 +49,7 @@ impl Layer {
                 (conv.n, conv.h, conv.w) = (1, 1, x.rows());
             }
             let strides = (x.home.stride, y.home.stride);
-            let packed = amx::Packed::pack(&row.weight, &conv, strides, element, target.tier);
+            let packed = amx::Packed::pack_in(&weight, &conv, strides, (element, tier), slab);
             Product::Amx(Box::new(packed))
         } else if row.window.is_point() {
             let geometry = Geometry {
@@ -59,17 +61,17 @@ impl Layer {
                 ldc: y.home.stride,
             };
             match target.precision == Precision::Int8 && gains_in_bytes(&geometry) {
-                true => Product::GemmI8(gemm_i8::Packed::pack(&row.weight, &geometry, target.tier)),
-                false => Product::Gemm(gemm_f32::Packed::pack(&row.weight, &geometry, target.tier)),
+                true => Product::GemmI8(gemm_i8::Packed::pack(&weight, &geometry, tier)),
+                false => Product::Gemm(gemm_f32::Packed::pack_in(&weight, &geometry, tier, slab)),
             }
         } else {
             let conv = conv_geometry(row, channels[0]);
             if let Some(size) = gains_on_winograd(&conv, target) {
-                let packed = winograd::Packed::pack(&row.weight, &conv, size, target.tier);
+                let packed = winograd::Packed::pack_in(&weight, &conv, size, tier, slab);
                 let packed = packed.with_stride(y.home.stride);
                 return Self::with(Product::Winograd(Box::new(packed)), row);
             }
-            let packed = conv_f32::Packed::pack(&row.weight, &conv, target.tier);
+            let packed = conv_f32::Packed::pack_in(&weight, &conv, tier, slab);
             Product::Conv(packed.with_stride(y.home.stride))
         };
         Self::with(product, row)

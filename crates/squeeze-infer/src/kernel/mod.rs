@@ -13,10 +13,11 @@ use squeeze_kernels::elementwise::{Block, Gate, Shuffle};
 use squeeze_kernels::norm::{self, BatchNorm};
 use squeeze_kernels::pool::{self, Divisor, Rounding};
 use squeeze_kernels::resize::{self, Mode};
-use squeeze_kernels::{Cpu, Tier};
+use squeeze_kernels::{Cpu, Slab, Tier};
 
 use crate::arena::Cut;
 use crate::input::Input;
+use crate::numbers::Table;
 use crate::plan::Place;
 use crate::program::{BlockCopy, Draft, Embed, LayerNorm, Program, Scale, Work};
 use crate::target::{Precision, Target};
@@ -55,7 +56,7 @@ pub(crate) enum Kernel {
     Shuffle(Shuffle),
     Gather {
         c: usize,
-        table: Vec<f32>,
+        table: Table,
     },
     Embed(Embed),
     First {
@@ -154,7 +155,7 @@ impl<'a> Context<'a> {
 
 impl Kernel {
     /// The kernel of a step.
-    pub fn pick(program: &Program, step: &Draft, work: Work, target: Target) -> Self {
+    pub fn pick(program: &Program, step: &Draft, work: Work, target: Target, slab: &Slab) -> Self {
         let output = &program.values[step.output];
         let input = |at: usize| &program.values[step.inputs[at]];
         // [n, h, w, c] of an image, [n, 1, s, c] of text, [1, 1, n, c] of vectors.
@@ -168,8 +169,10 @@ impl Kernel {
             c: output.columns(),
         };
         match work {
-            Work::Layer(layer) => Self::Layer(Layer::pick(&layer, input(0), output, target)),
-            Work::Band(row) => Self::Band(Box::new(Band::pick(&row, input(0), output, target))),
+            Work::Layer(layer) => Self::Layer(Layer::pick(&layer, input(0), output, target, slab)),
+            Work::Band(row) => {
+                Self::Band(Box::new(Band::pick(&row, input(0), output, target, slab)))
+            }
             Work::LayerNorm(row) => {
                 let norm = norm::LayerNorm {
                     channels: output.columns(),

@@ -3,9 +3,11 @@
 use squeeze_graph::Node;
 use squeeze_graph::ops::{BatchNorm, Conv1d, Conv2d, Embedding, LayerNorm as Norm, Linear};
 use squeeze_kernels::activation::Activation;
+use squeeze_tensor::Tensor;
 
 use super::{Lowering, Place, refuse};
 use crate::error::CompileError;
+use crate::numbers::Table;
 use crate::program::{Draft, Home, Layer, LayerNorm, Scale, Source, ValueId, Window, Work};
 
 impl Lowering<'_> {
@@ -63,8 +65,8 @@ impl Lowering<'_> {
 
     fn layer(&self, node: &Node, [out, groups]: [usize; 2], bias: bool, window: Window) -> Work {
         Work::Layer(Layer {
-            weight: self.weight(node, "weight"),
-            bias: bias.then(|| self.weight(node, "bias")),
+            weight: self.weight(node, "weight").into(),
+            bias: bias.then(|| self.floats(node, "bias")),
             out,
             groups,
             window,
@@ -73,9 +75,9 @@ impl Lowering<'_> {
     }
 
     pub(super) fn batch_norm(&self, node: &Node, row: &BatchNorm) -> Work {
-        let (scale, shift) = (self.weight(node, "weight"), self.weight(node, "bias"));
-        let mean = self.weight(node, "running_mean");
-        let variance = self.weight(node, "running_var");
+        let (scale, shift) = (self.floats(node, "weight"), self.floats(node, "bias"));
+        let mean = self.floats(node, "running_mean");
+        let variance = self.floats(node, "running_var");
         let of = |c: usize| f64::from(scale[c]) / (f64::from(variance[c]) + row.epsilon).sqrt();
         let addend = |c: usize| (f64::from(shift[c]) - of(c) * f64::from(mean[c])) as f32;
         let channels = 0..scale.len();
@@ -86,13 +88,13 @@ impl Lowering<'_> {
     }
 
     pub(super) fn no_norm(&self, node: &Node) -> Work {
-        scaled(self.weight(node, "weight"), self.weight(node, "bias"))
+        scaled(self.floats(node, "weight"), self.floats(node, "bias"))
     }
 
     pub(super) fn layer_norm(&self, node: &Node, row: &Norm) -> Work {
         Work::LayerNorm(LayerNorm {
-            gamma: self.weight(node, "weight"),
-            beta: self.weight(node, "bias"),
+            gamma: self.floats(node, "weight"),
+            beta: self.floats(node, "bias"),
             epsilon: row.epsilon as f32,
         })
     }
@@ -102,7 +104,7 @@ impl Lowering<'_> {
         node: &Node,
         row: &Embedding,
     ) -> Result<Place, CompileError> {
-        let table = self.weight(node, "weight");
+        let table = Table::from(self.weight(node, "weight"));
         let (work, inputs) = match self.places[node.inputs[0].0] {
             Place::Value(ids) => {
                 self.limit(ids, 0, row.rows - 1);
@@ -122,7 +124,7 @@ impl Lowering<'_> {
                     stride: tokens,
                 };
                 let positions = self.program.value(&node.shape[..2], home);
-                let table = rows.to_vec();
+                let table = Table::from(&Tensor::from_f32(&[rows.len()], rows));
                 (Work::Gather { table }, vec![positions])
             }
         };

@@ -1,4 +1,4 @@
-//! From a graph to a program: one step a node, weights as `f32`, views where memory allows.
+//! From a graph to a program: one step a node, weights where the file has them, views where memory allows.
 
 mod layers;
 mod rearrange;
@@ -6,7 +6,7 @@ mod rearrange;
 use squeeze_graph::ops::Activation as Name;
 use squeeze_graph::{Element, Graph, Node, NodeId, Op};
 use squeeze_kernels::activation::Activation;
-use squeeze_tensor::Weights;
+use squeeze_tensor::{Tensor, Weights};
 
 use crate::error::CompileError;
 use crate::input::InputSpec;
@@ -234,13 +234,15 @@ impl Lowering<'_> {
         }
     }
 
-    /// A weight of a node as `f32`.
-    fn weight(&self, node: &Node, suffix: &str) -> Vec<f32> {
+    /// A weight of a node.
+    fn weight(&self, node: &Node, suffix: &str) -> &Tensor {
         let name = format!("{}.{suffix}", node.name);
-        self.weights
-            .get(&name)
-            .expect("weights were checked")
-            .floats()
+        self.weights.get(&name).expect("weights were checked")
+    }
+
+    /// A copy of a small weight of a node as `f32`.
+    fn floats(&self, node: &Node, suffix: &str) -> Vec<f32> {
+        self.weight(node, suffix).floats()
     }
 }
 

@@ -1,5 +1,8 @@
 //! One step for the sum of word, position and segment rows.
 
+use squeeze_tensor::Tensor;
+
+use crate::numbers::Table;
 use crate::program::{Embed, Program, Source, ValueId, Work};
 
 /// Joins embeddings that are only added to each other.
@@ -22,18 +25,16 @@ pub(crate) fn embed(program: &mut Program) {
         let width = program.values[program.steps[at].output].columns();
         let input = |&leaf: &usize| program.steps[leaf].inputs[0];
         let inputs: Vec<ValueId> = leaves.iter().map(input).collect();
-        let mut tables = leaves
-            .iter()
-            .map(|&leaf| match &mut program.steps[leaf].work {
-                Work::Gather { table } => std::mem::take(table),
-                _ => unreachable!("leaves are embeddings"),
-            });
+        let mut tables = leaves.iter().map(|&leaf| match &program.steps[leaf].work {
+            Work::Gather { table } => table.clone(),
+            _ => unreachable!("leaves are embeddings"),
+        });
         let mut table = || tables.next();
         let embed = Embed {
             word: table().expect("words come first"),
             position: table().expect("positions follow"),
             // Without segments every token takes this row.
-            segment: table().unwrap_or_else(|| vec![0.0; width]),
+            segment: table().unwrap_or_else(|| Table::from(&Tensor::zeros(&[width]))),
         };
         let step = &mut program.steps[at];
         step.work = Work::Embed(embed);

@@ -72,7 +72,7 @@ fn join(program: &mut Program, group: &[usize]) {
         let (Work::Layer(layer), Work::Layer(more)) = (&mut merged.work, step.work) else {
             unreachable!("only layers are merged");
         };
-        layer.weight.extend(more.weight);
+        layer.weight.append(more.weight);
         if let (Some(bias), Some(more)) = (&mut layer.bias, more.bias) {
             bias.extend(more);
         }

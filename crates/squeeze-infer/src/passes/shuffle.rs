@@ -51,14 +51,16 @@ fn into_reader(program: &mut Program, at: usize) -> bool {
     }
     // weight is [out, in, taps]
     let taps = layer.weight.len() / layer.out / channels;
-    let old = layer.weight.clone();
+    let old = layer.weight.numbers().into_owned();
+    let mut weight = old.clone();
     for out in 0..layer.out {
         for to in 0..channels {
             let from = source(to, channels, groups);
             let (new, old_at) = ((out * channels + from) * taps, (out * channels + to) * taps);
-            layer.weight[new..new + taps].copy_from_slice(&old[old_at..old_at + taps]);
+            weight[new..new + taps].copy_from_slice(&old[old_at..old_at + taps]);
         }
     }
+    layer.weight.replace(&weight);
     program.steps[reader].inputs[0] = input;
     true
 }
@@ -90,11 +92,10 @@ fn into_writer(program: &mut Program, at: usize) -> bool {
 fn shuffle_rows(layer: &mut Layer, groups: usize) {
     let each = layer.weight.len() / layer.out;
     let order = (0..layer.out).map(|to| source(to, layer.out, groups));
-    let rows = order
-        .clone()
-        .map(|from| &layer.weight[from * each..][..each]);
+    let weight = layer.weight.numbers();
+    let rows = order.clone().map(|from| &weight[from * each..][..each]);
     let weight = rows.collect::<Vec<_>>().concat();
-    layer.weight = weight;
+    layer.weight.replace(&weight);
     if let Some(bias) = &mut layer.bias {
         *bias = order.map(|from| bias[from]).collect();
     }

@@ -24,6 +24,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::gemm_f32::{Epilogue, Residual, Start};
+use crate::slab::{self, Plain};
 use crate::{Cpu, SharedMut, Threads, Tier, even};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use block::{Registers, repeat};
@@ -220,6 +221,9 @@ const FINISH: usize = 25;
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
+// SAFETY: any bits are bytes, on one cache line.
+unsafe impl Plain for Line {}
+
 /// The weight of a layer, split and packed once.
 #[derive(Clone)]
 pub struct Packed {
@@ -231,7 +235,7 @@ pub struct Packed {
     n: usize,
     offsets: Arc<[usize]>,
     /// `[groups][panel][steps][parts][column tiles]` of 16 lines.
-    data: Arc<[Line]>,
+    data: Arc<slab::Block<Line>>,
     /// The scale of each column of each panel of each group, where weights are bytes.
     scales: Arc<[f32]>,
 }

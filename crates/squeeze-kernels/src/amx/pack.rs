@@ -1,13 +1,16 @@
 //! The weight of a layer, split and laid out in tiles once.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::finish::COLUMNS;
 use super::left::Left;
 use super::{Element, Kernel, Line, Packed, STRIP, split};
 use crate::Tier;
 use crate::conv_f32::{Conv, by_tap};
+use crate::gemm_f32::panels::{self, View};
 use crate::gemm_i8::quantize;
+use crate::slab::{Block, Slab};
 
 impl Packed {
     /// Packs `weight`, `[out, c / groups, kh, kw]`, for pixels that lie `lda` and `ldc` numbers apart.
@@ -21,6 +24,20 @@ impl Packed {
         element: Element,
         tier: Tier,
     ) -> Packed {
+        Packed::pack_in(weight, conv, (lda, ldc), (element, tier), &Slab::default())
+    }
+
+    /// The same with the packed weight in a slab.
+    ///
+    /// # Panics
+    /// As for [`Packed::pack`].
+    pub fn pack_in(
+        weight: &[f32],
+        conv: &Conv,
+        (lda, ldc): (usize, usize),
+        (element, tier): (Element, Tier),
+        slab: &Slab,
+    ) -> Packed {
         conv.check(usize::MAX, usize::MAX, weight.len());
         assert!(lda >= conv.c && ldc >= conv.out, "{conv:?}: pixels overlap");
         let left = Left::new(conv, lda, element);
@@ -33,11 +50,11 @@ impl Packed {
             element,
             kernel: Kernel::of(tier),
             n,
-            data: [].into(),
+            data: Arc::new(slab.block(0)),
             scales: [].into(),
             offsets: offsets.into(),
         };
-        let mut data = vec![Line([0; 64]); conv.groups * packed.group_bytes() / 64];
+        let mut data: Block<Line> = slab.block(conv.groups * packed.group_bytes() / 64);
         let mut scales = match element {
             Element::I8 => vec![0.0; conv.groups * panels * COLUMNS],
             Element::Bf16 | Element::Bf16x3 | Element::Bf16x6 => vec![],
@@ -49,11 +66,12 @@ impl Packed {
         let sum = weight.len() / conv.out;
         let step_bytes = 64 * element.parts();
         let each = packed.offsets.len() * step_bytes;
-        let mut lines = vec![0; STRIP * each];
+        let mut lines = vec![Line([0; 64]); STRIP * each / 64];
         for group in 0..conv.groups {
             for first in (0..n).step_by(STRIP) {
                 let columns = first..(first + STRIP).min(n);
-                for (line, at) in lines.chunks_exact_mut(each).zip(columns.clone()) {
+                let of_columns = Line::bytes_mut(&mut lines).chunks_exact_mut(each);
+                for (line, at) in of_columns.zip(columns.clone()) {
                     let weight = &by_tap[(group * n + at) * sum..][..sum];
                     let scale = packed.split_column(weight, line);
                     if let Some(to) = scales.get_mut(group * panels * COLUMNS + at) {
@@ -67,7 +85,7 @@ impl Packed {
                 packed.deal(&lines, columns.len(), first % COLUMNS / STRIP, to);
             }
         }
-        (packed.data, packed.scales) = (data.into(), scales.into());
+        (packed.data, packed.scales) = (Arc::new(data), scales.into());
         packed
     }
 
@@ -107,20 +125,38 @@ impl Packed {
     }
 
     /// Deals the lines of up to 16 columns out to one column of tiles of a panel: four bytes of each column in turn.
-    fn deal(&self, lines: &[u8], columns: usize, tile: usize, to: &mut [Line]) {
+    fn deal(&self, lines: &[Line], columns: usize, tile: usize, to: &mut [Line]) {
         let (steps, parts) = (self.offsets.len(), self.element.parts());
         let tiles = to.len() / (16 * steps * parts);
-        let words = lines.as_chunks::<4>().0;
         for step in 0..steps {
             for part in 0..parts {
                 let to = &mut to[16 * ((step * parts + part) * tiles + tile)..][..16];
-                for column in 0..columns {
-                    let from = ((column * parts + part) * steps + step) * 16;
-                    for (to, word) in to.iter_mut().zip(&words[from..from + 16]) {
-                        to.0[4 * column..4 * column + 4].copy_from_slice(word);
-                    }
-                }
+                let words = View {
+                    data: Line::words(&lines[part * steps + step..]),
+                    k_step: 1,
+                    n_step: 16 * parts * steps,
+                };
+                let to = (Line::words_mut(to), STRIP);
+                panels::turn(self.kernel.tier, words, columns, to);
             }
         }
+    }
+}
+
+impl Line {
+    fn bytes_mut(lines: &mut [Line]) -> &mut [u8] {
+        // SAFETY: a line is 64 bytes, of which any are.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), 64 * lines.len()) }
+    }
+
+    /// Four bytes each, as numbers that are only moved.
+    fn words(lines: &[Line]) -> &[f32] {
+        // SAFETY: a line is 16 times four bytes and aligned to them; any four bytes are a number.
+        unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), 16 * lines.len()) }
+    }
+
+    fn words_mut(lines: &mut [Line]) -> &mut [f32] {
+        // SAFETY: as in `words`, and the lines are borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), 16 * lines.len()) }
     }
 }

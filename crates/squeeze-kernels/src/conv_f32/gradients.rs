@@ -13,7 +13,7 @@ use crate::gemm_f32::gradients::{Sums, add_columns, pack_groups, pack_weight};
 use crate::gemm_f32::panels::{Panels, View};
 use crate::gemm_f32::product::{Output, Product, Source, Strided};
 use crate::gemm_f32::{self, Epilogue, Kernel, Scratch, Start};
-use crate::{Cpu, SharedMut, Threads, even};
+use crate::{Cpu, SharedMut, even};
 
 /// `y = activation(conv(x, weight) + bias + residual)` with `weight` as PyTorch has it.
 ///
@@ -31,7 +31,8 @@ pub fn forward(
     let (kernel, g) = (Kernel::of(cpu.tier), conv.product());
     let panels = Panels::new(kernel.width(), g.k, g.n);
     let weight = in_tap_order(conv, weight, &mut scratch.weight);
-    pack_weight(&g, weight, &panels, (&mut scratch.columns, cpu.threads));
+    let packed = scratch.columns.sized(g.groups * panels.group_len());
+    pack_weight(&g, weight, &panels, (packed, cpu));
     run_product(
         conv,
         x,
@@ -71,7 +72,7 @@ pub fn input_gradient(
     let kernel = Kernel::of(cpu.tier);
     let panels = Panels::new(kernel.width(), taps * n, k);
     let weight = in_tap_order(conv, weight, &mut scratch.weight);
-    pack_flipped(conv, weight, &panels, (&mut scratch.columns, cpu.threads));
+    pack_flipped(conv, weight, &panels, (&mut scratch.columns, cpu));
     let forward = conv.window();
     let before = |axis: usize| {
         let reach = (conv.kernel[axis] - 1) * conv.dilation[axis];
@@ -204,18 +205,13 @@ fn in_tap_order<'a>(conv: &Conv, weight: &'a [f32], buffer: &'a mut Buffer) -> &
 }
 
 /// Packs the weight (in tap order) for the convolution of `dy`: taps from the last to the first, sums over output channels.
-fn pack_flipped(
-    conv: &Conv,
-    weight: &[f32],
-    panels: &Panels,
-    (buffer, threads): (&mut Buffer, &Threads),
-) {
+fn pack_flipped(conv: &Conv, weight: &[f32], panels: &Panels, (buffer, cpu): (&mut Buffer, Cpu)) {
     let (k, n, taps) = (conv.c / conv.groups, conv.out / conv.groups, conv.taps());
     let len = panels.group_len();
     let data = SharedMut::new(buffer.sized(conv.groups * len));
     let units = conv.groups * panels.count;
-    let parts = threads.parts(conv.groups * len * 4, units);
-    threads.run(parts, &|part| {
+    let parts = cpu.threads.parts(conv.groups * len * 4, units);
+    cpu.threads.run(parts, &|part| {
         for unit in even(units, parts, part) {
             let (group, index) = panels.place(unit);
             let start = group * len + panels.start(index);
@@ -228,7 +224,7 @@ fn pack_flipped(
                     k_step: taps * k,
                     n_step: 1,
                 };
-                panels.pack(to, index, tap * n..(tap + 1) * n, view);
+                panels.pack((to, index), tap * n..(tap + 1) * n, view, cpu.tier);
             }
         }
     });
@@ -255,7 +251,8 @@ fn scattered_gradient(
         k_step: g.k,
         n_step: 1,
     };
-    pack_groups(g.groups, &panels, view, (&mut scratch.columns, cpu.threads));
+    let packed = scratch.columns.sized(g.groups * panels.group_len());
+    pack_groups(g.groups, &panels, view, (packed, cpu));
     let b = &*scratch.columns;
     let width = g.groups * g.k;
     let parts = cpu.threads.parts(conv.macs(), conv.n);

@@ -15,12 +15,14 @@ pub(crate) mod window;
 pub(crate) use gradients::by_tap;
 pub use gradients::{bias_gradient, forward, input_gradient, weight_gradient};
 
-use crate::buffer::Buffer;
+use std::sync::Arc;
+
 use crate::gemm_f32::gradients::pack_weight;
 use crate::gemm_f32::panels::Panels;
 use crate::gemm_f32::product::{Output, Product, Source, Strided};
 use crate::gemm_f32::{Epilogue, Geometry, Kernel};
-use crate::{Threads, Tier};
+use crate::slab::{Block, Slab};
+use crate::{Cpu, Threads, Tier};
 use window::{Image, Window};
 
 /// A convolution of images `[n, h, w, c]` to `[n, out_h, out_w, out]` with a weight `[out, c / groups, kh, kw]`, as PyTorch has it.
@@ -187,7 +189,7 @@ pub struct Packed {
     conv: Conv,
     kernel: &'static Kernel,
     panels: Panels,
-    data: Buffer,
+    data: Arc<Block<f32>>,
     /// From one pixel of the output to the next.
     stride: usize,
 }
@@ -198,18 +200,30 @@ impl Packed {
     /// # Panics
     /// If the weight's length or the geometry is wrong.
     pub fn pack(weight: &[f32], conv: &Conv, tier: Tier) -> Packed {
+        Packed::pack_in(weight, conv, tier, &Slab::default())
+    }
+
+    /// The same with the packed weight in a slab.
+    ///
+    /// # Panics
+    /// As for [`Packed::pack`].
+    pub fn pack_in(weight: &[f32], conv: &Conv, tier: Tier, slab: &Slab) -> Packed {
         conv.check(usize::MAX, usize::MAX, weight.len());
         let kernel = Kernel::of(tier);
         let g = conv.product();
         let panels = Panels::new(kernel.width(), g.k, g.n);
-        let (mut data, threads) = (Buffer::default(), Threads::new(1));
+        let mut data = slab.block(g.groups * panels.group_len());
+        let cpu = Cpu {
+            tier,
+            threads: &Threads::new(1),
+        };
         let by_tap = by_tap(conv, weight);
-        pack_weight(&g, &by_tap, &panels, (&mut data, &threads));
+        pack_weight(&g, &by_tap, &panels, (&mut data, cpu));
         Packed {
             conv: *conv,
             kernel,
             panels,
-            data,
+            data: Arc::new(data),
             stride: conv.out,
         }
     }
@@ -245,7 +259,7 @@ impl Packed {
 
     /// Bytes of the packed weight.
     pub fn bytes(&self) -> usize {
-        size_of_val::<[f32]>(&self.data)
+        size_of_val::<[f32]>(&**self.data)
     }
 
     /// `y = activation(conv(x, weight) + bias + residual)`; allocates nothing.
@@ -277,7 +291,7 @@ impl Packed {
         };
         // The product checks the output, whose pixels may lie apart.
         conv.check(x.len(), usize::MAX, conv.weight());
-        let on = (self.kernel, self.panels, &*self.data);
+        let on = (self.kernel, self.panels, &**self.data);
         run_product(conv, x, on, (epilogue, self.stride), y, threads);
     }
 }

@@ -39,7 +39,8 @@ pub fn forward(
     g.check(x.len(), y.len(), weight.len());
     let kernel = Kernel::of(cpu.tier);
     let panels = Panels::new(kernel.width(), g.k, g.n);
-    pack_weight(g, weight, &panels, (&mut scratch.columns, cpu.threads));
+    let packed = scratch.columns.sized(g.groups * panels.group_len());
+    pack_weight(g, weight, &panels, (packed, cpu));
     let source = Strided {
         data: x,
         row: g.lda,
@@ -82,7 +83,8 @@ pub fn input_gradient(
         k_step: g.k,
         n_step: 1,
     };
-    pack_groups(g.groups, &panels, view, (&mut scratch.columns, cpu.threads));
+    let packed = scratch.columns.sized(g.groups * panels.group_len());
+    pack_groups(g.groups, &panels, view, (packed, cpu));
     let source = Strided {
         data: dy,
         row: g.ldc,
@@ -130,16 +132,12 @@ pub fn weight_gradient(
     };
     let pack = |panels: &Panels, at: (usize, usize), rows: Range<usize>, to: &mut [f32]| {
         let data = &x[rows.start * g.lda + at.0 * g.k..];
-        panels.pack(
-            to,
-            at.1,
-            0..rows.len(),
-            View {
-                data,
-                k_step: g.lda,
-                n_step: 1,
-            },
-        );
+        let view = View {
+            data,
+            k_step: g.lda,
+            n_step: 1,
+        };
+        panels.pack((to, at.1), 0..rows.len(), view, cpu.tier);
     };
     sums.add(&pack, dw, scratch, cpu);
 }
@@ -182,12 +180,7 @@ pub(crate) fn add_columns(
 }
 
 /// Packs a weight `[groups * n, k]` for the product with its transpose.
-pub(crate) fn pack_weight(
-    g: &Geometry,
-    weight: &[f32],
-    panels: &Panels,
-    on: (&mut Buffer, &Threads),
-) {
+pub(crate) fn pack_weight(g: &Geometry, weight: &[f32], panels: &Panels, on: (&mut [f32], Cpu)) {
     let view = |group: usize| View {
         data: &weight[group * g.n * g.k..],
         k_step: 1,
@@ -196,24 +189,25 @@ pub(crate) fn pack_weight(
     pack_groups(g.groups, panels, view, on);
 }
 
-/// Packs one matrix a group.
+/// Packs one matrix a group into as many numbers as the panels of all groups take.
 pub(crate) fn pack_groups<'a>(
     groups: usize,
     panels: &Panels,
     view: impl Fn(usize) -> View<'a> + Sync,
-    (buffer, threads): (&mut Buffer, &Threads),
+    (packed, cpu): (&mut [f32], Cpu),
 ) {
     let len = panels.group_len();
-    let data = SharedMut::new(buffer.sized(groups * len));
+    assert_eq!(packed.len(), groups * len);
+    let data = SharedMut::new(packed);
     let units = groups * panels.count;
-    let parts = threads.parts(groups * len * 4, units);
-    threads.run(parts, &|part| {
+    let parts = cpu.threads.parts(groups * len * 4, units);
+    cpu.threads.run(parts, &|part| {
         for unit in even(units, parts, part) {
             let (group, index) = panels.place(unit);
             let start = group * len + panels.start(index);
             // SAFETY: panels are disjoint, and each belongs to one part.
             let to = unsafe { data.slice(start..start + panels.width(index) * panels.k) };
-            panels.pack(to, index, 0..panels.k, view(group));
+            panels.pack((to, index), 0..panels.k, view(group), cpu.tier);
         }
     });
 }

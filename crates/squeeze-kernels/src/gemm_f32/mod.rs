@@ -17,9 +17,11 @@ pub(crate) mod tile;
 
 pub use gradients::{Scratch, bias_gradient, forward, input_gradient, weight_gradient};
 
+use std::sync::Arc;
+
 use crate::activation::Activation;
-use crate::buffer::Buffer;
-use crate::{Threads, Tier};
+use crate::slab::{Block, Slab};
+use crate::{Cpu, Threads, Tier};
 use panels::Panels;
 use product::{Output, Product, Strided};
 use tile::Tile;
@@ -193,7 +195,7 @@ pub struct Packed {
     geometry: Geometry,
     kernel: &'static Kernel,
     panels: Panels,
-    data: Buffer,
+    data: Arc<Block<f32>>,
 }
 
 impl Packed {
@@ -202,17 +204,28 @@ impl Packed {
     /// # Panics
     /// If the weight's length or the geometry is wrong.
     pub fn pack(weight: &[f32], geometry: &Geometry, tier: Tier) -> Packed {
+        Packed::pack_in(weight, geometry, tier, &Slab::default())
+    }
+
+    /// The same with the packed weight in a slab.
+    ///
+    /// # Panics
+    /// As for [`Packed::pack`].
+    pub fn pack_in(weight: &[f32], geometry: &Geometry, tier: Tier, slab: &Slab) -> Packed {
         geometry.check(usize::MAX, usize::MAX, weight.len());
         let kernel = Kernel::of(tier);
         let panels = Panels::new(kernel.width(), geometry.k, geometry.n);
-        let mut data = Buffer::default();
-        let threads = Threads::new(1);
-        gradients::pack_weight(geometry, weight, &panels, (&mut data, &threads));
+        let mut data = slab.block(geometry.groups * panels.group_len());
+        let cpu = Cpu {
+            tier,
+            threads: &Threads::new(1),
+        };
+        gradients::pack_weight(geometry, weight, &panels, (&mut data, cpu));
         Packed {
             geometry: *geometry,
             kernel,
             panels,
-            data,
+            data: Arc::new(data),
         }
     }
 
@@ -233,7 +246,7 @@ impl Packed {
 
     /// Bytes of the packed weight.
     pub fn bytes(&self) -> usize {
-        size_of_val::<[f32]>(&self.data)
+        size_of_val::<[f32]>(&**self.data)
     }
 
     /// `c = activation(a w^T + bias + residual)`; allocates nothing.

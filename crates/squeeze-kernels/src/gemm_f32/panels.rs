@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use crate::even;
+use crate::elementwise::transpose::interleave;
+use crate::vector::{Vector, per_tier};
+use crate::{Tier, even};
 
 /// The panels of one matrix `[k, n]` a group.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +80,13 @@ impl Panels {
 
     /// Packs rows `rows` of panel `index` into its place within the group's slice; columns that do not exist become zeros. The
     /// view begins at the first of these rows and at column 0.
-    pub(crate) fn pack(&self, panel: &mut [f32], index: usize, rows: Range<usize>, view: View) {
+    pub(crate) fn pack(
+        &self,
+        (panel, index): (&mut [f32], usize),
+        rows: Range<usize>,
+        view: View,
+        tier: Tier,
+    ) {
         let (columns, width) = (self.columns(index), self.width(index));
         let panel = &mut panel[rows.start * width..rows.end * width];
         let from = columns.start * view.n_step;
@@ -90,16 +98,66 @@ impl Panels {
             }
             return;
         }
-        // Sixteen rows at a time: the lines of the panel stay near while each column's are read.
-        for (block, panel) in panel.chunks_mut(16 * width).enumerate() {
-            if columns.len() < width {
-                panel.fill(0.0);
+        let view = View {
+            data: &view.data[from..],
+            ..view
+        };
+        turn(tier, view, columns.len(), (panel, width));
+    }
+}
+
+per_tier! {
+    /// Writes columns that lie `n_step` apart side by side, and zeros up to the width of the panel.
+    pub(crate) fn turn(view: View, columns: usize, panel: (&mut [f32], usize))
+    { scalar: scalar_turn, vector: vector_turn }
+}
+
+fn scalar_turn(view: View, columns: usize, (panel, width): (&mut [f32], usize)) {
+    // Sixteen rows at a time: the lines of the panel stay near while each column's are read.
+    for (block, panel) in panel.chunks_mut(16 * width).enumerate() {
+        if columns < width {
+            panel.fill(0.0);
+        }
+        for column in 0..columns {
+            let from = &view.data[column * view.n_step + block * 16 * view.k_step..];
+            for (k, to) in panel.chunks_exact_mut(width).enumerate() {
+                to[column] = from[k * view.k_step];
             }
-            for column in 0..columns.len() {
-                let from = &view.data[from + column * view.n_step + block * 16 * view.k_step..];
-                for (k, to) in panel.chunks_exact_mut(width).enumerate() {
-                    to[column] = from[k * view.k_step];
-                }
+        }
+    }
+}
+
+/// Squares of a vector each way where k lies side by side: a register a column of the panel, transposed.
+#[inline(always)]
+fn vector_turn<V: Vector>(view: View, columns: usize, (panel, width): (&mut [f32], usize)) {
+    if view.k_step != 1 || !width.is_multiple_of(V::LANES) {
+        return scalar_turn(view, columns, (panel, width));
+    }
+    // A trait's constant cannot be the length of an array: 16 lanes are AVX-512, 8 are AVX2.
+    match V::LANES {
+        16 => squares::<V, 16>(view, columns, (panel, width)),
+        _ => squares::<V, 8>(view, columns, (panel, width)),
+    }
+}
+
+#[inline(always)]
+fn squares<V: Vector, const L: usize>(
+    view: View,
+    columns: usize,
+    (panel, width): (&mut [f32], usize),
+) {
+    let rows = panel.len() / width;
+    for left in (0..width).step_by(L) {
+        let used = columns.saturating_sub(left).min(L);
+        for k in (0..rows).step_by(L) {
+            let height = L.min(rows - k);
+            let mut registers = [V::splat(0.0); L];
+            for (column, register) in registers.iter_mut().enumerate().take(used) {
+                *register = V::load_part(&view.data[(left + column) * view.n_step + k..][..height]);
+            }
+            interleave(&mut registers);
+            for (row, register) in registers.into_iter().enumerate().take(height) {
+                register.store(&mut panel[(k + row) * width + left..]);
             }
         }
     }

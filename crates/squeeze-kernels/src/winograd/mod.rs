@@ -16,13 +16,15 @@ pub mod scalar;
 mod tests;
 mod transform;
 
-use crate::buffer::Buffer;
+use std::sync::Arc;
+
 use crate::conv_f32::Conv;
 use crate::gemm_f32::gradients::pack_weight;
 use crate::gemm_f32::panels::Panels;
 use crate::gemm_f32::product::{Output, Product, Strided};
 use crate::gemm_f32::{self, Epilogue, Geometry, Residual};
-use crate::{SharedMut, Threads, Tier, even};
+use crate::slab::{Block, Slab};
+use crate::{Cpu, SharedMut, Threads, Tier, even};
 use grid::Grid;
 use scalar::Matrices;
 use transform::{Back, There};
@@ -93,7 +95,7 @@ pub struct Packed {
     tier: Tier,
     kernel: &'static gemm_f32::Kernel,
     panels: Panels,
-    data: Buffer,
+    data: Arc<Block<f32>>,
     /// From one pixel of the output to the next.
     stride: usize,
 }
@@ -104,6 +106,14 @@ impl Packed {
     /// # Panics
     /// If the weight's length or the geometry is wrong, or the family does not compute it.
     pub fn pack(weight: &[f32], conv: &Conv, size: Size, tier: Tier) -> Packed {
+        Packed::pack_in(weight, conv, size, tier, &Slab::default())
+    }
+
+    /// The same with the packed weight in a slab.
+    ///
+    /// # Panics
+    /// As for [`Packed::pack`].
+    pub fn pack_in(weight: &[f32], conv: &Conv, size: Size, tier: Tier, slab: &Slab) -> Packed {
         conv.check(usize::MAX, usize::MAX, weight.len());
         assert!(computes(conv), "{conv:?}: not 3 x 3 taps at stride 1");
         let matrices = Matrices::new(size);
@@ -118,8 +128,12 @@ impl Packed {
         let (k, n) = (conv.c / conv.groups, conv.out / conv.groups);
         let g = Geometry::grouped(1, n, k, size.products() * conv.groups);
         let panels = Panels::new(kernel.width(), k, n);
-        let (mut data, threads) = (Buffer::default(), Threads::new(1));
-        pack_weight(&g, &transformed, &panels, (&mut data, &threads));
+        let mut data = slab.block(g.groups * panels.group_len());
+        let cpu = Cpu {
+            tier,
+            threads: &Threads::new(1),
+        };
+        pack_weight(&g, &transformed, &panels, (&mut data, cpu));
         Packed {
             conv: *conv,
             grid: Grid::new(conv, size),
@@ -127,7 +141,7 @@ impl Packed {
             tier,
             kernel,
             panels,
-            data,
+            data: Arc::new(data),
             stride: conv.out,
         }
     }

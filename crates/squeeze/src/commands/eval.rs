@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 use serde_json::json;
 use squeeze_data::{DataSet, OpenOptions, Prepared};
+use squeeze_infer::Target;
 use squeeze_tensor::Seed;
 
 use super::columns::ColumnArgs;
@@ -44,7 +45,7 @@ enum Split {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let mut classifier = Classifier::open(&args.model, usize::from(args.threads))?;
+    let mut classifier = Classifier::open(&args.model, &Target::here(usize::from(args.threads)))?;
     let options = OpenOptions {
         columns: args.columns.columns(),
         seed: seed(&classifier.card),

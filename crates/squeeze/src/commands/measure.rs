@@ -1,7 +1,7 @@
 //! `squeeze measure`: the time of networks on this machine, side by side; or the machine's profile.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::json;
@@ -11,6 +11,7 @@ use squeeze_measure::{Budget, Profile, Ratio, Subject, Timing, interleaved, meas
 use crate::error::Outcome;
 use crate::floor::Peaks;
 use crate::out::{self, Columns};
+use crate::resident::{allowed, resident};
 use crate::source::{Sizes, Source};
 use crate::spaces::{self, Shape};
 use crate::ui::Progress;
@@ -66,6 +67,17 @@ struct Bench {
     name: String,
     macs: u64,
     subject: Subject,
+    start: Start,
+}
+
+/// What it took to get there.
+struct Start {
+    /// Milliseconds until it could run, and of the first run.
+    load_ms: f64,
+    first_ms: f64,
+    /// Bytes of its weights, and bytes that are in memory because of it.
+    weights: usize,
+    resident: u64,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
@@ -75,7 +87,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let mut benches = vec![];
     // The one that the others are compared with comes first.
     for model in args.vs.iter().chain(&args.models) {
-        benches.push(bench(model, args).with_context(|| model.clone())?);
+        benches.push(Bench::open(model, args).with_context(|| model.clone())?);
     }
     let timed = time(&mut benches, args.thorough);
     warn_of_others(&timed);
@@ -94,32 +106,68 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// A network with inputs of the batch and the lengths asked for.
-fn bench(model: &str, args: &Args) -> anyhow::Result<Bench> {
-    let mut source = Source::open(model, &args.sizes)?;
-    let batch = usize::from(args.batch);
-    source.graph = source.graph.with_batch(batch)?;
-    let target = Target::here(usize::from(args.threads)).with_precision(args.precision);
-    let mut subject = Subject::new(&source.graph, &source.weights(), &target)?;
-    let mut macs = source.graph.cost().macs;
-    if !args.lengths.is_empty() {
-        let mut inputs = subject.plan().inputs().iter();
-        if !inputs.any(|spec| spec.shape.len() == 1) {
-            bail!("it takes no lengths: leave out --lengths");
+impl Bench {
+    /// Loads a network, with inputs of the batch and the lengths asked for, and runs it once.
+    fn open(model: &str, args: &Args) -> anyhow::Result<Self> {
+        let ([before, _], begun) = (resident(), Instant::now());
+        let mut source = Source::open(model, &args.sizes)?;
+        let batch = usize::from(args.batch);
+        source.graph = source.graph.with_batch(batch)?;
+        let target = Target::here(usize::from(args.threads)).with_precision(args.precision);
+        let weights = source.weights();
+        let mut subject = Subject::new(&source.graph, &weights, &target)?;
+        let bytes = weights.bytes();
+        drop((weights, source.weights.take()));
+        let load_ms = 1e3 * begun.elapsed().as_secs_f64();
+        let mut macs = source.graph.cost().macs;
+        if !args.lengths.is_empty() {
+            let mut inputs = subject.plan().inputs().iter();
+            if !inputs.any(|spec| spec.shape.len() == 1) {
+                bail!("it takes no lengths: leave out --lengths");
+            }
+            let lengths: Vec<i32> = args.lengths.iter().map(|&length| length.into()).collect();
+            subject = subject.with_lengths(&lengths)?;
+            let one = source.graph.with_batch(1)?;
+            macs = 0;
+            for &length in args.lengths.iter().cycle().take(batch) {
+                macs += one.with_length(length.into())?.cost().macs;
+            }
         }
-        let lengths: Vec<i32> = args.lengths.iter().map(|&length| length.into()).collect();
-        subject = subject.with_lengths(&lengths)?;
-        let one = source.graph.with_batch(1)?;
-        macs = 0;
-        for &length in args.lengths.iter().cycle().take(batch) {
-            macs += one.with_length(length.into())?.cost().macs;
-        }
+        let first = Instant::now();
+        subject.run();
+        let first_ms = 1e3 * first.elapsed().as_secs_f64();
+        let [after, _] = resident();
+        let start = Start {
+            load_ms,
+            first_ms,
+            weights: bytes,
+            resident: after.saturating_sub(before),
+        };
+        Ok(Self {
+            name: source.name,
+            macs,
+            subject,
+            start,
+        })
     }
-    Ok(Bench {
-        name: source.name,
-        macs,
-        subject,
-    })
+
+    /// Says on stderr what it took to get there.
+    fn tell_start(&self) {
+        let Start {
+            load_ms,
+            first_ms,
+            weights,
+            resident,
+        } = self.start;
+        eprintln!(
+            "{}: ready after {}, first run {}; {} in memory, of weights there are {}",
+            self.name,
+            show_time(load_ms),
+            show_time(first_ms),
+            show_size(resident),
+            show_size(weights as u64)
+        );
+    }
 }
 
 /// Times all networks in interleaved rounds of about 100 ms each.
@@ -138,7 +186,7 @@ fn time(benches: &mut [Bench], thorough: bool) -> Vec<(Timing, Ratio)> {
         .collect();
     let mut slowest: f64 = 0.0;
     for work in &mut work {
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         work();
         work();
         slowest = slowest.max(start.elapsed().as_secs_f64() / 2.0);
@@ -196,6 +244,9 @@ fn table(benches: &[Bench], timed: &[(Timing, Ratio)], args: &Args) -> anyhow::R
                 "batch": args.batch, "lengths": args.lengths, "per_second": rate,
                 "min_ms": timing.min_ms, "p50_ms": timing.p50_ms, "p90_ms": timing.p90_ms, "p99_ms": timing.p99_ms,
                 "ci95_ms": timing.ci95_ms, "peak_bytes": peak, "macs": bench.macs, "others": timing.others,
+                "load_ms": bench.start.load_ms, "first_ms": bench.start.first_ms,
+                "weight_bytes": bench.start.weights, "resident_bytes": bench.start.resident,
+                "resident_limit_bytes": allowed(bench.start.weights, peak),
             });
             if compares {
                 line["vs"] = json!(benches[0].name);
@@ -231,6 +282,7 @@ fn table(benches: &[Bench], timed: &[(Timing, Ratio)], args: &Args) -> anyhow::R
         return Ok(());
     }
     table.print()?;
+    benches.iter().for_each(Bench::tell_start);
     if compares {
         let first = &benches[0].name;
         eprintln!(

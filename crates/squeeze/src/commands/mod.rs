@@ -56,6 +56,19 @@ enum Command {
     Worker(worker::Args),
 }
 
+/// Says what a model says to a text or to images. Runs files that `squeeze` made and holds nothing that makes them
+#[derive(Debug, Parser)]
+#[command(name = "squeeze-run", version, arg_required_else_help = true)]
+struct RunLine {
+    #[command(flatten)]
+    args: run::Args,
+}
+
+/// Runs the command line of the program that only runs models; as [`main`].
+pub fn run_only() -> ExitCode {
+    error::finish(run::run(&RunLine::parse().args))
+}
+
 /// Runs the command line and gives the exit status: 0 done, 1 the answer is no, 2 error.
 pub fn main() -> ExitCode {
     let line = Line::parse();
@@ -85,5 +98,6 @@ mod tests {
     #[test]
     fn arguments_do_not_clash() {
         Line::command().debug_assert();
+        RunLine::command().debug_assert();
     }
 }

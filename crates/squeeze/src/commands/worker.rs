@@ -1,6 +1,6 @@
 //! `squeeze worker`: one network in one process, driven over stdin and stdout by a benchmark.
 //!
-//! The folder holds `model.onnx`, `meta.json` (names, shapes and types of the inputs) and one
+//! The folder holds `model.squeeze` or else `model.onnx`, `meta.json` (names, shapes and types of the inputs) and one
 //! `NAME.bin` an input. Lines in: `run N`, `out PATH`, `mem`, `quit`. Each answer is a JSON line.
 
 use std::fs;
@@ -11,18 +11,21 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::json;
+use squeeze_formats::ModelFile;
 use squeeze_graph::{Graph, Shape};
 use squeeze_infer::{
     Input, Plan, Precision, Scratch, Target, channels_first, channels_last, compile,
 };
+use squeeze_tensor::Weights;
 
 use crate::error::{Outcome, one_line};
 use crate::out;
+use crate::resident::{allowed, resident};
 use crate::units;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Folder with model.onnx, meta.json and the inputs
+    /// Folder with model.squeeze or model.onnx, meta.json and the inputs
     dir: PathBuf,
     /// Threads
     #[arg(value_parser = clap::value_parser!(u8).range(1..))]
@@ -38,6 +41,8 @@ struct Bench {
     scratch: Scratch,
     inputs: Vec<Fed>,
     output: Shape,
+    /// Bytes of the weights in the file.
+    weight_bytes: usize,
 }
 
 enum Fed {
@@ -59,7 +64,7 @@ struct Row {
 
 pub(super) fn run(args: &Args) -> Result<Outcome> {
     let begun = Instant::now();
-    let [resident_before, _] = memory();
+    let [resident_before, _] = resident();
     let ready = Bench::open(args).map(|mut bench| {
         let load_ms = 1e3 * begun.elapsed().as_secs_f64();
         let first = Instant::now();
@@ -68,10 +73,12 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
     });
     let mut bench = match ready {
         Ok((bench, load_ms, first_ms)) => {
-            let [resident, highest] = memory();
+            let [now, highest] = resident();
             out::json(&json!({
                 "ready": true, "engine": "squeeze", "import_ms": 0.0, "load_ms": load_ms, "first_ms": first_ms,
-                "rss0_kb": resident_before, "rss_kb": resident, "hwm_kb": highest,
+                "rss0_kb": resident_before / 1024, "rss_kb": now / 1024, "hwm_kb": highest / 1024,
+                "weight_bytes": bench.weight_bytes, "peak_bytes": bench.plan.peak_bytes(),
+                "resident_limit_kb": allowed(bench.weight_bytes, bench.plan.peak_bytes()) / 1024,
             }))?;
             bench
         }
@@ -94,8 +101,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
                 out::json(&json!({ "ok": true }))?;
             }
             ("mem", _) => {
-                let [resident, highest] = memory();
-                out::json(&json!({ "rss_kb": resident, "hwm_kb": highest }))?;
+                let [now, highest] = resident();
+                out::json(&json!({ "rss_kb": now / 1024, "hwm_kb": highest / 1024 }))?;
             }
             ("quit", _) => break,
             _ => bail!("`{line}` is no command: run N, out PATH, mem, quit"),
@@ -109,7 +116,7 @@ impl Bench {
         let path = args.dir.join("meta.json");
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let meta: Meta = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-        let (graph, weights) = squeeze_formats::onnx::import(&args.dir.join("model.onnx"))?;
+        let (graph, weights) = network(args)?;
         let inputs = inputs(&args.dir, &meta, &graph)?;
         let output = graph.node(graph.outputs()[0]).shape.clone();
         let target = Target::here(usize::from(args.threads)).with_precision(args.precision);
@@ -121,6 +128,7 @@ impl Bench {
             scratch,
             inputs,
             output,
+            weight_bytes: weights.bytes(),
         })
     }
 
@@ -157,6 +165,17 @@ impl Fed {
             Self::Indices(values) => Input::Indices(values),
         }
     }
+}
+
+/// The network of a folder: its model file, or what another program exported.
+fn network(args: &Args) -> Result<(Graph, Weights)> {
+    let path = args.dir.join("model.squeeze");
+    if path.exists() {
+        let ModelFile { graph, weights, .. } =
+            squeeze_formats::model::load_on(&path, usize::from(args.threads))?;
+        return Ok((graph, weights));
+    }
+    Ok(squeeze_formats::onnx::import(&args.dir.join("model.onnx"))?)
 }
 
 /// The network's inputs from the folder's files, by what their names say they are.
@@ -246,16 +265,6 @@ fn npy(shape: &[usize], values: &[f32]) -> Vec<u8> {
     let count = shape.iter().product::<usize>();
     bytes.extend(values[..count].iter().flat_map(|value| value.to_le_bytes()));
     bytes
-}
-
-/// Resident memory of the process, and its highest so far, in kB; zeros where the system does not tell.
-fn memory() -> [u64; 2] {
-    let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    ["VmRSS:", "VmHWM:"].map(|key| {
-        let line = text.lines().find(|line| line.starts_with(key));
-        let value = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
-        value.unwrap_or(0)
-    })
 }
 
 /// Processor time of all threads of the process so far, in nanoseconds.

@@ -150,7 +150,7 @@ pub fn prove(
 pub fn test((path, threads): (&Path, usize), split: &Prepared, bar: &StageBar) -> Result<Score> {
     bar.say("testing the file");
     bar.set_steps(split.len() as u64);
-    Classifier::open(path, threads)?.judge(split, |done| bar.at(done as u64))
+    Classifier::open(path, &Target::here(threads))?.judge(split, |done| bar.at(done as u64))
 }
 
 /// Times networks in interleaved rounds, again when the first one misses the limit; the ratios are
