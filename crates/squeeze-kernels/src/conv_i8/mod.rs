@@ -195,7 +195,7 @@ impl Packed {
         });
         // NaN is larger than every number here, as it is among the sizes of a row.
         let larger = |a: f32, b: &f32| f32::from_bits(a.to_bits().max(b.to_bits()));
-        for (scale, sizes) in scales.iter_mut().zip(sizes.chunks_exact(h)) {
+        for (scale, sizes) in scales.iter_mut().zip(sizes.chunks_exact(h.max(1))) {
             *scale = factor(sizes.iter().fold(0.0, larger)).1;
         }
         let end = n * h * layout.row;
