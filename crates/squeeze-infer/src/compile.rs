@@ -13,16 +13,16 @@ use crate::target::{Precision, Target};
 use crate::texts::Texts;
 use crate::{bind, lower, passes};
 
-/// The texts whose rows are packed. Windows over tokens that are computed in tiles take texts that lie evenly.
+/// The texts whose rows are packed. Windows over tokens that are computed in tiles or bytes take texts that lie evenly.
 fn texts(graph: &Graph, target: &Target) -> Option<Texts> {
     let is_window = |node: &Node| matches!(&node.op, Op::Conv1d(row) if row.kernel > 1);
     let texts = Texts::of(graph)?;
-    let tiles = match amx::Kernel::of(target.tier).tier {
-        Tier::Scalar => false,
+    let tiles_or_bytes = match amx::Kernel::of(target.tier).tier {
+        Tier::Scalar => target.precision == Precision::Int8,
         Tier::Amx => true,
         _ => target.precision != Precision::F32,
     };
-    let even = tiles && graph.nodes().iter().any(is_window);
+    let even = tiles_or_bytes && graph.nodes().iter().any(is_window);
     (!even).then_some(texts)
 }
 
@@ -47,6 +47,7 @@ pub fn compile(graph: &Graph, weights: &Weights, target: &Target) -> Result<Plan
     passes::join(&mut program);
     passes::settle(&mut program);
     passes::bands(&mut program);
+    passes::pools(&mut program, *target);
     passes::in_place(&mut program);
     Ok(bind::bind(program, *target))
 }

@@ -72,6 +72,8 @@ pub(crate) enum Work {
     Layer(Layer),
     /// Point, depthwise and point layer, band by band; the second input, if any, is added before the last activation.
     Band(Box<Band>),
+    /// A convolution and the pool behind it, some rows at a time.
+    Pooled(Box<Pooled>),
     /// Layer norm of the input, or of the sum of two.
     LayerNorm(LayerNorm),
     /// A factor and an addend for each channel: a batch norm that could not be folded.
@@ -139,6 +141,15 @@ pub(crate) struct Band {
     pub expand: Option<Layer>,
     pub depthwise: Layer,
     pub project: Option<Layer>,
+}
+
+/// A convolution and the pool behind it.
+#[derive(Clone, Debug)]
+pub(crate) struct Pooled {
+    pub layer: Layer,
+    /// The image between, in the order of memory.
+    pub shape: Shape,
+    pub pool: Pool,
 }
 
 /// What lies between the layers of a band may fill so much of a core's second cache.

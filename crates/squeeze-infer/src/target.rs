@@ -23,8 +23,8 @@ pub enum Precision {
     Bf16x3,
     /// bfloat16, which holds 8 of a number's 24 bits, where the CPU has matrix registers or AVX-512 with BF16.
     Bf16,
-    /// Bytes where the plan knows how: weights with a scale an output channel, activations with a scale a row. Everything
-    /// between products stays in single precision.
+    /// Bytes where the plan knows how: weights with a scale an output channel, activations with a scale a row, or an image
+    /// where windows share its pixels. Everything between products stays in single precision.
     Int8,
 }
 

@@ -211,7 +211,7 @@ fn check(
                 3.0 * f32::EPSILON * (600f32.sqrt() + 2.0)
             }
             Precision::F32 => f32::EPSILON * (600f32.sqrt() + 2.0),
-            // A byte is off by up to 1/254 of the largest of its row, the errors of a sum grow as
+            // A byte is off by up to 1/254 of the largest of its row or image, the errors of a sum grow as
             // above, and the sum itself does too.
             Precision::Int8 => 0.02,
             Precision::Bf16x3 => 2f32.powi(-14),

@@ -8,6 +8,7 @@ pub mod amx;
 pub mod attention;
 mod buffer;
 pub mod conv_f32;
+pub mod conv_i8;
 mod cpu;
 pub mod depthwise;
 pub mod elementwise;

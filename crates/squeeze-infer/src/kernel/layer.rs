@@ -3,9 +3,10 @@
 use squeeze_kernels::activation::Activation;
 use squeeze_kernels::amx::{self, Element};
 use squeeze_kernels::conv_f32::{self, Conv};
+use squeeze_kernels::conv_i8;
 use squeeze_kernels::depthwise::{self, Depthwise, Filter};
 use squeeze_kernels::gemm_f32::{self, Epilogue, Geometry, Residual};
-use squeeze_kernels::gemm_i8;
+use squeeze_kernels::gemm_i8::{self, Pixels};
 use squeeze_kernels::winograd::{self, Size};
 use squeeze_kernels::{Cpu, Slab, Tier, elementwise};
 
@@ -30,6 +31,7 @@ enum Product {
     Depthwise(Depthwise, Vec<f32>),
     Conv(conv_f32::Packed),
     Winograd(Box<winograd::Packed>),
+    ConvI8(conv_i8::Packed),
 }
 
 impl Layer {
@@ -52,32 +54,28 @@ impl Layer {
             let packed = amx::Packed::pack_in(&weight, &conv, strides, (element, tier), slab);
             Product::Amx(Box::new(packed))
         } else if row.window.is_point() {
-            let geometry = Geometry {
-                m: x.rows(),
-                n: row.out / row.groups,
-                k: channels[0] / row.groups,
-                groups: row.groups,
-                lda: x.home.stride,
-                ldc: y.home.stride,
-            };
+            let geometry = product_geometry(row, [x, y]);
             match target.precision == Precision::Int8 && gains_in_bytes(&geometry) {
                 true => Product::GemmI8(gemm_i8::Packed::pack(&weight, &geometry, tier)),
                 false => Product::Gemm(gemm_f32::Packed::pack_in(&weight, &geometry, tier, slab)),
             }
+        } else if let Some(pixels) = pixels_in_bytes(row, [x, y], target) {
+            let geometry = product_geometry(row, [x, y]);
+            let packed = gemm_i8::Packed::pack(&weight, &geometry, tier);
+            Product::GemmI8(packed.with_pixels(pixels))
         } else {
             let conv = conv_geometry(row, channels[0]);
-            if let Some(size) = gains_on_winograd(&conv, target) {
+            if is_in_byte_windows(row, [x, y], target) {
+                let packed = conv_i8::Packed::pack(&weight, &conv, tier);
+                Product::ConvI8(packed.with_stride(y.home.stride))
+            } else if let Some(size) = gains_on_winograd(&conv, target) {
                 let packed = winograd::Packed::pack_in(&weight, &conv, size, tier, slab);
-                let packed = packed.with_stride(y.home.stride);
-                return Self::with(Product::Winograd(Box::new(packed)), row);
+                Product::Winograd(Box::new(packed.with_stride(y.home.stride)))
+            } else {
+                let packed = conv_f32::Packed::pack_in(&weight, &conv, tier, slab);
+                Product::Conv(packed.with_stride(y.home.stride))
             }
-            let packed = conv_f32::Packed::pack_in(&weight, &conv, tier, slab);
-            Product::Conv(packed.with_stride(y.home.stride))
         };
-        Self::with(product, row)
-    }
-
-    fn with(product: Product, row: &program::Layer) -> Self {
         Self {
             product,
             bias: row.bias.clone(),
@@ -102,6 +100,9 @@ impl Layer {
                 packed.run(x, &epilogue, cut.write, cut.scratch, cpu.threads);
             }
             Product::Amx(packed) => {
+                packed.run(x, &epilogue, cut.write, cut.scratch, cpu.threads);
+            }
+            Product::ConvI8(packed) => {
                 packed.run(x, &epilogue, cut.write, cut.scratch, cpu.threads);
             }
             Product::Conv(packed) => packed.run(x, &epilogue, cut.write, cpu.threads),
@@ -140,7 +141,7 @@ impl Layer {
         match &self.product {
             Product::Gemm(_) | Product::GemmI8(_) | Product::Amx(_) => true,
             Product::Depthwise(geometry, _) => geometry.kernel == [1; 2],
-            Product::Conv(_) | Product::Winograd(_) => false,
+            Product::Conv(_) | Product::ConvI8(_) | Product::Winograd(_) => false,
         }
     }
 
@@ -173,6 +174,7 @@ impl Layer {
                     let on = (&geometry, &weights[..]);
                     self.depthwise(cpu, on, (&x[own.clone()], residual), &mut y[own]);
                 }
+                Product::ConvI8(_) => unreachable!("windows in bytes take texts that lie evenly"),
                 Product::Gemm(_) | Product::GemmI8(_) | Product::Amx(_) | Product::Winograd(_) => {
                     unreachable!("windows over tokens are convolutions of one row")
                 }
@@ -211,7 +213,7 @@ impl Layer {
                 };
                 self.depthwise(cpu, (&geometry, weights), (x, residual), y);
             }
-            Product::Conv(_) | Product::Winograd(_) => {
+            Product::Conv(_) | Product::ConvI8(_) | Product::Winograd(_) => {
                 unreachable!("point layers are products")
             }
         }
@@ -230,6 +232,7 @@ impl Layer {
     pub fn scratch(&self, threads: usize) -> usize {
         match &self.product {
             Product::GemmI8(packed) => packed.scratch(),
+            Product::ConvI8(packed) => packed.scratch(),
             Product::Amx(packed) => packed.scratch(threads),
             Product::Winograd(packed) => packed.scratch(threads),
             Product::Gemm(_) | Product::Depthwise(..) | Product::Conv(_) => 0,
@@ -245,6 +248,7 @@ impl Layer {
             Product::Depthwise(_, weights) => size_of_val::<[f32]>(weights),
             Product::Conv(packed) => packed.bytes(),
             Product::Winograd(packed) => packed.bytes(),
+            Product::ConvI8(packed) => packed.bytes(),
         };
         weights + self.bias.as_deref().map_or(0, size_of_val::<[f32]>)
     }
@@ -262,6 +266,7 @@ impl Layer {
             }
             Product::Conv(packed) => packed.kernel().name,
             Product::Winograd(packed) => packed.name(),
+            Product::ConvI8(packed) => packed.kernel().name,
         }
     }
 }
@@ -287,8 +292,7 @@ fn gains_on_tiles(row: &program::Layer, [x, y]: [&Value; 2], target: Target) -> 
             // How many multiply-adds take the time of one in single precision; lines are multiplied whole.
             let (rate, [split, finish]) = match element {
                 Element::Bf16 => (1.9, [10, 14]),
-                // Points are products in bytes, which need no tiles.
-                Element::I8 if !row.window.is_point() => (3.3, [14, 20]),
+                // Products and windows in bytes have families of their own.
                 Element::I8 | Element::Bf16x3 | Element::Bf16x6 => return None,
             };
             let whole = macs / channels * channels.next_multiple_of(element.line());
@@ -348,12 +352,66 @@ fn taps_read(conv: &Conv) -> usize {
 
 /// Whether a product in bytes saves more time than it takes to bring its rows to bytes.
 fn gains_in_bytes(g: &Geometry) -> bool {
-    const SHORTEST: usize = 32;
-    const NARROWEST: usize = 32;
-    g.k >= SHORTEST && g.n >= NARROWEST && g.k <= gemm_i8::LONGEST
+    const SHORTEST: usize = 16;
+    const NARROWEST: usize = 16;
+    const SMALLEST: usize = 1024;
+    let long = (SHORTEST..=gemm_i8::LONGEST).contains(&g.k);
+    long && g.n >= NARROWEST && g.k * g.n >= SMALLEST
 }
 
-fn conv_geometry(row: &program::Layer, channels: usize) -> Conv {
+/// The pixels that a layer of one tap reads, where a product of them gains in bytes.
+fn pixels_in_bytes(row: &program::Layer, [x, y]: [&Value; 2], target: Target) -> Option<Pixels> {
+    let window = &row.window;
+    let [_, height, width] = window.size;
+    let gains = target.precision == Precision::Int8
+        && window.kernel == [1; 2]
+        && window.padding == [0; 4]
+        && gains_in_bytes(&product_geometry(row, [x, y]));
+    gains.then_some(Pixels {
+        size: [height, width],
+        stride: window.stride,
+        out: window.out(),
+    })
+}
+
+/// Whether a layer is a convolution in bytes.
+pub(crate) fn is_in_byte_windows(
+    row: &program::Layer,
+    [x, y]: [&Value; 2],
+    target: Target,
+) -> bool {
+    target.precision == Precision::Int8
+        && !row.is_depthwise()
+        && gains_on_tiles(row, [x, y], target).is_none()
+        && !row.window.is_point()
+        && pixels_in_bytes(row, [x, y], target).is_none()
+        && windows_gain_in_bytes(&conv_geometry(row, x.columns()))
+}
+
+/// Whether a convolution in bytes saves more time than it takes to bring its images to bytes.
+fn windows_gain_in_bytes(conv: &Conv) -> bool {
+    const SHORTEST: usize = 16;
+    const NARROWEST: usize = 16;
+    let [kh, kw] = conv.kernel;
+    let sum = conv.c / conv.groups * kh * kw;
+    kh * kw <= conv_i8::MOST_TAPS
+        && (SHORTEST..=gemm_i8::LONGEST).contains(&sum)
+        && conv.out / conv.groups >= NARROWEST
+}
+
+/// The product that a layer of one tap comes down to.
+fn product_geometry(row: &program::Layer, [x, y]: [&Value; 2]) -> Geometry {
+    Geometry {
+        m: y.rows(),
+        n: row.out / row.groups,
+        k: x.columns() / row.groups,
+        groups: row.groups,
+        lda: x.home.stride,
+        ldc: y.home.stride,
+    }
+}
+
+pub(super) fn conv_geometry(row: &program::Layer, channels: usize) -> Conv {
     let [n, h, w] = row.window.size;
     Conv {
         n,

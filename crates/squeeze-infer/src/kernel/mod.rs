@@ -2,11 +2,12 @@
 
 mod band;
 mod layer;
+mod pooled;
 mod run;
 
 use std::ops::Range;
 
-use squeeze_graph::ops::{PoolKind, ResizeMode};
+use squeeze_graph::ops::{Pool, PoolKind, ResizeMode};
 use squeeze_kernels::activation::Activation;
 use squeeze_kernels::amx::{self, Element};
 use squeeze_kernels::elementwise::{Block, Gate, Shuffle};
@@ -24,12 +25,15 @@ use crate::target::{Precision, Target};
 use crate::texts::Rows;
 use band::Band;
 use layer::Layer;
+pub(crate) use layer::is_in_byte_windows;
+use pooled::Pooled;
 
 /// A kernel with its geometry and weights.
 #[derive(Clone, Debug)]
 pub(crate) enum Kernel {
     Layer(Layer),
     Band(Box<Band>),
+    Pooled(Box<Pooled>),
     LayerNorm(norm::LayerNorm, LayerNorm),
     Scale(BatchNorm, Scale),
     Activation(Activation),
@@ -170,6 +174,7 @@ impl Kernel {
         };
         match work {
             Work::Layer(layer) => Self::Layer(Layer::pick(&layer, input(0), output, target, slab)),
+            Work::Pooled(row) => Self::Pooled(Box::new(Pooled::pick(&row, input(0), target))),
             Work::Band(row) => {
                 Self::Band(Box::new(Band::pick(&row, input(0), output, target, slab)))
             }
@@ -191,24 +196,7 @@ impl Kernel {
             }
             Work::Activation(activation) => Self::Activation(activation),
             Work::Pool(row) => {
-                let [n, h, w, c] = image(0);
-                let pool = pool::Pool {
-                    n,
-                    h,
-                    w,
-                    c,
-                    kernel: row.kernel,
-                    stride: row.stride,
-                    padding: row.padding,
-                    rounding: match row.ceil {
-                        true => Rounding::Ceil,
-                        false => Rounding::Floor,
-                    },
-                    divisor: match row.kind {
-                        PoolKind::AverageInside => Divisor::InputsOnly,
-                        PoolKind::Average | PoolKind::Max => Divisor::WithPadding,
-                    },
-                };
+                let pool = pool_geometry(&row, image(0));
                 Self::Pool(row.kind, pool)
             }
             work @ (Work::GlobalAverage | Work::TokenMean | Work::TokenMax) => {
@@ -296,5 +284,26 @@ impl Kernel {
                 })
             }
         }
+    }
+}
+
+/// The geometry of a pool over images of this size.
+fn pool_geometry(row: &Pool, [n, h, w, c]: [usize; 4]) -> pool::Pool {
+    pool::Pool {
+        n,
+        h,
+        w,
+        c,
+        kernel: row.kernel,
+        stride: row.stride,
+        padding: row.padding,
+        rounding: match row.ceil {
+            true => Rounding::Ceil,
+            false => Rounding::Floor,
+        },
+        divisor: match row.kind {
+            PoolKind::AverageInside => Divisor::InputsOnly,
+            PoolKind::Average | PoolKind::Max => Divisor::WithPadding,
+        },
     }
 }

@@ -7,6 +7,7 @@ mod in_place;
 mod join;
 mod merge;
 mod needed_rows;
+mod pools;
 mod settle;
 mod shuffle;
 
@@ -17,5 +18,6 @@ pub(crate) use in_place::in_place;
 pub(crate) use join::join;
 pub(crate) use merge::merge;
 pub(crate) use needed_rows::needed_rows;
+pub(crate) use pools::pools;
 pub(crate) use settle::settle;
 pub(crate) use shuffle::shuffle;

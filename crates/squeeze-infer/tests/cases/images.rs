@@ -49,6 +49,43 @@ pub const CASES: &[(&str, Make)] = &[
         let x = b.add("conv", conv, &[x])?;
         Ok(vec![b.add("act", Activation::Silu, &[x])?])
     }),
+    // Large enough to run some rows at a time where it is in bytes.
+    ("conv_then_pool", |b| {
+        let x = image(b, 3, 70, 65)?;
+        let conv = Conv2d {
+            stride: [2, 1],
+            ..bias(Conv2d::square(40, 3))
+        };
+        let x = b.add("conv", conv, &[x])?;
+        let x = b.add("relu", Activation::Relu, &[x])?;
+        let pool = Pool {
+            kind: PoolKind::Max,
+            kernel: [3; 2],
+            stride: [2; 2],
+            padding: [1, 0, 1, 1],
+            ceil: true,
+        };
+        Ok(vec![b.add("pool", pool, &[x])?])
+    }),
+    // One tap for every second pixel, enough channels for bytes.
+    ("conv_point_strided_wide", |b| {
+        let x = image(b, 36, 5, 7)?;
+        let conv = Conv2d {
+            stride: [2, 2],
+            ..Conv2d::square(40, 1)
+        };
+        Ok(vec![b.add("conv", conv, &[x])?])
+    }),
+    ("conv_windows_wide", |b| {
+        let x = image(b, 20, 9, 7)?;
+        let x = b.add("conv", bias(Conv2d::square(34, 3)), &[x])?;
+        let conv = Conv2d {
+            stride: [2, 2],
+            ..Conv2d::square(34, 3).dilated(2)
+        };
+        let x = b.add("dilated", conv, &[x])?;
+        Ok(vec![b.add("silu", Activation::Silu, &[x])?])
+    }),
     ("conv_point_strided", |b| {
         let x = image(b, 6, 5, 7)?;
         let conv = Conv2d {

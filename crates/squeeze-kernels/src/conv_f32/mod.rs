@@ -88,12 +88,12 @@ impl Conv {
             .map_or(0, |room| room / self.stride[axis] + 1)
     }
 
-    fn taps(&self) -> usize {
+    pub(crate) fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }
 
     /// Terms of each sum.
-    fn sum(&self) -> usize {
+    pub(crate) fn sum(&self) -> usize {
         self.c / self.groups * self.taps()
     }
 

@@ -42,7 +42,7 @@ pub fn bias_gradient(g: &Conv, dy: &[f32], db: &mut [f32]) {
 
 /// Calls `each` with the places in x `[n, h, w, c]`, weight `[out, c / groups, kh, kw]` and y `[n, out_h, out_w, out]` of every
 /// product that the convolution adds up.
-fn each_product(g: &Conv, mut each: impl FnMut(usize, usize, usize)) {
+pub(crate) fn each_product(g: &Conv, mut each: impl FnMut(usize, usize, usize)) {
     let (k, n) = (g.c / g.groups, g.out / g.groups);
     let [kh, kw] = g.kernel;
     for pixel in 0..g.n * g.out_h() * g.out_w() {

@@ -31,6 +31,10 @@ impl Sums for I32x8 {
     type Weights = __m256i;
 
     #[inline(always)]
+    fn zero() -> Self {
+        Self(unsafe { _mm256_setzero_si256() })
+    }
+    #[inline(always)]
     unsafe fn load(from: *const i32) -> Self {
         Self(unsafe { _mm256_loadu_si256(from.cast()) })
     }
@@ -45,6 +49,10 @@ impl Sums for I32x8 {
     #[inline(always)]
     unsafe fn weights(from: *const i8) -> __m256i {
         unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(unsafe { _mm256_add_epi32(self.0, other.0) })
     }
     #[inline(always)]
     fn add_dot(self, (bytes, sizes): (__m256i, __m256i), b: __m256i) -> Self {

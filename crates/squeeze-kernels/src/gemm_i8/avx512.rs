@@ -30,6 +30,10 @@ impl Sums for I32x16 {
     type Weights = __m512i;
 
     #[inline(always)]
+    fn zero() -> Self {
+        Self(unsafe { _mm512_setzero_si512() })
+    }
+    #[inline(always)]
     unsafe fn load(from: *const i32) -> Self {
         Self(unsafe { _mm512_loadu_si512(from.cast()) })
     }
@@ -40,6 +44,10 @@ impl Sums for I32x16 {
     #[inline(always)]
     unsafe fn weights(from: *const i8) -> __m512i {
         unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(unsafe { _mm512_add_epi32(self.0, other.0) })
     }
     #[inline(always)]
     fn add_dot(self, a: __m512i, b: __m512i) -> Self {

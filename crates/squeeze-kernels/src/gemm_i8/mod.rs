@@ -9,21 +9,21 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod quantize;
+pub(crate) mod right;
 pub mod scalar;
 #[cfg(test)]
 mod tests;
-mod tile;
+pub(crate) mod tile;
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use crate::gemm_f32::panels::Panels;
-use crate::gemm_f32::product::{After, Block, NEAR, after, limits};
-use crate::gemm_f32::tile::{COLUMNS, Tile as Output};
-use crate::gemm_f32::{Epilogue, Geometry, Residual, Start};
+use crate::gemm_f32::product::NEAR;
+use crate::gemm_f32::tile::Tile as Output;
+use crate::gemm_f32::{Epilogue, Geometry};
 use crate::{Cpu, SharedMut, Threads, Tier, even};
-use quantize::quantize_row;
-use tile::Tile;
+use quantize::{Stretch, quantize_rows};
+use right::{Left, Right, Shape, To};
+use tile::{Segment, Tile};
 
 /// One row of the table of kernels.
 #[derive(Debug)]
@@ -75,7 +75,10 @@ impl Kernel {
 pub const LONGEST: usize = 1 << 16;
 
 /// Rows of bytes are walked in blocks of at most so many, which stay in a core's second cache for all panels.
-const ROW_BLOCK_BYTES: usize = 256 << 10;
+pub(crate) const ROW_BLOCK_BYTES: usize = 256 << 10;
+
+/// Where the weight is small, rows are brought to bytes so many bytes at a time, just before their products.
+const FEW_BYTES: usize = 8 << 10;
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -85,15 +88,20 @@ struct Line([i8; 64]);
 #[derive(Clone)]
 pub struct Packed {
     geometry: Geometry,
-    kernel: &'static Kernel,
-    /// Panels of quads: four neighbours of k.
-    panels: Panels,
-    /// `[groups][panel][quads][width][4]`.
-    data: Arc<[Line]>,
-    /// What the sum of each column of each group starts from, padding included.
-    start: Arc<[i32]>,
-    /// The scale of each column of each group, padding included.
-    scales: Arc<[f32]>,
+    /// Which pixels of an image the rows are, if not all that follow each other.
+    pixels: Option<Pixels>,
+    right: Right,
+}
+
+/// Some pixels of images, which are the rows of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pixels {
+    /// Rows and columns of an image.
+    pub size: [usize; 2],
+    /// From one pixel to the next, down and across.
+    pub stride: [usize; 2],
+    /// How many of an image they are, down and across.
+    pub out: [usize; 2],
 }
 
 impl Packed {
@@ -104,43 +112,31 @@ impl Packed {
     pub fn pack(weight: &[f32], geometry: &Geometry, tier: Tier) -> Packed {
         geometry.check(usize::MAX, usize::MAX, weight.len());
         assert!(geometry.k <= LONGEST, "{geometry:?}: too long a sum");
-        let kernel = Kernel::of(tier);
-        let Geometry { n, k, groups, .. } = *geometry;
-        let quads = k.div_ceil(4);
-        let registers = kernel.tiles[0].len();
-        let panels = Panels::new((kernel.lanes, registers), quads, n);
-        let columns = panels.group_len() / quads;
-        let mut data = vec![Line([0; 64]); (groups * panels.group_len() * 4).div_ceil(64)];
-        let mut start = vec![0; groups * columns];
-        let mut scales = vec![0.0; groups * columns];
-        let mut row = vec![0; k];
-        for group in 0..groups {
-            for panel in 0..panels.count {
-                let width = panels.width(panel);
-                let base = 4 * (group * panels.group_len() + panels.start(panel));
-                for (at, column) in panels.columns(panel).enumerate() {
-                    let weight = &weight[(group * n + column) * k..][..k];
-                    let place = group * columns + column;
-                    scales[place] = quantize::weights(weight, &mut row);
-                    if kernel.unsigned {
-                        let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
-                        start[place] = -128 * sum;
-                    }
-                    for (k, &w) in row.iter().enumerate() {
-                        let to = base + 4 * (k / 4 * width + at) + k % 4;
-                        data[to / 64].0[to % 64] = w;
-                    }
-                }
-            }
-        }
+        let shape = Shape {
+            groups: geometry.groups,
+            n: geometry.n,
+            segments: 1,
+            length: geometry.k,
+        };
         Packed {
             geometry: *geometry,
-            kernel,
-            panels,
-            data: data.into(),
-            start: start.into(),
-            scales: scales.into(),
+            pixels: None,
+            right: Right::pack(weight, shape, tier),
         }
+    }
+
+    /// The same for rows that are only some pixels of images.
+    ///
+    /// # Panics
+    /// If the geometry has other rows than that, or pixels lie outside their image.
+    pub fn with_pixels(self, pixels: Pixels) -> Packed {
+        let Pixels { size, stride, out } = pixels;
+        let inside = |axis: usize| out[axis] > 0 && (out[axis] - 1) * stride[axis] < size[axis];
+        assert!(inside(0) && inside(1), "{pixels:?} are outside");
+        let [down, across] = out;
+        assert!(self.geometry.m.is_multiple_of(down * across), "{pixels:?}");
+        let pixels = Some(pixels);
+        Packed { pixels, ..self }
     }
 
     /// The same weight for another number of rows; allocates nothing.
@@ -154,12 +150,12 @@ impl Packed {
 
     /// The kernel that runs it.
     pub fn kernel(&self) -> &'static Kernel {
-        self.kernel
+        self.right.kernel
     }
 
     /// Bytes of the packed weight with its scales.
     pub fn bytes(&self) -> usize {
-        64 * self.data.len() + 4 * (self.start.len() + self.scales.len())
+        self.right.bytes()
     }
 
     /// Bytes of one group of a row of activations.
@@ -187,64 +183,96 @@ impl Packed {
     ) {
         let g = &self.geometry;
         g.check(a.len(), c.len(), g.groups * g.n * g.k);
-        assert_eq!(epilogue.start, Start::Zero, "bytes are never added to");
-        let needed = |step: usize| g.m.saturating_sub(1) * step + g.groups * g.n;
-        assert!(
-            epilogue
-                .bias
-                .is_none_or(|bias| bias.len() >= g.groups * g.n)
-        );
-        match epilogue.residual {
-            Residual::None => {}
-            Residual::Before(r) | Residual::After(r) => assert!(r.len() >= needed(g.ldc)),
-        }
-        let scratch = &mut scratch[..self.scratch()];
-        let (scales, bytes) = scratch.split_at_mut(g.m * g.groups);
-        // SAFETY: any bits are numbers and bytes alike, and bytes may lie anywhere.
-        let bytes = unsafe {
-            std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast::<u8>(), 4 * bytes.len())
+        let read =
+            g.m.checked_sub(1)
+                .map_or(0, |last| self.row(last) + g.groups * g.k);
+        assert!(a.len() >= read, "{g:?}: {} inputs are too few", a.len());
+        let needed = g.m.saturating_sub(1) * g.ldc + g.groups * g.n;
+        self.right.check(epilogue, needed);
+        let (scales, bytes) = scratch[..self.scratch()].split_at_mut(g.m * g.groups);
+        let (tier, bytes) = (self.kernel().tier, as_bytes(bytes));
+        let rows = Rows {
+            scales: SharedMut::new(scales),
+            bytes: SharedMut::new(bytes),
         };
-        let tier = self.kernel.tier;
-        let cpu = Cpu { tier, threads };
-        self.quantize(a, (scales, bytes), cpu);
-        let rows = Rows { scales, bytes };
-        let (units, tiles) = (
-            g.groups * self.panels.count,
-            g.m.div_ceil(self.kernel.tiles.len()),
-        );
+        let (units, tiles) = (self.right.units(), g.m.div_ceil(self.right.rows()));
         // A product of bytes takes about a quarter of the time of one of numbers.
         let parts = threads.parts(g.macs() / 4, units.max(tiles));
         let c = SharedMut::new(c);
-        let by_rows = tiles >= units;
-        threads.run(parts, &|part| {
-            if by_rows {
+        if tiles >= units || parts == 1 {
+            threads.run(parts, &|part| {
                 let tiles = even(tiles, parts, part);
-                let step = self.kernel.tiles.len();
+                let step = self.right.rows();
                 let own = tiles.start * step..(tiles.end * step).min(g.m);
-                self.part(own, 0..units, &rows, (epilogue, &c));
-            } else {
-                self.part(0..g.m, even(units, parts, part), &rows, (epilogue, &c));
-            }
-        });
+                let block = self.block();
+                for first in own.clone().step_by(block) {
+                    let rows_here = first..(first + block).min(own.end);
+                    self.quantize(a, rows_here.clone(), &rows, tier);
+                    self.part(rows_here, 0..units, &rows, (epilogue, &c));
+                }
+            });
+        } else {
+            let cpu = Cpu { tier, threads };
+            cpu.split(g.m, g.m * g.groups * self.group_bytes() * 2, |own| {
+                self.quantize(a, own, &rows, tier);
+            });
+            threads.run(parts, &|part| {
+                for first in (0..g.m).step_by(self.block()) {
+                    let rows_here = first..(first + self.block()).min(g.m);
+                    let panels = even(units, parts, part);
+                    self.part(rows_here, panels, &rows, (epilogue, &c));
+                }
+            });
+        }
     }
 
-    /// Brings every row of every group to bytes.
-    fn quantize(&self, a: &[f32], (scales, bytes): (&mut [f32], &mut [u8]), cpu: Cpu) {
+    /// How many rows pass all panels together: few where the weight stays near, so that what they read and write does too, else as
+    /// many as stay in a core's second cache.
+    fn block(&self) -> usize {
+        let row_bytes = self.geometry.groups * self.group_bytes();
+        let most = match self.right.is_small() {
+            true => FEW_BYTES / row_bytes,
+            false => ROW_BLOCK_BYTES / row_bytes,
+        };
+        let mr = self.right.rows();
+        most.max(mr).next_multiple_of(mr)
+    }
+
+    /// Brings some rows of every group to bytes.
+    fn quantize(&self, a: &[f32], rows: Range<usize>, to: &Rows, tier: Tier) {
         let g = &self.geometry;
         let width = self.group_bytes();
-        let (scales, bytes) = (SharedMut::new(scales), SharedMut::new(bytes));
-        cpu.split(g.m, g.m * g.groups * width * 2, |rows| {
-            for place in rows.start * g.groups..rows.end * g.groups {
-                let (row, group) = (place / g.groups, place % g.groups);
-                let x = &a[row * g.lda + group * g.k..][..g.k];
-                // SAFETY: each row has its own bytes and scales.
-                let (to, scale) = unsafe {
-                    let to = bytes.slice(place * width..(place + 1) * width);
-                    (to, scales.slice(place..place + 1))
-                };
-                scale[0] = quantize_row(cpu.tier, x, to);
-            }
-        });
+        // Rows that follow each other evenly pass at once: those of one group, and all where groups leave no gap.
+        let (together, step) = match (g.groups, self.pixels) {
+            (1, None) => (g.m, g.lda),
+            (1, Some(pixels)) => (pixels.out[1], pixels.stride[1] * g.lda),
+            (groups, None) if g.lda == groups * g.k => (g.m, g.k),
+            _ => (1, g.k),
+        };
+        let mut row = rows.start;
+        while row < rows.end {
+            let end = rows.end.min(row - row % together + together);
+            let places = row * g.groups..end * g.groups;
+            // SAFETY: each row has its own bytes and scales.
+            let (bytes, scales) = unsafe {
+                let bytes = to.bytes.slice(places.start * width..places.end * width);
+                (bytes, to.scales.slice(places))
+            };
+            let rows = Stretch { k: g.k, step };
+            quantize_rows(tier, &a[self.row(row)..], rows, bytes, scales);
+            row = end;
+        }
+    }
+
+    /// Where a row of `a` begins.
+    fn row(&self, row: usize) -> usize {
+        let Some(pixels) = self.pixels else {
+            return row * self.geometry.lda;
+        };
+        let [out_h, out_w] = pixels.out;
+        let (image, y, x) = (row / out_w / out_h, row / out_w % out_h, row % out_w);
+        let line = image * pixels.size[0] + y * pixels.stride[0];
+        (line * pixels.size[1] + x * pixels.stride[1]) * self.geometry.lda
     }
 
     /// Some rows of some panels, counted over all groups.
@@ -255,83 +283,48 @@ impl Packed {
         left: &Rows,
         (epilogue, c): (&Epilogue, &SharedMut<f32>),
     ) {
-        let mr = self.kernel.tiles.len();
-        let row_bytes = self.geometry.groups * self.group_bytes();
-        let block = (ROW_BLOCK_BYTES / row_bytes).max(mr).next_multiple_of(mr);
-        for first in rows.clone().step_by(block) {
-            let rows = first..(first + block).min(rows.end);
-            for panel in panels.clone() {
-                self.panel(rows.clone(), panel, left, (epilogue, c));
-            }
-        }
-    }
-
-    /// Some rows of one panel.
-    fn panel(
-        &self,
-        rows: Range<usize>,
-        panel: usize,
-        left: &Rows,
-        (epilogue, c): (&Epilogue, &SharedMut<f32>),
-    ) {
         let g = &self.geometry;
-        let (group, index) = self.panels.place(panel);
-        let (columns, width) = (self.panels.columns(index), self.panels.width(index));
-        let per_group = self.start.len() / g.groups;
-        let base = 4 * (group * self.panels.group_len() + self.panels.start(index));
-        let place = group * per_group + columns.start;
-        let column = group * g.n + columns.start;
-        let clamps = limits(epilogue.activation);
-        let follows = After::of(epilogue);
-        let mut near = NEAR;
-        let bias = epilogue.bias;
+        let mr = self.right.rows();
         let group_bytes = self.group_bytes();
-        let mr = self.kernel.tiles.len();
-        for start in rows.clone().step_by(mr) {
-            let rows = start..(start + mr).min(rows.end);
-            let at = start * g.ldc + column;
-            let residual = match epilogue.residual {
-                Residual::Before(residual) => residual[at..].as_ptr(),
-                Residual::After(_) | Residual::None => std::ptr::null(),
-            };
-            let there = (c.pointer().wrapping_add(at), g.ldc);
-            let tile = Tile {
-                a: left.bytes[(start * g.groups + group) * group_bytes..].as_ptr(),
-                row: g.groups * group_bytes,
-                quads: self.panels.k,
-                b: self.data.as_ptr().cast::<i8>().wrapping_add(base),
-                start: self.start[place..].as_ptr(),
-                scales: self.scales[place..].as_ptr(),
-                row_scales: (left.scales[start * g.groups + group..].as_ptr(), g.groups),
-                output: Output {
-                    c: there,
-                    to: match follows {
-                        Some(_) => (near.as_mut_ptr(), COLUMNS),
-                        None => there,
-                    },
-                    columns: columns.len(),
-                    bias: bias.map_or(std::ptr::null(), |bias| bias[column..].as_ptr()),
-                    residual,
-                    limits: clamps.unwrap_or((f32::NEG_INFINITY, f32::INFINITY)),
-                    ..Output::EMPTY
-                },
-            };
-            let run = self.kernel.tiles[rows.len() - 1][width / self.kernel.lanes - 1];
-            // SAFETY: the machine has what the kernel needs (`Kernel::of`); `data`, `start` and `scales` hold whole panels, the
-            // scratch all rows; `run` saw that output, bias and residual hold all rows and columns; no other part has these
-            // rows of this panel.
-            unsafe { run(&tile) };
-            if let Some(follows) = follows {
-                let block = Block {
-                    at,
-                    row: g.ldc,
-                    rows: rows.len(),
-                    columns: columns.len(),
-                };
-                after(self.kernel.tier, follows, &near, c, block);
+        let mut near = NEAR;
+        let few = match self.right.is_small() {
+            true => mr,
+            false => rows.len().max(1),
+        };
+        for first in rows.clone().step_by(few) {
+            let end = (first + few).min(rows.end);
+            for panel in panels.clone() {
+                let (group, _) = self.right.panels.place(panel);
+                for start in (first..end).step_by(mr) {
+                    let place = start * g.groups + group;
+                    let tile = Left {
+                        rows: (end - start).min(mr),
+                        bytes: (
+                            left.bytes.pointer().wrapping_add(place * group_bytes),
+                            g.groups * group_bytes,
+                        ),
+                        segments: &[Segment { at: 0, index: 0 }],
+                        scales: (left.scales.pointer().wrapping_add(place), g.groups),
+                    };
+                    let to = To {
+                        at: start * g.ldc,
+                        row: g.ldc,
+                        c,
+                        epilogue,
+                    };
+                    // SAFETY: the scratch holds all rows, which were brought to bytes before; `run` saw that output, bias and
+                    // residual hold all rows; no other part has these rows of this panel.
+                    unsafe { self.right.tile(panel, &tile, to, &mut near) };
+                }
             }
         }
     }
+}
+
+/// Numbers of a scratch as bytes.
+pub(crate) fn as_bytes(numbers: &mut [f32]) -> &mut [u8] {
+    // SAFETY: any bits are numbers and bytes alike, and bytes may lie anywhere.
+    unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast::<u8>(), 4 * numbers.len()) }
 }
 
 /// Computes one full tile of zeros again and again, for the machine's peak; how many multiply-adds that was.
@@ -346,12 +339,14 @@ pub(crate) fn repeat(tier: Tier, rounds: usize) -> usize {
     );
     let (start, scales) = (vec![0; width], vec![0.0; width.max(rows)]);
     let mut c = vec![0.0; rows * width];
+    let segment = Segment::default();
     let tile = Tile {
         a: a.as_ptr(),
         row: QUADS * 4,
+        segments: (&segment, 1),
         quads: QUADS,
         b: b.as_ptr().cast(),
-        start: start.as_ptr(),
+        start: (start.as_ptr(), 0),
         scales: scales.as_ptr(),
         row_scales: (scales.as_ptr(), 1),
         output: Output {
@@ -371,12 +366,12 @@ pub(crate) fn repeat(tier: Tier, rounds: usize) -> usize {
 
 /// Activations in bytes: for each row and group its scale, and its bytes, 128 too large.
 struct Rows<'a> {
-    scales: &'a [f32],
-    bytes: &'a [u8],
+    scales: SharedMut<'a, f32>,
+    bytes: SharedMut<'a, u8>,
 }
 
 impl std::fmt::Debug for Packed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Packed({:?}, {})", self.geometry, self.kernel.name)
+        write!(f, "Packed({:?}, {})", self.geometry, self.kernel().name)
     }
 }

@@ -1,9 +1,12 @@
 //! From single precision to bytes: symmetric around zero, the largest number becomes 127.
 
-use crate::vector::per_tier;
+use crate::vector::{Vector, per_tier};
 
 /// What is added to a number to round it to a whole one, half to even, that stands in the low bits: 1.5 * 2^23.
 const ROUND: f32 = 12_582_912.0;
+
+/// The byte of zero where bytes are 128 too large.
+pub(crate) const ZERO: u8 = 0x80;
 
 /// Below it a row counts as zeros: 127 over it must be finite.
 const LEAST: f32 = 1e-30;
@@ -14,39 +17,126 @@ const LEAST: f32 = 1e-30;
 /// If the lengths differ.
 pub fn weights(x: &[f32], to: &mut [i8]) -> f32 {
     assert_eq!(x.len(), to.len());
-    let (factor, scale) = factor(x);
+    let (factor, scale) = factor(scalar_largest(x));
     for (to, x) in to.iter_mut().zip(x) {
         *to = byte(*x, factor) as i8;
     }
     scale
 }
 
+/// Rows of numbers: the length of one, and from one to the next.
+#[derive(Debug, Clone, Copy)]
+pub struct Stretch {
+    /// Numbers of a row.
+    pub k: usize,
+    /// From one row to the next.
+    pub step: usize,
+}
+
 per_tier! {
-    /// Brings a row of activations to bytes, 128 too large, and gives their scale; what is left of `to` stands for zeros.
+    /// Brings as many rows as there are scales to bytes, 128 too large, and gives their scales. Each row of `to` is a whole
+    /// number of quads; what is left of it stands for zeros.
     ///
     /// A row with a NaN has the scale NaN, one with an infinity has an infinite scale.
-    pub fn quantize_row(x: &[f32], to: &mut [u8]) -> f32
-    { compiled: activations }
+    ///
+    /// # Panics
+    /// If `x` or `to` is too short.
+    pub fn quantize_rows(x: &[f32], rows: Stretch, to: &mut [u8], scales: &mut [f32])
+    { scalar: scalar_rows, vector: vector_rows }
+}
+
+per_tier! {
+    /// The largest magnitude; NaN where there is a NaN.
+    pub(crate) fn largest(x: &[f32]) -> f32
+    { scalar: scalar_largest, vector: vector_largest }
+}
+
+per_tier! {
+    /// Brings numbers to bytes, 128 too large; what is left of `to` stands for zeros.
+    pub(crate) fn quantize(x: &[f32], factor: f32, to: &mut [u8])
+    { scalar: scalar_bytes, vector: vector_bytes }
+}
+
+fn scalar_rows(x: &[f32], rows: Stretch, to: &mut [u8], scales: &mut [f32]) {
+    let width = rows.k.next_multiple_of(4);
+    for (row, own) in scales.iter_mut().enumerate() {
+        let x = &x[row * rows.step..][..rows.k];
+        let (factor, scale) = factor(scalar_largest(x));
+        scalar_bytes(x, factor, &mut to[row * width..][..width]);
+        *own = scale;
+    }
 }
 
 #[inline(always)]
-fn activations(x: &[f32], to: &mut [u8]) -> f32 {
-    let (factor, scale) = factor(x);
+fn vector_rows<V: Vector>(x: &[f32], rows: Stretch, to: &mut [u8], scales: &mut [f32]) {
+    let width = rows.k.next_multiple_of(4);
+    for (row, own) in scales.iter_mut().enumerate() {
+        let x = &x[row * rows.step..][..rows.k];
+        let (factor, scale) = factor(vector_largest::<V>(x));
+        vector_bytes::<V>(x, factor, &mut to[row * width..][..width]);
+        *own = scale;
+    }
+}
+
+fn scalar_bytes(x: &[f32], factor: f32, to: &mut [u8]) {
     let (used, rest) = to.split_at_mut(x.len());
     for (to, x) in used.iter_mut().zip(x) {
-        *to = byte(*x, factor) ^ 0x80;
+        *to = byte(*x, factor) ^ ZERO;
     }
-    rest.fill(0x80);
-    scale
+    rest.fill(ZERO);
 }
 
-/// What a row is multiplied by to become bytes, and the scale that undoes it.
 #[inline(always)]
-fn factor(x: &[f32]) -> (f32, f32) {
+fn vector_bytes<V: Vector>(x: &[f32], factor: f32, to: &mut [u8]) {
+    assert!(x.len() <= to.len());
+    let factor = V::splat(factor);
+    let whole = x.len() / V::LANES * V::LANES;
+    for at in (0..whole).step_by(V::LANES) {
+        let x = V::load(&x[at..at + V::LANES]);
+        (x * factor).store_bytes(&mut to[at..at + V::LANES]);
+    }
+    if whole < to.len() {
+        let end = to.len().min(whole + V::LANES);
+        (V::load_part(&x[whole..]) * factor).store_bytes(&mut to[whole..end]);
+        to[end..].fill(ZERO);
+    }
+}
+
+fn scalar_largest(x: &[f32]) -> f32 {
     // Numbers without their sign come in the order of their bits, and NaN lies above infinity.
     let size = |x: &f32| x.to_bits() & 0x7fff_ffff;
     let most = x.iter().fold(0, |most: u32, x| most.max(size(x)));
-    let most = f32::from_bits(most);
+    f32::from_bits(most)
+}
+
+#[inline(always)]
+fn vector_largest<V: Vector>(x: &[f32]) -> f32 {
+    let (blocks, rest) = (
+        x.chunks_exact(4 * V::LANES),
+        x.chunks_exact(4 * V::LANES).remainder(),
+    );
+    let mut most = V::splat(0.0);
+    if blocks.len() > 0 {
+        let mut four = [most; 4];
+        for block in blocks {
+            for part in 0..4 {
+                let x = V::load(&block[part * V::LANES..][..V::LANES]);
+                four[part] = four[part].larger_size(x);
+            }
+        }
+        most = four[0]
+            .larger_size(four[1])
+            .larger_size(four[2].larger_size(four[3]));
+    }
+    for part in rest.chunks(V::LANES) {
+        most = most.larger_size(V::load_part(part));
+    }
+    most.largest_size()
+}
+
+/// What numbers up to `most` are multiplied by to become bytes, and the scale that undoes it.
+#[inline(always)]
+pub(crate) fn factor(most: f32) -> (f32, f32) {
     match most < LEAST {
         true => (0.0, 0.0),
         false => (127.0 / most, most / 127.0),

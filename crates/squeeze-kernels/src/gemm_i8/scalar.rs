@@ -42,6 +42,10 @@ impl Sums for I32Eight {
     type Weights = [[i8; 4]; 8];
 
     #[inline(always)]
+    fn zero() -> Self {
+        Self([0; 8])
+    }
+    #[inline(always)]
     unsafe fn load(from: *const i32) -> Self {
         Self(unsafe { from.cast::<[i32; 8]>().read_unaligned() })
     }
@@ -52,6 +56,10 @@ impl Sums for I32Eight {
     #[inline(always)]
     unsafe fn weights(from: *const i8) -> [[i8; 4]; 8] {
         unsafe { from.cast::<[[i8; 4]; 8]>().read_unaligned() }
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] + other.0[lane]))
     }
     #[inline(always)]
     fn add_dot(self, a: [i32; 4], b: [[i8; 4]; 8]) -> Self {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::activation::Activation;
 use crate::gemm_f32::tests::{close, numbers};
+use crate::gemm_f32::{Residual, Start};
 
 #[track_caller]
 fn check(g: Geometry) {
@@ -109,5 +110,62 @@ fn odd_rows_stay_by_themselves() {
         assert!(row(1).iter().all(|y| y.is_nan()));
         assert_eq!(row(2), bias);
         assert!(row(0).iter().chain(row(3)).all(|y| y.is_finite()));
+    }
+}
+
+/// Every second pixel of an image, as a plain product of these pixels.
+#[test]
+fn some_pixels() {
+    let pixels = Pixels {
+        size: [5, 8],
+        stride: [2, 3],
+        out: [3, 3],
+    };
+    for groups in [1, 2] {
+        let g = Geometry::grouped(18, 20, 12, groups);
+        let (x, w) = (numbers(2 * 5 * 8 * g.lda, 1), numbers(groups * 20 * 12, 2));
+        let mut a = vec![];
+        for (image, y, x_at) in (0..18).map(|row| (row / 9, row / 3 % 3, row % 3)) {
+            let pixel = (image * 5 + 2 * y) * 8 + 3 * x_at;
+            a.extend_from_slice(&x[pixel * g.lda..][..g.lda]);
+        }
+        for tier in Tier::here() {
+            let packed = Packed::pack(&w, &g, tier);
+            let mut scratch = vec![0.0; packed.scratch()];
+            let (mut want, mut got) = (vec![0.0; 18 * g.ldc], vec![0.0; 18 * g.ldc]);
+            let (epilogue, threads) = (Epilogue::default(), Threads::new(2));
+            packed.run(&a, &epilogue, &mut want, &mut scratch, &threads);
+            let packed = packed.with_pixels(pixels);
+            packed.run(&x, &epilogue, &mut got, &mut scratch, &threads);
+            assert_eq!(got, want);
+        }
+    }
+}
+
+/// Bytes and scales of every tier are those of the definition, at every length and whatever is in a row.
+#[test]
+fn bytes_are_equal() {
+    for k in [1, 3, 4, 7, 8, 15, 16, 17, 31, 33, 64, 100] {
+        let mut x = numbers(5 * (k + 2), 1);
+        x[k + 2..][..k].fill(0.0);
+        x[2 * (k + 2) + k - 1] = f32::NAN;
+        x[3 * (k + 2) + k / 2] = f32::NEG_INFINITY;
+        let rows = Stretch { k, step: k + 2 };
+        let run = |tier: Tier| {
+            let mut to = vec![7; 5 * k.next_multiple_of(4)];
+            let mut scales = [5.0; 5];
+            quantize_rows(tier, &x, rows, &mut to, &mut scales);
+            (to, scales)
+        };
+        let (want, scales) = run(Tier::Scalar);
+        assert!(scales[2].is_nan() && scales[3] == f32::INFINITY && scales[1] == 0.0);
+        for tier in Tier::here() {
+            let (got, own) = run(tier);
+            assert_eq!(own.map(f32::to_bits), scales.map(f32::to_bits));
+            let width = k.next_multiple_of(4);
+            for row in [0, 1, 4] {
+                assert_eq!(got[row * width..][..width], want[row * width..][..width]);
+            }
+        }
     }
 }

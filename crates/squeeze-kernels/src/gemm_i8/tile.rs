@@ -12,6 +12,8 @@ pub(crate) trait Sums: Copy {
     /// Four weights for each lane.
     type Weights: Copy;
 
+    /// Sums of nothing.
+    fn zero() -> Self;
     /// All lanes from `from`.
     ///
     /// # Safety
@@ -27,10 +29,21 @@ pub(crate) trait Sums: Copy {
     /// # Safety
     /// `from` is valid for reading four bytes a lane.
     unsafe fn weights(from: *const i8) -> Self::Weights;
+    /// `self + other`.
+    fn add(self, other: Self) -> Self;
     /// `self` and in each lane the four products.
     fn add_dot(self, a: Self::Quad, b: Self::Weights) -> Self;
     /// In single precision.
     fn floats(self) -> Self::Floats;
+}
+
+/// A part of the sums whose bytes are neighbours in every row.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Segment {
+    /// Where its bytes lie from a row's beginning.
+    pub at: usize,
+    /// Which of the weight's segments it meets.
+    pub index: usize,
 }
 
 /// What one tile computes: `c = clamp((start + a b) * row_scale * scale + bias + residual)`.
@@ -38,12 +51,14 @@ pub(crate) struct Tile {
     /// The first row of bytes, and from one row to the next.
     pub a: *const u8,
     pub row: usize,
-    /// Quads of k.
+    /// The segments that are added up, and how many.
+    pub segments: (*const Segment, usize),
+    /// Quads of each.
     pub quads: usize,
-    /// `[quads, V * LANES, 4]`.
+    /// `[segments, quads, V * LANES, 4]`.
     pub b: *const i8,
-    /// What the sum of each of `V * LANES` columns starts from.
-    pub start: *const i32,
+    /// What each segment's sum of each of `V * LANES` columns starts from, and from one segment to the next.
+    pub start: (*const i32, usize),
     /// The scale of each of `V * LANES` columns.
     pub scales: *const f32,
     /// The scale of the first row, and from one row to the next.
@@ -55,8 +70,8 @@ pub(crate) struct Tile {
 /// Computes a tile.
 ///
 /// # Safety
-/// The CPU has the tier of `S`; `a` and `row_scales` are valid for `M` rows of `quads` quads, `b`, `start` and `scales` for
-/// `V * LANES` columns, and `output` is as `gemm_f32::tile::tile` asks.
+/// The CPU has the tier of `S`; `a` and `row_scales` are valid for `M` rows, of `quads` quads for each of the segments, `b`, `start`
+/// and `scales` for `V * LANES` columns of them, and `output` is as `gemm_f32::tile::tile` asks.
 #[inline(always)]
 pub(crate) unsafe fn tile<S: Sums, const M: usize, const V: usize>(t: &Tile) {
     // SAFETY: the caller's promise.
@@ -78,22 +93,32 @@ pub(crate) unsafe fn tile<S: Sums, const M: usize, const V: usize>(t: &Tile) {
 unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile) -> [[S::Floats; V]; M] {
     let lanes = S::Floats::LANES;
     // SAFETY (of all blocks below): the caller's promise.
-    let start: [S; V] = std::array::from_fn(|v| unsafe { S::load(t.start.add(v * lanes)) });
-    let mut sum = [start; M];
-    let mut b = t.b;
-    let mut a = t.a;
-    for _ in 0..t.quads {
-        let column: [S::Weights; V] =
-            std::array::from_fn(|v| unsafe { S::weights(b.add(4 * v * lanes)) });
-        for row in 0..M {
-            let x = unsafe { S::quad(a.add(row * t.row)) };
-            for v in 0..V {
-                sum[row][v] = sum[row][v].add_dot(x, column[v]);
-            }
+    let mut start = [S::zero(); V];
+    for segment in 0..t.segments.1 {
+        let index = unsafe { (*t.segments.0.add(segment)).index };
+        for v in 0..V {
+            let more = unsafe { S::load(t.start.0.add(index * t.start.1 + v * lanes)) };
+            start[v] = start[v].add(more);
         }
-        S::Floats::prefetch(b.wrapping_add(4 * V * lanes * AHEAD).cast());
-        b = b.wrapping_add(4 * V * lanes);
-        a = a.wrapping_add(4);
+    }
+    let mut sum = [start; M];
+    for segment in 0..t.segments.1 {
+        let Segment { at, index } = unsafe { *t.segments.0.add(segment) };
+        let mut b = t.b.wrapping_add(index * t.quads * 4 * V * lanes);
+        let mut a = t.a.wrapping_add(at);
+        for _ in 0..t.quads {
+            let column: [S::Weights; V] =
+                std::array::from_fn(|v| unsafe { S::weights(b.add(4 * v * lanes)) });
+            for row in 0..M {
+                let x = unsafe { S::quad(a.add(row * t.row)) };
+                for v in 0..V {
+                    sum[row][v] = sum[row][v].add_dot(x, column[v]);
+                }
+            }
+            S::Floats::prefetch(b.wrapping_add(4 * V * lanes * AHEAD).cast());
+            b = b.wrapping_add(4 * V * lanes);
+            a = a.wrapping_add(4);
+        }
     }
     let none = S::Floats::splat(0.0);
     let mut out = [[none; V]; M];

@@ -218,4 +218,48 @@ impl Vector for F32x8 {
             _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
         }
     }
+    #[inline(always)]
+    fn larger_size(self, right: Self) -> Self {
+        // Numbers without their sign come in the order of their bits, and NaN lies above infinity.
+        // SAFETY: see above.
+        Self(unsafe {
+            let (size, right) = (self.abs().0, right.abs().0);
+            let larger = _mm256_max_epu32(_mm256_castps_si256(size), _mm256_castps_si256(right));
+            _mm256_castsi256_ps(larger)
+        })
+    }
+    #[inline(always)]
+    fn largest_size(self) -> f32 {
+        // SAFETY: see above.
+        let largest = unsafe {
+            let eight = _mm256_castps_si256(self.0);
+            let halves = (
+                _mm256_castsi256_si128(eight),
+                _mm256_extracti128_si256::<1>(eight),
+            );
+            let four = _mm_max_epu32(halves.0, halves.1);
+            let two = _mm_max_epu32(four, _mm_shuffle_epi32::<0b1110>(four));
+            _mm_cvtsi128_si32(_mm_max_epu32(two, _mm_shuffle_epi32::<1>(two)))
+        };
+        f32::from_bits(largest.cast_unsigned())
+    }
+    #[inline(always)]
+    fn store_bytes(self, to: &mut [u8]) {
+        let mut bytes = [0; 8];
+        // SAFETY: see above.
+        unsafe {
+            let whole = _mm256_cvtps_epi32(self.0);
+            let halves = (
+                _mm256_castsi256_si128(whole),
+                _mm256_extracti128_si256::<1>(whole),
+            );
+            let words = _mm_packs_epi32(halves.0, halves.1);
+            let eight = _mm_xor_si128(_mm_packs_epi16(words, words), _mm_set1_epi8(i8::MIN));
+            _mm_storel_epi64(bytes.as_mut_ptr().cast(), eight);
+        }
+        match to.first_chunk_mut() {
+            Some(to) => *to = bytes,
+            None => to.copy_from_slice(&bytes[..to.len()]),
+        }
+    }
 }

@@ -188,4 +188,31 @@ impl Vector for F32x16 {
         // SAFETY: see above.
         unsafe { _mm512_reduce_max_ps(self.0) }
     }
+    #[inline(always)]
+    fn larger_size(self, right: Self) -> Self {
+        // Numbers without their sign come in the order of their bits, and NaN lies above infinity.
+        // SAFETY: see above.
+        Self(unsafe {
+            let right = _mm512_castps_si512(_mm512_abs_ps(right.0));
+            let size = _mm512_castps_si512(_mm512_abs_ps(self.0));
+            _mm512_castsi512_ps(_mm512_max_epu32(size, right))
+        })
+    }
+    #[inline(always)]
+    fn largest_size(self) -> f32 {
+        // SAFETY: see above.
+        f32::from_bits(unsafe { _mm512_reduce_max_epu32(_mm512_castps_si512(self.0)) })
+    }
+    #[inline(always)]
+    fn store_bytes(self, to: &mut [u8]) {
+        // SAFETY: see above.
+        unsafe {
+            let bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0));
+            let bytes = _mm_xor_si128(bytes, _mm_set1_epi8(i8::MIN));
+            match to.len() {
+                16.. => _mm_storeu_si128(to.as_mut_ptr().cast(), bytes),
+                _ => _mm_mask_storeu_epi8(to.as_mut_ptr().cast(), lanes(to.len()), bytes),
+            }
+        }
+    }
 }

@@ -86,6 +86,13 @@ pub(crate) trait Vector:
     fn sum(self) -> f32;
     /// The largest lane.
     fn largest(self) -> f32;
+    /// The larger magnitude of both, without its sign; NaN is larger than any.
+    fn larger_size(self, right: Self) -> Self;
+    /// The largest of lanes without a sign; NaN is larger than any.
+    fn largest_size(self) -> f32;
+    /// Writes the nearest whole numbers of -127..=127, ties to even, as bytes that are 128 too large: as many as `to` holds, at
+    /// most `LANES`.
+    fn store_bytes(self, to: &mut [u8]);
 }
 
 /// A function that takes the tier first and runs its body with the vectors of that tier.

@@ -1,0 +1,326 @@
+//! Convolution of channels-last images in 8-bit integers, dense or grouped, with stride, dilation and any padding: the tiles of
+//! [`gemm_i8`], fed with the bytes that each tap reads, so that no image is unrolled in memory.
+//!
+//! Windows share pixels, so each image is brought to bytes with one scale, found just before. Rows of the image lie in the
+//! scratch with zeros between them, so that every window reads whole rows of taps; rows of taps above and below the image,
+//! and taps beside it that a whole tile reads, are left out of the sums.
+//!
+//! [`gemm_i8`]: crate::gemm_i8
+
+pub mod scalar;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use crate::conv_f32::{Conv, by_tap};
+use crate::gemm_f32::Epilogue;
+use crate::gemm_f32::product::NEAR;
+use crate::gemm_i8::quantize::{self, ZERO, factor, quantize};
+use crate::gemm_i8::right::{Left, Right, Shape, To};
+use crate::gemm_i8::tile::Segment;
+use crate::gemm_i8::{Kernel, LONGEST, ROW_BLOCK_BYTES, as_bytes};
+use crate::{Cpu, SharedMut, Threads, Tier, even};
+
+/// The most taps of a window.
+pub const MOST_TAPS: usize = 64;
+
+/// The weight of a convolution in bytes, packed once for the kernel that will run it.
+#[derive(Clone)]
+pub struct Packed {
+    conv: Conv,
+    right: Right,
+    /// From one pixel of the output to the next.
+    stride: usize,
+}
+
+/// How an image lies in bytes: each row behind zeros that the row before it reads too.
+#[derive(Clone, Copy)]
+struct Layout {
+    /// Zeros before a row.
+    front: usize,
+    /// From one row to the next.
+    row: usize,
+    /// All rows of all images, what is read behind the last one included.
+    len: usize,
+}
+
+impl Packed {
+    /// Brings `weight`, `[out, c / groups, kh, kw]`, to bytes and packs it.
+    ///
+    /// # Panics
+    /// If the weight's length or the geometry is wrong, there are over [`MOST_TAPS`] taps, or the sums are over [`LONGEST`].
+    pub fn pack(weight: &[f32], conv: &Conv, tier: Tier) -> Packed {
+        conv.check(usize::MAX, usize::MAX, weight.len());
+        assert!(conv.taps() <= MOST_TAPS, "{conv:?}: too many taps");
+        assert!(conv.sum() <= LONGEST, "{conv:?}: too long a sum");
+        let segments = match joins(conv) {
+            true => conv.kernel[0],
+            false => conv.taps(),
+        };
+        let shape = Shape {
+            groups: conv.groups,
+            n: conv.out / conv.groups,
+            segments,
+            length: conv.sum() / segments,
+        };
+        Packed {
+            conv: *conv,
+            right: Right::pack(&by_tap(conv, weight), shape, tier),
+            stride: conv.out,
+        }
+    }
+
+    /// The same for an output whose pixels lie `stride` numbers apart: part of a wider image.
+    ///
+    /// # Panics
+    /// If pixels would overlap.
+    pub fn with_stride(self, stride: usize) -> Packed {
+        assert!(stride >= self.conv.out, "{:?}: pixels overlap", self.conv);
+        Packed { stride, ..self }
+    }
+
+    /// The geometry it was packed for.
+    pub fn conv(&self) -> &Conv {
+        &self.conv
+    }
+
+    /// The kernel that runs it.
+    pub fn kernel(&self) -> &'static Kernel {
+        self.right.kernel
+    }
+
+    /// Bytes of the packed weight with its scales.
+    pub fn bytes(&self) -> usize {
+        self.right.bytes()
+    }
+
+    /// How many numbers [`Packed::run`] works in.
+    pub fn scratch(&self) -> usize {
+        self.scales() + self.layout().len.div_ceil(4)
+    }
+
+    /// The scale of each image, and the largest magnitude of each of its rows.
+    fn scales(&self) -> usize {
+        self.conv.n * (1 + self.conv.h)
+    }
+
+    fn layout(&self) -> Layout {
+        let Conv { n, h, w, c, .. } = self.conv;
+        let [_, left, _, right] = self.conv.padding;
+        let front = left.max(right) * c;
+        let row = front + w * c;
+        // A segment's last quad may end behind its last byte.
+        let len = n * h * row + front + 3;
+        Layout { front, row, len }
+    }
+
+    /// `y = activation(conv(x, weight) + bias + residual)` with the image in bytes; allocates nothing.
+    ///
+    /// # Panics
+    /// If a slice is shorter than the geometry or [`Packed::scratch`] says, or the epilogue adds to the output.
+    pub fn run(
+        &self,
+        x: &[f32],
+        epilogue: &Epilogue,
+        y: &mut [f32],
+        scratch: &mut [f32],
+        threads: &Threads,
+    ) {
+        let conv = &self.conv;
+        conv.check(x.len(), usize::MAX, conv.weight());
+        let needed = (conv.pixels().saturating_sub(1)) * self.stride + conv.out;
+        assert!(
+            y.len() >= needed,
+            "{conv:?}: {} outputs are too few",
+            y.len()
+        );
+        self.right.check(epilogue, needed);
+        self.quantize(x, scratch, threads);
+        let (units, lines) = (self.right.units(), conv.n * conv.out_h());
+        // As for products of bytes.
+        let parts = threads.parts(conv.macs() / 4, units.max(lines));
+        let y = SharedMut::new(y);
+        let by_lines = lines >= units;
+        threads.run(parts, &|part| {
+            let (lines, panels) = match by_lines {
+                true => (even(lines, parts, part), 0..units),
+                false => (0..lines, even(units, parts, part)),
+            };
+            self.part(lines, panels, scratch, (epilogue, &y));
+        });
+    }
+
+    /// Computes some rows of the output, counted through all images, which are all that `y` holds, from images that
+    /// [`Packed::quantize`] brought to bytes in the scratch.
+    ///
+    /// # Panics
+    /// If a slice is too short, or there is a residual.
+    pub fn run_rows(
+        &self,
+        rows: Range<usize>,
+        epilogue: &Epilogue,
+        y: &mut [f32],
+        scratch: &[f32],
+    ) {
+        let conv = &self.conv;
+        assert!(rows.end <= conv.n * conv.out_h() && scratch.len() >= self.scratch());
+        assert!(y.len() >= rows.len() * conv.out_w() * self.stride);
+        self.right.check(epilogue, usize::MAX);
+        let y = SharedMut::new(y);
+        for row in rows.clone() {
+            let to = row - rows.start;
+            self.line((row, to), 0..self.right.units(), scratch, (epilogue, &y));
+        }
+    }
+
+    /// Brings the images to bytes in the scratch.
+    ///
+    /// # Panics
+    /// If a slice is shorter than the geometry or [`Packed::scratch`] says.
+    pub fn quantize(&self, x: &[f32], scratch: &mut [f32], threads: &Threads) {
+        let Conv { n, h, w, c, .. } = self.conv;
+        let (scales, bytes) = scratch[..self.scratch()].split_at_mut(self.scales());
+        let (tier, bytes) = (self.kernel().tier, as_bytes(bytes));
+        let cpu = Cpu { tier, threads };
+        let layout = self.layout();
+        let (scales, sizes) = scales.split_at_mut(n);
+        let shared = SharedMut::new(sizes);
+        cpu.split(n * h, n * h * w * c / 2, |rows| {
+            for row in rows {
+                // SAFETY: each row has its own size.
+                let size = unsafe { shared.slice(row..row + 1) };
+                size[0] = quantize::largest(cpu.tier, &x[row * w * c..][..w * c]);
+            }
+        });
+        // NaN is larger than every number here, as it is among the sizes of a row.
+        let larger = |a: f32, b: &f32| f32::from_bits(a.to_bits().max(b.to_bits()));
+        for (scale, sizes) in scales.iter_mut().zip(sizes.chunks_exact(h.max(1))) {
+            *scale = factor(sizes.iter().fold(0.0, larger)).1;
+        }
+        let end = n * h * layout.row;
+        bytes[end..].fill(ZERO);
+        let shared = SharedMut::new(&mut bytes[..end]);
+        cpu.split(n * h, n * h * w * c / 2, |rows| {
+            for row in rows {
+                // SAFETY: each row has its own bytes.
+                let to = unsafe { shared.slice(row * layout.row..(row + 1) * layout.row) };
+                let (front, to) = to.split_at_mut(layout.front);
+                front.fill(ZERO);
+                let sizes = &sizes[row / h * h..][..h];
+                let (factor, _) = factor(sizes.iter().fold(0.0, larger));
+                quantize(cpu.tier, &x[row * w * c..][..w * c], factor, to);
+            }
+        });
+    }
+
+    /// Some rows of the output, counted through all images, of some panels, counted over all groups.
+    fn part(
+        &self,
+        lines: Range<usize>,
+        panels: Range<usize>,
+        scratch: &[f32],
+        to: (&Epilogue, &SharedMut<f32>),
+    ) {
+        if self.right.is_small() {
+            lines.for_each(|line| self.line((line, line), panels.clone(), scratch, to));
+            return;
+        }
+        let block = (ROW_BLOCK_BYTES / (self.layout().row * self.conv.stride[0])).max(1);
+        for first in lines.clone().step_by(block) {
+            for panel in panels.clone() {
+                for line in first..(first + block).min(lines.end) {
+                    self.line((line, line), panel..panel + 1, scratch, to);
+                }
+            }
+        }
+    }
+
+    /// One row of the output of some panels, and the row of `y` that it becomes.
+    fn line(
+        &self,
+        (line, to_line): (usize, usize),
+        panels: Range<usize>,
+        scratch: &[f32],
+        (epilogue, y): (&Epilogue, &SharedMut<f32>),
+    ) {
+        let (scales, bytes) = scratch.split_at(self.scales());
+        let bytes = bytes.as_ptr().cast::<u8>();
+        let (conv, layout) = (&self.conv, self.layout());
+        let (image, top) = (line / conv.out_h(), line % conv.out_h() * conv.stride[0]);
+        let k = conv.c / conv.groups;
+        let tiles = conv.out_w().div_ceil(self.right.rows());
+        let mut segments = [Segment::default(); MOST_TAPS];
+        let mut near = NEAR;
+        for tile in 0..tiles {
+            let windows = even(conv.out_w(), tiles, tile);
+            let left = windows.start * conv.stride[1];
+            let across = left..left + (windows.len() - 1) * conv.stride[1];
+            let count = self.segments(top, across, &mut segments);
+            // Where the first window would begin above and left of the image, its segments do not.
+            let first = (image * conv.h + top) * layout.row + layout.front + left * conv.c;
+            let before = conv.padding[0] * layout.row + conv.padding[1] * conv.c;
+            let first = bytes.wrapping_add(first).wrapping_sub(before);
+            let to = To {
+                at: (to_line * conv.out_w() + windows.start) * self.stride,
+                row: self.stride,
+                c: y,
+                epilogue,
+            };
+            for panel in panels.clone() {
+                let (group, _) = self.right.panels.place(panel);
+                let from = Left {
+                    rows: windows.len(),
+                    bytes: (first.wrapping_add(group * k), conv.stride[1] * conv.c),
+                    segments: &segments[..count],
+                    scales: (&raw const scales[image], 0),
+                };
+                // SAFETY: the scratch holds all rows, with zeros as wide as the padding before and behind each; `run` saw that
+                // output, bias and residual hold all pixels; no other part has these of this panel.
+                unsafe { self.right.tile(panel, &from, to, &mut near) };
+            }
+        }
+    }
+
+    /// The segments that windows read of the image: windows that begin in row `top`, the first and the last in the columns
+    /// `across`, counted from the padding's.
+    fn segments(&self, top: usize, across: Range<usize>, to: &mut [Segment; MOST_TAPS]) -> usize {
+        let (conv, layout) = (&self.conv, self.layout());
+        let [kh, kw] = conv.kernel;
+        let (columns, joined) = match joins(conv) {
+            true => (1, true),
+            false => (kw, false),
+        };
+        let mut count = 0;
+        for ky in 0..kh {
+            let y = top + ky * conv.dilation[0];
+            if y < conv.padding[0] || y >= conv.padding[0] + conv.h {
+                continue;
+            }
+            for kx in 0..columns {
+                let x = kx * conv.dilation[1];
+                let (first, last) = (across.start + x, across.end + x);
+                if !joined && (last < conv.padding[1] || first >= conv.padding[1] + conv.w) {
+                    continue;
+                }
+                to[count] = Segment {
+                    at: ky * conv.dilation[0] * layout.row + x * conv.c,
+                    index: ky * columns + kx,
+                };
+                count += 1;
+            }
+        }
+        count
+    }
+}
+
+/// Whether a row of taps reads one stretch of the image.
+fn joins(conv: &Conv) -> bool {
+    conv.groups == 1 && conv.dilation[1] == 1
+}
+
+impl std::fmt::Debug for Packed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Packed({:?}, {})", self.conv, self.kernel().name)
+    }
+}

@@ -1,0 +1,211 @@
+//! The right side of products in bytes: weights brought to bytes and packed once, and the tiles that run over them.
+
+use std::sync::Arc;
+
+use super::tile::{Segment, Tile};
+use super::{Kernel, Line, quantize};
+use crate::gemm_f32::panels::Panels;
+use crate::gemm_f32::product::{After, Block, Near, after, limits};
+use crate::gemm_f32::tile::{COLUMNS, Tile as Output};
+use crate::gemm_f32::{Epilogue, Residual};
+use crate::{SharedMut, Tier};
+
+/// Weights of so many bytes stay near while the tiles of all panels are computed for a few rows.
+const SMALL_BYTES: usize = 256 << 10;
+
+/// How weights lie: rows of some segments, one row for each column of each group.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    pub groups: usize,
+    /// Columns of a group.
+    pub n: usize,
+    /// Parts of a sum whose activations are neighbours, and the length of each.
+    pub segments: usize,
+    pub length: usize,
+}
+
+/// Weights in bytes.
+#[derive(Clone)]
+pub(crate) struct Right {
+    pub kernel: &'static Kernel,
+    pub shape: Shape,
+    /// Panels of quads: four neighbours of a segment.
+    pub panels: Panels,
+    /// `[groups][panel][segments][quads][width][4]`.
+    data: Arc<[Line]>,
+    /// What the sum of each column over each segment starts from, padding included: `[groups][segments][columns]`.
+    start: Arc<[i32]>,
+    /// The scale of each column of each group, padding included.
+    scales: Arc<[f32]>,
+}
+
+/// The rows of one tile.
+pub(crate) struct Left<'a> {
+    /// How many, at most those of the kernel's largest tile.
+    pub rows: usize,
+    /// The first one's bytes, and from one row to the next.
+    pub bytes: (*const u8, usize),
+    /// The segments that are added up.
+    pub segments: &'a [Segment],
+    /// The first one's scale, and from one row to the next.
+    pub scales: (*const f32, usize),
+}
+
+/// Where a tile goes.
+#[derive(Clone, Copy)]
+pub(crate) struct To<'a> {
+    /// The first number of its first row, and from one row to the next.
+    pub at: usize,
+    pub row: usize,
+    pub c: &'a SharedMut<'a, f32>,
+    pub epilogue: &'a Epilogue<'a>,
+}
+
+impl Right {
+    /// Brings `weight`, `[groups * n, segments * length]`, to bytes and packs it.
+    pub fn pack(weight: &[f32], shape: Shape, tier: Tier) -> Right {
+        let Shape {
+            groups,
+            n,
+            segments,
+            length,
+        } = shape;
+        let kernel = Kernel::of(tier);
+        let quads = length.div_ceil(4);
+        let registers = kernel.tiles[0].len();
+        let panels = Panels::new((kernel.lanes, registers), segments * quads, n);
+        let columns = panels.group_len() / panels.k;
+        let mut data = vec![Line([0; 64]); (groups * panels.group_len() * 4).div_ceil(64)];
+        let mut start = vec![0; groups * segments * columns];
+        let mut scales = vec![0.0; groups * columns];
+        let mut row = vec![0; segments * length];
+        for group in 0..groups {
+            for panel in 0..panels.count {
+                let width = panels.width(panel);
+                let base = 4 * (group * panels.group_len() + panels.start(panel));
+                for (at, column) in panels.columns(panel).enumerate() {
+                    let weight = &weight[(group * n + column) * row.len()..][..row.len()];
+                    scales[group * columns + column] = quantize::weights(weight, &mut row);
+                    for (segment, row) in row.chunks_exact(length).enumerate() {
+                        if kernel.unsigned {
+                            let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
+                            start[(group * segments + segment) * columns + column] = -128 * sum;
+                        }
+                        for (k, &w) in row.iter().enumerate() {
+                            let quad = segment * quads + k / 4;
+                            let to = base + 4 * (quad * width + at) + k % 4;
+                            data[to / 64].0[to % 64] = w;
+                        }
+                    }
+                }
+            }
+        }
+        Right {
+            kernel,
+            shape,
+            panels,
+            data: data.into(),
+            start: start.into(),
+            scales: scales.into(),
+        }
+    }
+
+    /// Bytes of the weights with their scales.
+    pub fn bytes(&self) -> usize {
+        64 * self.data.len() + 4 * (self.start.len() + self.scales.len())
+    }
+
+    /// Whether the weights stay in a core's second cache, beside what passes them.
+    pub fn is_small(&self) -> bool {
+        64 * self.data.len() <= SMALL_BYTES
+    }
+
+    /// Panels of all groups.
+    pub fn units(&self) -> usize {
+        self.shape.groups * self.panels.count
+    }
+
+    /// Rows of the largest tile.
+    pub fn rows(&self) -> usize {
+        self.kernel.tiles.len()
+    }
+
+    /// # Panics
+    /// If the epilogue adds to the output, or its slices are shorter than `len`, the numbers from the output's first to its last.
+    pub fn check(&self, epilogue: &Epilogue, len: usize) {
+        let Epilogue { start, bias, .. } = epilogue;
+        assert_eq!(
+            *start,
+            crate::gemm_f32::Start::Zero,
+            "bytes are never added to"
+        );
+        let columns = self.shape.groups * self.shape.n;
+        assert!(bias.is_none_or(|bias| bias.len() >= columns));
+        match epilogue.residual {
+            Residual::None => {}
+            Residual::Before(r) | Residual::After(r) => assert!(r.len() >= len),
+        }
+    }
+
+    /// Computes a tile of one panel, counted over all groups; what follows its sums passes through `near`.
+    ///
+    /// # Safety
+    /// The rows are valid for reading whole quads of every segment; output and epilogue hold all of the tile's rows, which no other
+    /// thread has.
+    pub unsafe fn tile(&self, panel: usize, left: &Left, to: To, near: &mut Near) {
+        let (group, index) = self.panels.place(panel);
+        let (columns, width) = (self.panels.columns(index), self.panels.width(index));
+        let padded = self.scales.len() / self.shape.groups;
+        let base = 4 * (group * self.panels.group_len() + self.panels.start(index));
+        let column = group * self.shape.n + columns.start;
+        let at = to.at + column;
+        let Epilogue {
+            activation,
+            bias,
+            residual,
+            ..
+        } = *to.epilogue;
+        let (clamps, follows) = (limits(activation), After::of(to.epilogue));
+        let there = (to.c.pointer().wrapping_add(at), to.row);
+        let before = match residual {
+            Residual::Before(residual) => residual[at..].as_ptr(),
+            Residual::After(_) | Residual::None => std::ptr::null(),
+        };
+        let start = &self.start[group * self.shape.segments * padded + columns.start..];
+        let tile = Tile {
+            a: left.bytes.0,
+            row: left.bytes.1,
+            segments: (left.segments.as_ptr(), left.segments.len()),
+            quads: self.shape.length.div_ceil(4),
+            b: self.data.as_ptr().cast::<i8>().wrapping_add(base),
+            start: (start.as_ptr(), padded),
+            scales: self.scales[group * padded + columns.start..].as_ptr(),
+            row_scales: left.scales,
+            output: Output {
+                c: there,
+                to: match follows {
+                    Some(_) => (near.as_mut_ptr(), COLUMNS),
+                    None => there,
+                },
+                columns: columns.len(),
+                bias: bias.map_or(std::ptr::null(), |bias| bias[column..].as_ptr()),
+                residual: before,
+                limits: clamps.unwrap_or((f32::NEG_INFINITY, f32::INFINITY)),
+                ..Output::EMPTY
+            },
+        };
+        let run = self.kernel.tiles[left.rows - 1][width / self.kernel.lanes - 1];
+        // SAFETY: the machine has what the kernel needs (`Kernel::of`); `data`, `start` and `scales` hold whole panels; the rest is
+        // the caller's promise.
+        unsafe { run(&tile) };
+        if let Some(follows) = follows {
+            let block = Block {
+                at,
+                row: to.row,
+                rows: left.rows,
+                columns: columns.len(),
+            };
+            after(self.kernel.tier, follows, near, to.c, block);
+        }
+    }
+}
