@@ -20,6 +20,7 @@ pub mod peak;
 pub mod pool;
 pub mod resize;
 pub mod softmax;
+pub mod spmm;
 mod threads;
 mod tier;
 mod vector;

@@ -3,7 +3,7 @@
 use crate::vector::per_tier;
 
 /// What is added to a number to round it to a whole one, half to even, that stands in the low bits: 1.5 * 2^23.
-const ROUND: f32 = 12_582_912.0;
+pub(crate) const ROUND: f32 = 12_582_912.0;
 
 /// Below it a row counts as zeros: 127 over it must be finite.
 const LEAST: f32 = 1e-30;
@@ -42,7 +42,7 @@ fn activations(x: &[f32], to: &mut [u8]) -> f32 {
 
 /// What a row is multiplied by to become bytes, and the scale that undoes it.
 #[inline(always)]
-fn factor(x: &[f32]) -> (f32, f32) {
+pub(crate) fn factor(x: &[f32]) -> (f32, f32) {
     // Numbers without their sign come in the order of their bits, and NaN lies above infinity.
     let size = |x: &f32| x.to_bits() & 0x7fff_ffff;
     let most = x.iter().fold(0, |most: u32, x| most.max(size(x)));
