@@ -6,10 +6,12 @@ use squeeze_kernels::conv_f32::{self, Conv};
 use squeeze_kernels::depthwise::{self, Depthwise, Filter};
 use squeeze_kernels::gemm_f32::{self, Epilogue, Geometry, Residual};
 use squeeze_kernels::gemm_i8;
+use squeeze_kernels::spmm::{self, Element as Sparse};
 use squeeze_kernels::winograd::{self, Size};
 use squeeze_kernels::{Cpu, Tier, elementwise};
 
 use super::Context;
+use super::sparse::gains_when_sparse;
 use crate::arena::Cut;
 use crate::program::{self, Value};
 use crate::target::{Precision, Target};
@@ -27,6 +29,7 @@ enum Product {
     Gemm(gemm_f32::Packed),
     GemmI8(gemm_i8::Packed),
     Amx(Box<amx::Packed>),
+    Sparse(spmm::Packed),
     Depthwise(Depthwise, Vec<f32>),
     Conv(conv_f32::Packed),
     Winograd(Box<winograd::Packed>),
@@ -41,6 +44,8 @@ impl Layer {
             let mut packed = vec![0.0; row.weight.len()];
             depthwise::pack(&geometry, &row.weight, &mut packed);
             Product::Depthwise(geometry, packed)
+        } else if let Some(packed) = sparse(row, [x, y], target) {
+            Product::Sparse(packed)
         } else if let Some(element) = gains_on_tiles(row, [x, y], target) {
             let mut conv = conv_geometry(row, channels[0]);
             if row.window.is_point() {
@@ -50,14 +55,7 @@ impl Layer {
             let packed = amx::Packed::pack(&row.weight, &conv, strides, element, target.tier);
             Product::Amx(Box::new(packed))
         } else if row.window.is_point() {
-            let geometry = Geometry {
-                m: x.rows(),
-                n: row.out / row.groups,
-                k: channels[0] / row.groups,
-                groups: row.groups,
-                lda: x.home.stride,
-                ldc: y.home.stride,
-            };
+            let geometry = point_geometry(row, [x, y]);
             match target.precision == Precision::Int8 && gains_in_bytes(&geometry) {
                 true => Product::GemmI8(gemm_i8::Packed::pack(&row.weight, &geometry, target.tier)),
                 false => Product::Gemm(gemm_f32::Packed::pack(&row.weight, &geometry, target.tier)),
@@ -102,6 +100,9 @@ impl Layer {
             Product::Amx(packed) => {
                 packed.run(x, &epilogue, cut.write, cut.scratch, cpu.threads);
             }
+            Product::Sparse(packed) => {
+                packed.run(x, &epilogue, cut.write, cut.scratch, cpu.threads);
+            }
             Product::Conv(packed) => packed.run(x, &epilogue, cut.write, cpu.threads),
             Product::Winograd(packed) => {
                 packed.run(x, &epilogue, cut.write, cut.scratch, cpu.threads);
@@ -136,7 +137,7 @@ impl Layer {
     /// Whether it computes each row from itself alone.
     fn is_point(&self) -> bool {
         match &self.product {
-            Product::Gemm(_) | Product::GemmI8(_) | Product::Amx(_) => true,
+            Product::Gemm(_) | Product::GemmI8(_) | Product::Amx(_) | Product::Sparse(_) => true,
             Product::Depthwise(geometry, _) => geometry.kernel == [1; 2],
             Product::Conv(_) | Product::Winograd(_) => false,
         }
@@ -171,7 +172,11 @@ impl Layer {
                     let on = (&geometry, &weights[..]);
                     self.depthwise(cpu, on, (&x[own.clone()], residual), &mut y[own]);
                 }
-                Product::Gemm(_) | Product::GemmI8(_) | Product::Amx(_) | Product::Winograd(_) => {
+                Product::Gemm(_)
+                | Product::GemmI8(_)
+                | Product::Amx(_)
+                | Product::Sparse(_)
+                | Product::Winograd(_) => {
                     unreachable!("windows over tokens are convolutions of one row")
                 }
             }
@@ -212,6 +217,11 @@ impl Layer {
             Product::Conv(_) | Product::Winograd(_) => {
                 unreachable!("point layers are products")
             }
+            Product::Sparse(packed) => {
+                packed
+                    .with_rows(rows)
+                    .run(x, &epilogue, y, scratch, cpu.threads);
+            }
         }
     }
 
@@ -230,6 +240,7 @@ impl Layer {
             Product::GemmI8(packed) => packed.scratch(),
             Product::Amx(packed) => packed.scratch(threads),
             Product::Winograd(packed) => packed.scratch(threads),
+            Product::Sparse(packed) => packed.scratch(threads),
             Product::Gemm(_) | Product::Depthwise(..) | Product::Conv(_) => 0,
         }
     }
@@ -240,6 +251,7 @@ impl Layer {
             Product::Gemm(packed) => packed.bytes(),
             Product::GemmI8(packed) => packed.bytes(),
             Product::Amx(packed) => packed.bytes(),
+            Product::Sparse(packed) => packed.bytes(),
             Product::Depthwise(_, weights) => size_of_val::<[f32]>(weights),
             Product::Conv(packed) => packed.bytes(),
             Product::Winograd(packed) => packed.bytes(),
@@ -253,6 +265,7 @@ impl Layer {
             Product::Gemm(packed) => packed.kernel().name,
             Product::GemmI8(packed) => packed.kernel().name,
             Product::Amx(packed) => packed.name(),
+            Product::Sparse(packed) => packed.name(),
             Product::Depthwise(..) => {
                 let mut rows = depthwise::KERNELS.iter().rev();
                 rows.find(|(_, needs)| *needs <= tier)
@@ -344,11 +357,37 @@ fn taps_read(conv: &Conv) -> usize {
     conv.n * read(0, conv.h, conv.out_h()) * read(1, conv.w, conv.out_w())
 }
 
+/// The weights of a point layer without their zeros, where that is quicker.
+fn sparse(row: &program::Layer, values: [&Value; 2], target: Target) -> Option<spmm::Packed> {
+    if !row.window.is_point() {
+        return None;
+    }
+    let geometry = point_geometry(row, values);
+    let element = match target.precision == Precision::Int8 && gains_in_bytes(&geometry) {
+        true => Sparse::I8,
+        false => Sparse::F32,
+    };
+    let block = gains_when_sparse(&row.weight, &geometry, element, target)?;
+    let packed = spmm::Packed::pack(&row.weight, &geometry, block, element, target.tier);
+    Some(packed)
+}
+
 /// Whether a product in bytes saves more time than it takes to bring its rows to bytes.
 fn gains_in_bytes(g: &Geometry) -> bool {
     const SHORTEST: usize = 32;
     const NARROWEST: usize = 32;
     g.k >= SHORTEST && g.n >= NARROWEST && g.k <= gemm_i8::LONGEST
+}
+
+fn point_geometry(row: &program::Layer, [x, y]: [&Value; 2]) -> Geometry {
+    Geometry {
+        m: x.rows(),
+        n: row.out / row.groups,
+        k: x.columns() / row.groups,
+        groups: row.groups,
+        lda: x.home.stride,
+        ldc: y.home.stride,
+    }
 }
 
 fn conv_geometry(row: &program::Layer, channels: usize) -> Conv {

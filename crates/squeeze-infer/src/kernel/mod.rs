@@ -3,6 +3,7 @@
 mod band;
 mod layer;
 mod run;
+mod sparse;
 
 use std::ops::Range;
 

@@ -70,16 +70,24 @@ fn squares<V: Vector, const L: usize>(f: &Finish, sums: &[f32], tile: usize) {
                 let width = L.min(f.columns - column);
                 for at in 0..L.min(f.rows - first) {
                     let start = f.at + (first + at) * f.row + column;
+                    let part = |other: &[f32]| match width == L {
+                        true => V::load(&other[start..]),
+                        false => V::load_part(&other[start..start + width]),
+                    };
                     let mut y = registers[at] + bias;
                     if let Residual::Before(other) = f.residual {
-                        y = y + V::load_part(&other[start..start + width]);
+                        y = y + part(other);
                     }
                     y = apply(F, y);
                     if let Residual::After(other) = f.residual {
-                        y = y + V::load_part(&other[start..start + width]);
+                        y = y + part(other);
                     }
                     // SAFETY: no other thread has these rows of these columns.
-                    y.store_part(unsafe { f.output.slice(start..start + width) });
+                    let to = unsafe { f.output.slice(start..start + width) };
+                    match width == L {
+                        true => y.store(to),
+                        false => y.store_part(to),
+                    }
                 }
             }
         }

@@ -128,24 +128,32 @@ impl Kernel {
     }
 }
 
-/// How many weights are stored, those of blocks that are not all zeros: multiplications for each row of activations.
+/// How many weights each [`Block`] stores, those of blocks that are not all zeros: multiplications for each row of activations.
 ///
 /// # Panics
 /// If the weight's length or the geometry is wrong.
-pub fn stored(weight: &[f32], geometry: &Geometry, block: Block) -> usize {
+pub fn stored(weight: &[f32], geometry: &Geometry) -> [usize; 3] {
     geometry.check(usize::MAX, usize::MAX, weight.len());
     let Geometry { n, k, .. } = *geometry;
-    let of_group = |group: &[f32]| {
-        let of_block = |rows: &[f32]| {
-            let is_stored = |k: &usize| rows.iter().skip(*k).step_by(geometry.k).any(|&w| w != 0.0);
-            (0..k).filter(is_stored).count()
-        };
-        group
-            .chunks(k * block.outputs())
-            .map(of_block)
-            .sum::<usize>()
-    };
-    block.outputs() * weight.chunks(n * k).map(of_group).sum::<usize>()
+    let mut counts = [0; 3];
+    // For each input, which of sixteen outputs have a weight.
+    let mut masks = vec![0u16; k];
+    let sixteens = weight.chunks(n * k).flat_map(|group| group.chunks(16 * k));
+    for rows in sixteens {
+        masks.fill(0);
+        for (bit, row) in rows.chunks_exact(k).enumerate() {
+            for (mask, &weight) in masks.iter_mut().zip(row) {
+                *mask |= u16::from(weight != 0.0) << bit;
+            }
+        }
+        for mask in &masks {
+            counts[0] += mask.count_ones() as usize;
+            let fours = (mask | mask >> 1 | mask >> 2 | mask >> 3) & 0x1111;
+            counts[1] += 4 * fours.count_ones() as usize;
+            counts[2] += 16 * usize::from(*mask != 0);
+        }
+    }
+    counts
 }
 
 /// The weight of a layer without its blocks of zeros, packed once for the kernel that will run it.
@@ -161,7 +169,7 @@ impl Packed {
     /// Packs `weight`, `[groups * n, k]`.
     ///
     /// # Panics
-    /// If the weight's length or the geometry is wrong, or k is over [`crate::gemm_i8::LONGEST`].
+    /// If the weight's length or the geometry is wrong, or k is over [`crate::gemm_i8::LONGEST`] for bytes.
     pub fn pack(
         weight: &[f32],
         geometry: &Geometry,
@@ -171,7 +179,7 @@ impl Packed {
     ) -> Packed {
         geometry.check(usize::MAX, usize::MAX, weight.len());
         assert!(
-            geometry.k <= crate::gemm_i8::LONGEST,
+            element == Element::F32 || geometry.k <= crate::gemm_i8::LONGEST,
             "{geometry:?}: too long a sum"
         );
         let kernel = Kernel::of(tier, element);
