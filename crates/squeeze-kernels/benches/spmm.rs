@@ -11,7 +11,7 @@ use squeeze_kernels::{Threads, Tier, gemm_i8};
 const ROUNDS: usize = 15;
 
 /// Percentages of weights that are zero.
-const SPARSITIES: [usize; 6] = [50, 60, 70, 80, 90, 95];
+const SPARSITIES: [usize; 8] = [20, 35, 50, 60, 70, 80, 90, 95];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -259,6 +259,19 @@ impl Layer {
         weights + self.bias.as_deref().map_or(0, size_of_val::<[f32]>)
     }
 
+    /// Multiply-adds with zeros that it leaves out.
+    pub fn left_out(&self) -> u64 {
+        match &self.product {
+            Product::Sparse(packed) => packed.left_out() as u64,
+            Product::Gemm(_)
+            | Product::GemmI8(_)
+            | Product::Amx(_)
+            | Product::Depthwise(..)
+            | Product::Conv(_)
+            | Product::Winograd(_) => 0,
+        }
+    }
+
     /// The name that tables show.
     pub fn name(&self, tier: Tier) -> &'static str {
         match &self.product {

@@ -12,6 +12,8 @@ pub(super) struct Lists {
     /// The input of each stored block; in bytes whole quads of them.
     pub places: Vec<u32>,
     pub values: Values,
+    /// Weights in blocks that are not stored.
+    pub left_out: usize,
 }
 
 /// The weights of stored blocks.
@@ -31,6 +33,7 @@ pub(super) enum Values {
 impl Lists {
     pub fn of_numbers(weight: &[f32], g: &Geometry, block: Block) -> Lists {
         let (mut starts, mut places, mut values) = (vec![0], vec![], vec![]);
+        let mut left_out = weight.len();
         for rows in blocks(weight, g, block) {
             for k in 0..g.k {
                 let column = || rows.iter().skip(k).step_by(g.k);
@@ -38,6 +41,7 @@ impl Lists {
                     places.push(k as u32);
                     values.extend(column());
                     values.resize(places.len() * block.outputs(), 0.0);
+                    left_out -= rows.len() / g.k;
                 }
             }
             starts.push(places.len() as u32);
@@ -47,6 +51,7 @@ impl Lists {
             starts,
             places,
             values,
+            left_out,
         }
     }
 
@@ -55,6 +60,7 @@ impl Lists {
         let (mut starts, mut places) = (vec![0], vec![]);
         let (mut bytes, mut scales, mut start) = (vec![], vec![], vec![]);
         let mut rows = vec![0; outputs * g.k];
+        let mut left_out = weight.len();
         for floats in blocks(weight, g, block) {
             rows.fill(0);
             let filled = floats.len() / g.k;
@@ -67,6 +73,7 @@ impl Lists {
             start.resize(start.len() + outputs - filled, 0);
             let is_stored = |&k: &usize| floats.iter().skip(k).step_by(g.k).any(|&w| w != 0.0);
             let inputs: Vec<usize> = (0..g.k).filter(is_stored).collect();
+            left_out -= filled * inputs.len();
             for quad in inputs.chunks(4) {
                 // A quad that is not full reads its first input again, with weights of zero.
                 places.extend((0..4).map(|at| *quad.get(at).unwrap_or(&quad[0]) as u32));
@@ -85,6 +92,7 @@ impl Lists {
             starts,
             places,
             values,
+            left_out,
         }
     }
 

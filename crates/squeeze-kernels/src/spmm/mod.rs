@@ -214,6 +214,11 @@ impl Packed {
         self.lists.bytes()
     }
 
+    /// Multiply-adds of the dense product that it leaves out.
+    pub fn left_out(&self) -> usize {
+        self.geometry.m * self.lists.left_out
+    }
+
     /// How many numbers [`Packed::run`] works in on so many threads.
     pub fn scratch(&self, threads: usize) -> usize {
         threads * self.room()

@@ -185,6 +185,15 @@ fn blocks_are_counted_and_only_they_are_stored() {
     (w[3 * 6 + 2], w[17 * 6 + 4], w[(18 + 16) * 6]) = (1.0, -1.0, 2.0);
     assert_eq!(stored(&w, &g), [3, 3 * 4, 3 * 16]);
     let bytes = |block| Packed::pack(&w, &g, block, Element::F32, Tier::Scalar).bytes();
+    for (block, element) in Block::ALL
+        .into_iter()
+        .flat_map(|b| Element::ALL.map(|e| (b, e)))
+    {
+        let packed = Packed::pack(&w, &g, block, element, Tier::Scalar);
+        // The last block of a group has but two outputs.
+        let kept = [3, 4 + 2 + 2, 16 + 2 + 2][block as usize];
+        assert_eq!(packed.left_out(), 8 * (w.len() - kept));
+    }
     // Places and values of three blocks, and where each block of outputs begins.
     assert_eq!(bytes(Block::One), 4 * (3 + 3 + 37));
     assert_eq!(bytes(Block::Sixteen), 4 * (3 + 48 + 5));
