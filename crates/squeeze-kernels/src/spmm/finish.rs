@@ -67,29 +67,45 @@ fn squares<V: Vector, const L: usize>(f: &Finish, sums: &[f32], tile: usize) {
                 }
                 interleave(&mut registers);
                 let bias = V::load(&f.bias[column..]);
-                let width = L.min(f.columns - column);
-                for at in 0..L.min(f.rows - first) {
-                    let start = f.at + (first + at) * f.row + column;
-                    let part = |other: &[f32]| match width == L {
-                        true => V::load(&other[start..]),
-                        false => V::load_part(&other[start..start + width]),
-                    };
-                    let mut y = registers[at] + bias;
-                    if let Residual::Before(other) = f.residual {
-                        y = y + part(other);
+                let start = f.at + first * f.row + column;
+                let (rows, width) = (L.min(f.rows - first), L.min(f.columns - column));
+                // A whole square has a loop of constant length, so that it stays in registers.
+                if rows == L && width == L {
+                    for at in 0..L {
+                        line(f, F, registers[at] + bias, (start + at * f.row, L));
                     }
-                    y = apply(F, y);
-                    if let Residual::After(other) = f.residual {
-                        y = y + part(other);
-                    }
-                    // SAFETY: no other thread has these rows of these columns.
-                    let to = unsafe { f.output.slice(start..start + width) };
-                    match width == L {
-                        true => y.store(to),
-                        false => y.store_part(to),
+                } else {
+                    for at in 0..rows {
+                        line(f, F, registers[at] + bias, (start + at * f.row, width));
                     }
                 }
             }
         }
     });
+}
+
+/// What follows the sums and the bias of so many columns of a row.
+#[inline(always)]
+fn line<V: Vector>(f: &Finish, activation: Activation, mut y: V, (start, width): (usize, usize)) {
+    if let Residual::Before(other) = f.residual {
+        y = y + part(other, start, width);
+    }
+    y = apply(activation, y);
+    if let Residual::After(other) = f.residual {
+        y = y + part(other, start, width);
+    }
+    // SAFETY: no other thread has these rows of these columns.
+    let to = unsafe { f.output.slice(start..start + width) };
+    match width == V::LANES {
+        true => y.store(to),
+        false => y.store_part(to),
+    }
+}
+
+#[inline(always)]
+fn part<V: Vector>(from: &[f32], start: usize, width: usize) -> V {
+    match width == V::LANES {
+        true => V::load(&from[start..]),
+        false => V::load_part(&from[start..start + width]),
+    }
 }

@@ -66,27 +66,60 @@ fn scalar_bytes(rows: Rows, offset: u8, scales: &mut [f32], to: &mut [u8]) {
     }
 }
 
+/// Turns squares of `L` rows, those that `row` gives for neighbouring places, and `L` inputs, and runs `$put` for each input: with the
+/// input, the first place, and the rows. Whole squares have loops of constant length, so that they stay in registers.
+macro_rules! squares {
+    ($rows:ident, $row:expr, ($vector:ty, $lanes:ident), |$k:ident, $first:ident, $register:ident| $put:expr) => {
+        for $first in (0..$rows.tile).step_by($lanes) {
+            let none: &[f32] = &[];
+            let mut from = [none; $lanes];
+            let mut are_all = true;
+            for at in 0..$lanes {
+                let row = $row($first + at);
+                match row < $rows.count {
+                    true => from[at] = $rows.row(row),
+                    false => are_all = false,
+                }
+            }
+            let whole = if are_all {
+                $rows.k / $lanes * $lanes
+            } else {
+                0
+            };
+            for start in (0..whole).step_by($lanes) {
+                let mut registers = [<$vector>::splat(0.0); $lanes];
+                for at in 0..$lanes {
+                    registers[at] = <$vector>::load(&from[at][start..]);
+                }
+                interleave(&mut registers);
+                for at in 0..$lanes {
+                    let ($k, $register) = (start + at, registers[at]);
+                    $put
+                }
+            }
+            for start in (whole..$rows.k).step_by($lanes) {
+                let width = $lanes.min($rows.k - start);
+                let mut registers = [<$vector>::splat(0.0); $lanes];
+                for at in 0..$lanes {
+                    if let Some(from) = from[at].get(start..start + width) {
+                        registers[at] = <$vector>::load_part(from);
+                    }
+                }
+                interleave(&mut registers);
+                for at in 0..width {
+                    let ($k, $register) = (start + at, registers[at]);
+                    $put
+                }
+            }
+        }
+    };
+}
+
 #[inline(always)]
 fn vector_numbers<V: Vector>(rows: Rows, to: &mut [f32]) {
     match V::LANES {
-        16 => squares::<V, 16>(
-            rows,
-            |place| place,
-            |k, first, registers| {
-                for (at, register) in registers.iter().enumerate() {
-                    register.store(&mut to[(k + at) * rows.tile + first..]);
-                }
-            },
-        ),
-        _ => squares::<V, 8>(
-            rows,
-            |place| place,
-            |k, first, registers| {
-                for (at, register) in registers.iter().enumerate() {
-                    register.store(&mut to[(k + at) * rows.tile + first..]);
-                }
-            },
-        ),
+        16 => number_squares::<V, 16>(rows, to),
+        _ => number_squares::<V, 8>(rows, to),
     }
 }
 
@@ -96,6 +129,13 @@ fn vector_bytes<V: Vector>(rows: Rows, offset: u8, scales: &mut [f32], to: &mut 
         16 => byte_squares::<V, 16>(rows, offset, scales, to),
         _ => byte_squares::<V, 8>(rows, offset, scales, to),
     }
+}
+
+#[inline(always)]
+fn number_squares<V: Vector, const L: usize>(rows: Rows, to: &mut [f32]) {
+    squares!(rows, |place: usize| place, (V, L), |k, first, register| {
+        register.store(&mut to[k * rows.tile + first..]);
+    });
 }
 
 #[inline(always)]
@@ -113,44 +153,18 @@ fn byte_squares<V: Vector, const L: usize>(
             (factors[place], scales[row]) = factor(rows.row(row));
         }
     }
-    let place = |place: usize| row_at(place, L);
-    squares::<V, L>(rows, place, |k, first, registers| {
-        let factor = V::load(&factors[first..]);
-        for (at, register) in registers.iter().enumerate() {
+    squares!(
+        rows,
+        |place: usize| row_at(place, L),
+        (V, L),
+        |k, first, register| {
+            let factor = V::load(&factors[first..]);
             let mut numbers = [0.0; L];
-            (*register * factor + V::splat(ROUND)).store(&mut numbers);
-            let to = &mut to[(k + at) * rows.tile + first..][..L];
+            (register * factor + V::splat(ROUND)).store(&mut numbers);
+            let to = &mut to[k * rows.tile + first..][..L];
             for (to, number) in to.iter_mut().zip(numbers) {
                 *to = (number.to_bits() as u8).wrapping_add(offset);
             }
         }
-    });
-}
-
-/// Turns squares of `L` rows, those that `row` gives for neighbouring places, and `L` inputs: `put` takes the first input, the first
-/// place and the inputs there are.
-#[inline(always)]
-fn squares<V: Vector, const L: usize>(
-    rows: Rows,
-    row: impl Fn(usize) -> usize,
-    mut put: impl FnMut(usize, usize, &[V]),
-) {
-    for first in (0..rows.tile).step_by(L) {
-        for k in (0..rows.k).step_by(L) {
-            let width = L.min(rows.k - k);
-            let mut registers = [V::splat(0.0); L];
-            for at in 0..L {
-                let row = row(first + at);
-                if row < rows.count {
-                    let from = &rows.row(row)[k..];
-                    registers[at] = match width == L {
-                        true => V::load(from),
-                        false => V::load_part(from),
-                    };
-                }
-            }
-            interleave(&mut registers);
-            put(k, first, &registers[..width]);
-        }
-    }
+    );
 }
