@@ -44,11 +44,12 @@ pub(crate) fn bind(mut program: Program, target: Target) -> Plan {
         if in_place {
             reads.remove(0);
         }
+        let left_out = kernel.left_out();
         Step {
             name: draft.name.clone(),
             kind: draft.kind,
             kernel,
-            macs: draft.macs,
+            macs: draft.macs - left_out,
             inputs: draft
                 .inputs
                 .iter()

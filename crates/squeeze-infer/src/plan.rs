@@ -66,7 +66,7 @@ pub struct StepInfo<'a> {
     pub kind: &'static str,
     /// Kernel that runs.
     pub kernel: &'static str,
-    /// Multiply-adds.
+    /// Multiply-adds, without those of zeros that its kernel leaves out.
     pub macs: u64,
     /// Shapes of what it reads.
     pub inputs: &'a [Shape],

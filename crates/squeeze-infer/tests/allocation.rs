@@ -41,9 +41,15 @@ const LARGEST_OF_THREADS: usize = 16 << 10;
 #[test]
 fn a_run_allocates_nothing() {
     let mut exact = 0;
-    for graph in cases::cases() {
-        let name = graph.name();
-        let weights = squeeze_rewrite::fresh(&graph, squeeze_tensor::Seed(1));
+    for (graph, fraction) in cases::cases()
+        .iter()
+        .flat_map(|graph| [0.0, 0.9].map(|fraction| (graph, fraction)))
+    {
+        let weights = squeeze_rewrite::fresh(graph, squeeze_tensor::Seed(1));
+        let how = squeeze_rewrite::Prune { fraction, block: 4 };
+        let pruned = squeeze_rewrite::prune(graph, &weights, &how);
+        let (graph, weights, _) = pruned.expect("they are its own weights");
+        let name = format!("{} with {fraction} of its weights zero", graph.name());
         let every = Precision::ALL.map(|precision| [(precision, 1), (precision, 2)]);
         for (precision, threads) in every.into_iter().flatten() {
             let target = Target::here(threads).with_precision(precision);

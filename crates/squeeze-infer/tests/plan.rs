@@ -7,7 +7,7 @@ mod reference;
 use squeeze_graph::{Element, Graph, Node, Op, elements};
 use squeeze_infer::{Input, Precision, Target, channels_last, compile};
 use squeeze_kernels::{Tier, amx};
-use squeeze_rewrite::fresh;
+use squeeze_rewrite::{Prune, fresh, prune};
 use squeeze_tensor::{Random, Seed, Tensor, Weights};
 
 use reference::Array;
@@ -166,6 +166,45 @@ fn outputs(graph: &Graph, weights: &Weights, inputs: &[Array], target: &Target) 
     pairs
         .map(|(shape, x)| Array::new(shape, numbers(x)))
         .collect()
+}
+
+/// With nine in ten weights zero, by themselves and in blocks: the plan leaves zeros out where that is quicker, and computes the same.
+#[test]
+fn plans_leave_out_zeros() {
+    let mut kernels = std::collections::BTreeSet::new();
+    for (graph, block) in cases::cases()
+        .iter()
+        .flat_map(|graph| [1, 4, 16].map(|block| (graph, block)))
+    {
+        let how = Prune {
+            fraction: 0.9,
+            block,
+        };
+        let pruned = prune(graph, &lively(graph), &how);
+        let (graph, weights, _) = pruned.expect("they are its own weights");
+        let inputs = inputs(&graph);
+        let wanted = reference::forward(&graph, &weights, &inputs);
+        for tier in Tier::here() {
+            for (threads, precision) in [
+                (1, Precision::F32),
+                (2, Precision::F32),
+                (1, Precision::Int8),
+                (2, Precision::Int8),
+            ] {
+                let target = Target::here(threads).at(tier).with_precision(precision);
+                check(&graph, &weights, (&inputs, &wanted), &target);
+                let plan = compile(&graph, &weights, &target).expect("it was compiled before");
+                kernels.extend(plan.steps().map(|step| step.kernel));
+            }
+        }
+    }
+    let best = Tier::detect().min(Tier::Avx512);
+    for kernel in squeeze_kernels::spmm::KERNELS {
+        for name in kernel.names {
+            let runs = kernel.tier == best && kernel.is_here() && !Tier::Amx.is_present();
+            assert!(!runs || kernels.contains(name), "no case runs {name}");
+        }
+    }
 }
 
 fn check(

@@ -22,6 +22,7 @@ pub mod pool;
 pub mod resize;
 mod slab;
 pub mod softmax;
+pub mod spmm;
 mod threads;
 mod tier;
 mod vector;

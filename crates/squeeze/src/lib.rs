@@ -9,6 +9,7 @@ pub mod floor;
 pub mod folder;
 pub mod front;
 pub mod out;
+pub mod pruning;
 pub mod ready;
 pub mod recipe;
 pub mod record;

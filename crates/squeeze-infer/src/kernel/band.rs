@@ -112,6 +112,21 @@ impl Band {
         4 * own + layers.map(Layer::bytes).sum::<usize>()
     }
 
+    /// Multiply-adds with zeros that its point layers leave out; each was picked for the rows of one band.
+    pub fn left_out(&self) -> u64 {
+        let d = &self.depthwise;
+        let of = |layer: &Option<Layer>, pixels: usize, all: usize| {
+            let left_out = layer.as_ref().map_or(0, Layer::left_out);
+            left_out / pixels as u64 * all as u64
+        };
+        of(&self.expand, self.above * d.w, d.n * d.h * d.w)
+            + of(
+                &self.project,
+                self.rows * d.out_w(),
+                d.n * d.out_h() * d.out_w(),
+            )
+    }
+
     /// What tables show: the kernel of the products.
     pub fn name(&self, tier: squeeze_kernels::Tier) -> &'static str {
         let layer = self.expand.as_ref().or(self.project.as_ref());

@@ -7,10 +7,12 @@ use squeeze_kernels::conv_i8;
 use squeeze_kernels::depthwise::{self, Depthwise, Filter};
 use squeeze_kernels::gemm_f32::{self, Epilogue, Geometry, Residual};
 use squeeze_kernels::gemm_i8::{self, Pixels};
+use squeeze_kernels::spmm::{self, Element as Sparse};
 use squeeze_kernels::winograd::{self, Size};
 use squeeze_kernels::{Cpu, Slab, Tier, elementwise};
 
 use super::Context;
+use super::sparse::gains_when_sparse;
 use crate::arena::Cut;
 use crate::program::{self, Value};
 use crate::target::{Precision, Target};
@@ -28,6 +30,7 @@ enum Product {
     Gemm(gemm_f32::Packed),
     GemmI8(gemm_i8::Packed),
     Amx(Box<amx::Packed>),
+    Sparse(spmm::Packed),
     Depthwise(Depthwise, Vec<f32>),
     Conv(conv_f32::Packed),
     Winograd(Box<winograd::Packed>),
@@ -45,6 +48,8 @@ impl Layer {
             let mut packed = vec![0.0; weight.len()];
             depthwise::pack(&geometry, &weight, &mut packed);
             Product::Depthwise(geometry, packed)
+        } else if let Some(packed) = sparse(row, [x, y], target) {
+            Product::Sparse(packed)
         } else if let Some(element) = gains_on_tiles(row, [x, y], target) {
             let mut conv = conv_geometry(row, channels[0]);
             if row.window.is_point() {
@@ -105,6 +110,9 @@ impl Layer {
             Product::ConvI8(packed) => {
                 packed.run(x, &epilogue, cut.write, cut.scratch, cpu.threads);
             }
+            Product::Sparse(packed) => {
+                packed.run(x, &epilogue, cut.write, cut.scratch, cpu.threads);
+            }
             Product::Conv(packed) => packed.run(x, &epilogue, cut.write, cpu.threads),
             Product::Winograd(packed) => {
                 packed.run(x, &epilogue, cut.write, cut.scratch, cpu.threads);
@@ -139,7 +147,7 @@ impl Layer {
     /// Whether it computes each row from itself alone.
     fn is_point(&self) -> bool {
         match &self.product {
-            Product::Gemm(_) | Product::GemmI8(_) | Product::Amx(_) => true,
+            Product::Gemm(_) | Product::GemmI8(_) | Product::Amx(_) | Product::Sparse(_) => true,
             Product::Depthwise(geometry, _) => geometry.kernel == [1; 2],
             Product::Conv(_) | Product::ConvI8(_) | Product::Winograd(_) => false,
         }
@@ -175,7 +183,11 @@ impl Layer {
                     self.depthwise(cpu, on, (&x[own.clone()], residual), &mut y[own]);
                 }
                 Product::ConvI8(_) => unreachable!("windows in bytes take texts that lie evenly"),
-                Product::Gemm(_) | Product::GemmI8(_) | Product::Amx(_) | Product::Winograd(_) => {
+                Product::Gemm(_)
+                | Product::GemmI8(_)
+                | Product::Amx(_)
+                | Product::Sparse(_)
+                | Product::Winograd(_) => {
                     unreachable!("windows over tokens are convolutions of one row")
                 }
             }
@@ -216,6 +228,11 @@ impl Layer {
             Product::Conv(_) | Product::ConvI8(_) | Product::Winograd(_) => {
                 unreachable!("point layers are products")
             }
+            Product::Sparse(packed) => {
+                packed
+                    .with_rows(rows)
+                    .run(x, &epilogue, y, scratch, cpu.threads);
+            }
         }
     }
 
@@ -235,6 +252,7 @@ impl Layer {
             Product::ConvI8(packed) => packed.scratch(),
             Product::Amx(packed) => packed.scratch(threads),
             Product::Winograd(packed) => packed.scratch(threads),
+            Product::Sparse(packed) => packed.scratch(threads),
             Product::Gemm(_) | Product::Depthwise(..) | Product::Conv(_) => 0,
         }
     }
@@ -245,6 +263,7 @@ impl Layer {
             Product::Gemm(packed) => packed.bytes(),
             Product::GemmI8(packed) => packed.bytes(),
             Product::Amx(packed) => packed.bytes(),
+            Product::Sparse(packed) => packed.bytes(),
             Product::Depthwise(_, weights) => size_of_val::<[f32]>(weights),
             Product::Conv(packed) => packed.bytes(),
             Product::Winograd(packed) => packed.bytes(),
@@ -253,12 +272,27 @@ impl Layer {
         weights + self.bias.as_deref().map_or(0, size_of_val::<[f32]>)
     }
 
+    /// Multiply-adds with zeros that it leaves out.
+    pub fn left_out(&self) -> u64 {
+        match &self.product {
+            Product::Sparse(packed) => packed.left_out() as u64,
+            Product::Gemm(_)
+            | Product::GemmI8(_)
+            | Product::Amx(_)
+            | Product::Depthwise(..)
+            | Product::Conv(_)
+            | Product::ConvI8(_)
+            | Product::Winograd(_) => 0,
+        }
+    }
+
     /// The name that tables show.
     pub fn name(&self, tier: Tier) -> &'static str {
         match &self.product {
             Product::Gemm(packed) => packed.kernel().name,
             Product::GemmI8(packed) => packed.kernel().name,
             Product::Amx(packed) => packed.name(),
+            Product::Sparse(packed) => packed.name(),
             Product::Depthwise(..) => {
                 let mut rows = depthwise::KERNELS.iter().rev();
                 rows.find(|(_, needs)| *needs <= tier)
@@ -348,6 +382,22 @@ fn taps_read(conv: &Conv) -> usize {
         (0..conv.kernel[axis]).map(inside).sum()
     };
     conv.n * read(0, conv.h, conv.out_h()) * read(1, conv.w, conv.out_w())
+}
+
+/// The weights of a point layer without their zeros, where that is quicker.
+fn sparse(row: &program::Layer, values: [&Value; 2], target: Target) -> Option<spmm::Packed> {
+    if !row.window.is_point() {
+        return None;
+    }
+    let geometry = product_geometry(row, values);
+    let element = match target.precision == Precision::Int8 && gains_in_bytes(&geometry) {
+        true => Sparse::I8,
+        false => Sparse::F32,
+    };
+    let weight = row.weight.numbers();
+    let block = gains_when_sparse(&weight, &geometry, element, target)?;
+    let packed = spmm::Packed::pack(&weight, &geometry, block, element, target.tier);
+    Some(packed)
 }
 
 /// Whether a product in bytes saves more time than it takes to bring its rows to bytes.

@@ -4,6 +4,7 @@ mod band;
 mod layer;
 mod pooled;
 mod run;
+mod sparse;
 
 use std::ops::Range;
 

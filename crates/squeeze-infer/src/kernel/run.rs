@@ -203,6 +203,15 @@ impl Kernel {
         numbers * size_of::<f32>()
     }
 
+    /// Multiply-adds with zeros that it leaves out.
+    pub fn left_out(&self) -> u64 {
+        match self {
+            Self::Layer(layer) => layer.left_out(),
+            Self::Band(band) => band.left_out(),
+            _ => 0,
+        }
+    }
+
     /// The name that tables show.
     pub fn name(&self, tier: Tier) -> &'static str {
         let of = |kernels: &[(&'static str, Tier)]| {

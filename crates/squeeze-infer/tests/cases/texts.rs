@@ -194,6 +194,16 @@ pub const CASES: &[(&str, Make)] = &[
         let turned = b.add("turned", Transpose { order }, &[x])?;
         Ok(vec![some, one, half, row, column, turned])
     }),
+    // Wide enough to leave out zeros, when most weights are zero.
+    ("feed_forward_wide", |b| {
+        let x = b.input("x", &[2, 40, 128], Element::Number)?;
+        let y = b.add("up", Linear::dense(256), &[x])?;
+        let y = b.add("act", Activation::Gelu, &[y])?;
+        let y = b.add("down", Linear::dense(128), &[y])?;
+        let y = b.add("sum", Add {}, &[y, x])?;
+        let y = b.add("grouped", Linear::grouped(256, 2), &[y])?;
+        Ok(vec![b.add("norm", LayerNorm::default(), &[y])?])
+    }),
     ("picked_row", |b| {
         let x = text(b)?;
         let y = b.add("up", Linear::dense(9), &[x])?;

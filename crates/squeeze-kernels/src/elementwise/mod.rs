@@ -16,6 +16,7 @@ use crate::{Cpu, SharedMut, Tier};
 
 pub use copy::{Block, add_block, copy_block};
 pub use dropout::{Dropout, dropout};
+pub(crate) use transpose::interleave;
 pub use transpose::{Shuffle, Transpose, permute, shuffle, transpose};
 
 /// The rows of this family: name and tier.

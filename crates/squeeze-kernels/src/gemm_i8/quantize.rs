@@ -3,7 +3,7 @@
 use crate::vector::{Vector, per_tier};
 
 /// What is added to a number to round it to a whole one, half to even, that stands in the low bits: 1.5 * 2^23.
-const ROUND: f32 = 12_582_912.0;
+pub(crate) const ROUND: f32 = 12_582_912.0;
 
 /// The byte of zero where bytes are 128 too large.
 pub(crate) const ZERO: u8 = 0x80;
@@ -102,7 +102,7 @@ fn vector_bytes<V: Vector>(x: &[f32], factor: f32, to: &mut [u8]) {
     }
 }
 
-fn scalar_largest(x: &[f32]) -> f32 {
+pub(crate) fn scalar_largest(x: &[f32]) -> f32 {
     // Numbers without their sign come in the order of their bits, and NaN lies above infinity.
     let size = |x: &f32| x.to_bits() & 0x7fff_ffff;
     let most = x.iter().fold(0, |most: u32, x| most.max(size(x)));
@@ -110,7 +110,7 @@ fn scalar_largest(x: &[f32]) -> f32 {
 }
 
 #[inline(always)]
-fn vector_largest<V: Vector>(x: &[f32]) -> f32 {
+pub(crate) fn vector_largest<V: Vector>(x: &[f32]) -> f32 {
     let (blocks, rest) = (
         x.chunks_exact(4 * V::LANES),
         x.chunks_exact(4 * V::LANES).remainder(),

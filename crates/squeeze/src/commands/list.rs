@@ -149,7 +149,18 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
         .collect();
     let transforms = kernels::winograd::KERNELS.iter();
     let transforms: Vec<_> = transforms.map(|&(name, _, tier)| (name, tier)).collect();
-    let families: [(&str, &[(&str, Tier)]); 14] = [
+    let sparse = kernels::spmm::KERNELS;
+    let absent: Vec<_> = sparse
+        .iter()
+        .filter(|row| !row.is_here())
+        .flat_map(|row| row.names)
+        .chain(absent)
+        .collect();
+    let sparse: Vec<_> = sparse
+        .iter()
+        .flat_map(|row| row.names.map(|name| (name, row.tier)))
+        .collect();
+    let families: [(&str, &[(&str, Tier)]); 15] = [
         ("amx", &on_tiles),
         ("gemm_f32", &products),
         ("gemm_i8", &in_bytes),
@@ -163,6 +174,7 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
         ("pool", kernels::pool::KERNELS),
         ("resize", kernels::resize::KERNELS),
         ("softmax", kernels::softmax::KERNELS),
+        ("spmm", &sparse),
         ("winograd", &transforms),
     ];
     let mut table = Columns::new(&["kernel", "family", "tier", "here"]);

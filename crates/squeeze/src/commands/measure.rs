@@ -11,6 +11,7 @@ use squeeze_measure::{Budget, Profile, Ratio, Subject, Timing, interleaved, meas
 use crate::error::Outcome;
 use crate::floor::Peaks;
 use crate::out::{self, Columns};
+use crate::pruning::{self, Block};
 use crate::resident::{allowed, resident};
 use crate::source::{Sizes, Source};
 use crate::spaces::{self, Shape};
@@ -39,6 +40,12 @@ pub(super) struct Args {
     /// What products are made of
     #[arg(long, default_value = "f32", value_parser = units::precision())]
     precision: Precision,
+    /// Time the networks (not the one of --vs) with this fraction of each layer's weights zero, the smallest ones
+    #[arg(long, value_name = "FRACTION", value_parser = pruning::fraction, conflicts_with = "profile")]
+    prune: Option<f64>,
+    /// Output channels x inputs that are zero together: 1x1, 4x1 or 16x1
+    #[arg(long, value_name = "BLOCK", default_value = "1x1", value_parser = pruning::block, requires = "prune")]
+    block: Block,
     /// The time of each step of the plan
     #[arg(long)]
     per_layer: bool,
@@ -65,6 +72,9 @@ pub(super) struct Args {
 /// A network on the bench.
 struct Bench {
     name: String,
+    /// The fraction of its weights that were made zero.
+    pruned: Option<f64>,
+    /// Multiply-adds, without those of zeros that were made.
     macs: u64,
     subject: Subject,
     start: Start,
@@ -80,14 +90,25 @@ struct Start {
     resident: u64,
 }
 
+impl Bench {
+    /// The name, with what was made of it.
+    fn title(&self, args: &Args) -> String {
+        match self.pruned {
+            Some(fraction) => format!("{} pruned {fraction} {}", self.name, args.block),
+            None => self.name.clone(),
+        }
+    }
+}
+
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     if args.profile {
         return profile(args);
     }
     let mut benches = vec![];
     // The one that the others are compared with comes first.
-    for model in args.vs.iter().chain(&args.models) {
-        benches.push(Bench::open(model, args).with_context(|| model.clone())?);
+    let models = args.models.iter().map(|model| (model, args.prune));
+    for (model, pruned) in args.vs.iter().map(|model| (model, None)).chain(models) {
+        benches.push(Bench::open(model, pruned, args).with_context(|| model.clone())?);
     }
     let timed = time(&mut benches, args.thorough);
     warn_of_others(&timed);
@@ -107,19 +128,23 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
 }
 
 impl Bench {
-    /// Loads a network, with inputs of the batch and the lengths asked for, and runs it once.
-    fn open(model: &str, args: &Args) -> anyhow::Result<Self> {
+    /// Loads a network, some of its weights made zero, with inputs of the batch and the lengths asked for, and runs it once.
+    fn open(model: &str, pruned: Option<f64>, args: &Args) -> anyhow::Result<Self> {
         let ([before, _], begun) = (resident(), Instant::now());
         let mut source = Source::open(model, &args.sizes)?;
         let batch = usize::from(args.batch);
         source.graph = source.graph.with_batch(batch)?;
         let target = Target::here(usize::from(args.threads)).with_precision(args.precision);
-        let weights = source.weights();
+        let (mut weights, mut layers) = (source.weights(), vec![]);
+        if let Some(fraction) = pruned {
+            let network = (&source.graph, &weights);
+            (source.graph, weights, layers) = pruning::apply(network, fraction, args.block)?;
+        }
         let mut subject = Subject::new(&source.graph, &weights, &target)?;
         let bytes = weights.bytes();
         drop((weights, source.weights.take()));
         let load_ms = 1e3 * begun.elapsed().as_secs_f64();
-        let mut macs = source.graph.cost().macs;
+        let mut macs = pruning::macs(&source.graph, &layers);
         if !args.lengths.is_empty() {
             let mut inputs = subject.plan().inputs().iter();
             if !inputs.any(|spec| spec.shape.len() == 1) {
@@ -130,7 +155,7 @@ impl Bench {
             let one = source.graph.with_batch(1)?;
             macs = 0;
             for &length in args.lengths.iter().cycle().take(batch) {
-                macs += one.with_length(length.into())?.cost().macs;
+                macs += pruning::macs(&one.with_length(length.into())?, &layers);
             }
         }
         let first = Instant::now();
@@ -145,6 +170,7 @@ impl Bench {
         };
         Ok(Self {
             name: source.name,
+            pruned,
             macs,
             subject,
             start,
@@ -248,6 +274,10 @@ fn table(benches: &[Bench], timed: &[(Timing, Ratio)], args: &Args) -> anyhow::R
                 "weight_bytes": bench.start.weights, "resident_bytes": bench.start.resident,
                 "resident_limit_bytes": allowed(bench.start.weights, peak),
             });
+            if let Some(fraction) = bench.pruned {
+                line["prune"] = json!(fraction);
+                line["block"] = json!(args.block.to_string());
+            }
             if compares {
                 line["vs"] = json!(benches[0].name);
                 line["flop_ratio"] = json!(flops);
@@ -257,7 +287,7 @@ fn table(benches: &[Bench], timed: &[(Timing, Ratio)], args: &Args) -> anyhow::R
             out::json(&line)?;
         }
         let mut row = vec![
-            bench.name.clone(),
+            bench.title(args),
             timing.runs.to_string(),
             show_time(timing.min_ms),
             show_time(timing.p50_ms),
@@ -284,7 +314,7 @@ fn table(benches: &[Bench], timed: &[(Timing, Ratio)], args: &Args) -> anyhow::R
     table.print()?;
     benches.iter().for_each(Bench::tell_start);
     if compares {
-        let first = &benches[0].name;
+        let first = benches[0].title(args);
         eprintln!(
             "ratios are to {first}: above 1 is more FLOPs or more time; medians of interleaved rounds"
         );
@@ -340,7 +370,7 @@ fn layers(bench: &mut Bench, peaks: &Peaks, args: &Args) -> anyhow::Result<()> {
     }
     out::print(&format!(
         "\n{}: median of 30 runs, {} in all; the floors add up to {}",
-        bench.name,
+        bench.title(args),
         show_time(all),
         show_time(floors)
     ))?;

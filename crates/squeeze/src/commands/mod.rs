@@ -1,6 +1,7 @@
 //! The commands, one a file, and how the command line is read.
 
 mod columns;
+mod compress;
 mod cost;
 mod design;
 mod eval;
@@ -48,6 +49,8 @@ enum Command {
     Run(run::Args),
     /// A network or weights of other programs as a model file
     Import(import::Args),
+    /// A model with most of its weights zero, as a model file
+    Compress(compress::Args),
     /// A model's weights for other programs
     Export(export::Args),
     /// The reports of finished designs, drawn again, and the designs side by side
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Run(args) => run::run(args),
         Command::Import(args) => import::run(args),
+        Command::Compress(args) => compress::run(args),
         Command::Export(args) => export::run(args),
         Command::Report(args) => report::run(args),
         Command::Worker(args) => worker::run(args),

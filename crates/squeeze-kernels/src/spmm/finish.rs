@@ -1,0 +1,111 @@
+//! What follows the sums of a panel of outputs: back to rows of channels, bias, residual, activation, and the way out.
+
+use super::product::PANEL;
+use crate::activation::vector::{apply, with_constant};
+use crate::activation::{self, Activation};
+use crate::elementwise::interleave;
+use crate::gemm_f32::Residual;
+use crate::vector::{Vector, per_tier};
+use crate::{SharedMut, Tier};
+
+/// What follows the sums of one panel of outputs.
+pub(super) struct Finish<'a> {
+    pub bias: [f32; PANEL],
+    pub activation: Activation,
+    pub residual: Residual<'a>,
+    pub output: &'a SharedMut<'a, f32>,
+    /// The place of the first row's first column, and from one row to the next.
+    pub at: usize,
+    pub row: usize,
+    /// Rows and columns there are.
+    pub rows: usize,
+    pub columns: usize,
+}
+
+per_tier! {
+    /// Finishes sums `[PANEL][tile]`; no other thread has these rows of these columns.
+    pub(super) fn panel(finish: &Finish, sums: &[f32], tile: usize)
+    { scalar: scalar_panel, vector: vector_panel }
+}
+
+fn scalar_panel(f: &Finish, sums: &[f32], tile: usize) {
+    for row in 0..f.rows {
+        let start = f.at + row * f.row;
+        // SAFETY: no other thread has these rows of these columns.
+        let y = unsafe { f.output.slice(start..start + f.columns) };
+        for (column, y) in y.iter_mut().enumerate() {
+            *y = sums[column * tile + row] + f.bias[column];
+            if let Residual::Before(other) = f.residual {
+                *y += other[start + column];
+            }
+        }
+        activation::slice_forward_in_place(Tier::Scalar, f.activation, y);
+        if let Residual::After(other) = f.residual {
+            y.iter_mut()
+                .zip(&other[start..])
+                .for_each(|(y, other)| *y += other);
+        }
+    }
+}
+
+#[inline(always)]
+fn vector_panel<V: Vector>(f: &Finish, sums: &[f32], tile: usize) {
+    match V::LANES {
+        16 => squares::<V, 16>(f, sums, tile),
+        _ => squares::<V, 8>(f, sums, tile),
+    }
+}
+
+#[inline(always)]
+fn squares<V: Vector, const L: usize>(f: &Finish, sums: &[f32], tile: usize) {
+    with_constant!(f.activation, F => {
+        for first in (0..f.rows).step_by(L) {
+            for column in (0..f.columns).step_by(L) {
+                let mut registers = [V::splat(0.0); L];
+                for at in 0..L {
+                    registers[at] = V::load(&sums[(column + at) * tile + first..]);
+                }
+                interleave(&mut registers);
+                let bias = V::load(&f.bias[column..]);
+                let start = f.at + first * f.row + column;
+                let (rows, width) = (L.min(f.rows - first), L.min(f.columns - column));
+                // A whole square has a loop of constant length, so that it stays in registers.
+                if rows == L && width == L {
+                    for at in 0..L {
+                        line(f, F, registers[at] + bias, (start + at * f.row, L));
+                    }
+                } else {
+                    for at in 0..rows {
+                        line(f, F, registers[at] + bias, (start + at * f.row, width));
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// What follows the sums and the bias of so many columns of a row.
+#[inline(always)]
+fn line<V: Vector>(f: &Finish, activation: Activation, mut y: V, (start, width): (usize, usize)) {
+    if let Residual::Before(other) = f.residual {
+        y = y + part(other, start, width);
+    }
+    y = apply(activation, y);
+    if let Residual::After(other) = f.residual {
+        y = y + part(other, start, width);
+    }
+    // SAFETY: no other thread has these rows of these columns.
+    let to = unsafe { f.output.slice(start..start + width) };
+    match width == V::LANES {
+        true => y.store(to),
+        false => y.store_part(to),
+    }
+}
+
+#[inline(always)]
+fn part<V: Vector>(from: &[f32], start: usize, width: usize) -> V {
+    match width == V::LANES {
+        true => V::load(&from[start..]),
+        false => V::load_part(&from[start..start + width]),
+    }
+}

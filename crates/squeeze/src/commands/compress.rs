@@ -1,0 +1,91 @@
+//! `squeeze compress`: a model with less in it, as a model file.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use serde_json::json;
+use squeeze_formats::ModelFile;
+use squeeze_rewrite::Pruned;
+
+use crate::error::Outcome;
+use crate::out::{self, Columns};
+use crate::pruning::{self, Block};
+use crate::source::{Sizes, Source};
+use crate::units::show_count;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A .squeeze or .onnx file
+    model: String,
+    /// Make this fraction of each layer's weights zero, the smallest ones; the first convolution, depthwise ones, embeddings and the last
+    /// layer stay as they are
+    #[arg(long, value_name = "FRACTION", value_parser = pruning::fraction)]
+    prune: f64,
+    /// Output channels x inputs that are zero together: 1x1, 4x1 or 16x1. Whole blocks are quicker, single weights more accurate
+    #[arg(long, value_name = "BLOCK", default_value = "1x1", value_parser = pruning::block)]
+    block: Block,
+    /// Where the model file goes
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let source = Source::open(&args.model, &Sizes::default())?;
+    let Some(weights) = &source.weights else {
+        bail!(
+            "{} has no weights: give a model file, or import published weights first",
+            args.model
+        );
+    };
+    let network = (&source.graph, weights);
+    let (graph, weights, layers) = pruning::apply(network, args.prune, args.block)?;
+    let macs = [graph.cost().macs, pruning::macs(&graph, &layers)];
+    let mut meta = source.meta.unwrap_or_default();
+    if meta.card.is_null() {
+        meta.card = json!({});
+    }
+    meta.card["pruned"] = json!({ "fraction": args.prune, "block": args.block.to_string() });
+    let file = ModelFile {
+        graph,
+        weights,
+        meta,
+    };
+    squeeze_formats::model::save(&args.output, &file)?;
+    let sum = |of: fn(&Pruned) -> usize| layers.iter().map(of).sum::<usize>();
+    let (all, zeros) = (sum(|layer| layer.weights), sum(|layer| layer.zeros));
+    if args.json {
+        for layer in &layers {
+            out::json(&json!({
+                "layer": layer.name, "weights": layer.weights, "zeros": layer.zeros, "kept": layer.kept,
+            }))?;
+        }
+        out::json(&json!({
+            "model": args.output, "weights": all, "zeros": zeros, "macs": macs[1], "dense_macs": macs[0],
+        }))?;
+        return Ok(Outcome::Done);
+    }
+    let mut table = Columns::new(&["layer", "weights>", "zeros>", "kept as"]);
+    let share = |zeros: usize, all: usize| format!("{:.1} %", 100.0 * zeros as f64 / all as f64);
+    for layer in &layers {
+        table.row([
+            layer.name.clone(),
+            show_count(layer.weights as u64),
+            share(layer.zeros, layer.weights),
+            layer.kept.unwrap_or_default().into(),
+        ]);
+    }
+    table.print()?;
+    eprintln!(
+        "{} of {} weights are zero ({}); {} of {} multiply-adds are left",
+        show_count(zeros as u64),
+        show_count(all as u64),
+        share(zeros, all.max(1)),
+        show_count(macs[1]),
+        show_count(macs[0])
+    );
+    out::print(&args.output.display().to_string())?;
+    Ok(Outcome::Done)
+}

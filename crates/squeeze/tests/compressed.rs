@@ -1,0 +1,134 @@
+//! `squeeze compress` and what `squeeze measure` says of pruned networks, from outside.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use squeeze::formats::{Meta, ModelFile, model};
+use squeeze::graph::ops::{Activation, Linear};
+use squeeze::graph::{Builder, Element};
+use squeeze::rewrite::fresh;
+use squeeze::tensor::Seed;
+
+fn squeeze(words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_squeeze"));
+    command.args(words).output().expect("the binary runs")
+}
+
+/// The JSON lines that a command prints.
+#[track_caller]
+fn lines(words: &[&str]) -> Vec<Value> {
+    let output = squeeze(words);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{words:?}: {message}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines = text.lines().map(serde_json::from_str);
+    lines.collect::<Result<_, _>>().expect("JSON lines")
+}
+
+#[track_caller]
+fn refused(words: &[&str], wanted: &str) {
+    let output = squeeze(words);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{words:?}: {message}");
+    assert!(message.contains(wanted), "{words:?}: {message}");
+    assert!(output.stdout.is_empty(), "{words:?} printed a result");
+}
+
+/// Two wide layers over 64 rows and a small one behind them.
+fn wide_model(folder: &Path) -> String {
+    let mut b = Builder::new("wide");
+    let x = b.input("x", &[1, 64, 256], Element::Number).expect("fits");
+    let y = b.add("up", Linear::dense(512), &[x]).expect("fits");
+    let y = b.add("act", Activation::Relu, &[y]).expect("fits");
+    let y = b.add("down", Linear::dense(256), &[y]).expect("fits");
+    let y = b.add("head", Linear::dense(2), &[y]).expect("fits");
+    let graph = b.finish(&[y]).expect("one output");
+    let file = ModelFile {
+        weights: fresh(&graph, Seed(1)),
+        graph,
+        meta: Meta::default(),
+    };
+    let path = folder.join("wide.squeeze");
+    model::save(&path, &file).expect("writable");
+    path.display().to_string()
+}
+
+#[test]
+fn compressed_models_have_zeros_and_run_without_them() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = wide_model(folder.path());
+    let out = folder.path().join("out.squeeze").display().to_string();
+    let words = ["compress", &model, "--prune", "0.9", "--block", "16x1"];
+    let printed = lines(&[&words[..], &["-o", &out, "--json"]].concat());
+    let of = |at: usize, key: &str| printed[at][key].clone();
+    assert_eq!(printed.len(), 4, "three layers and their sum");
+    for (at, name, weights, zeros) in [
+        (0, "up", 512 * 256, 117_952),
+        (1, "down", 256 * 512, 117_952),
+        (2, "head", 2 * 256, 0),
+    ] {
+        assert_eq!(of(at, "layer"), name);
+        assert_eq!(of(at, "weights"), weights);
+        assert_eq!(of(at, "zeros"), zeros, "whole blocks of sixteen");
+    }
+    assert_eq!(of(2, "kept"), "last layer");
+    assert_eq!(of(3, "zeros"), 2 * 117_952);
+    assert_eq!(of(3, "macs"), 64 * (2 * (131_072 - 117_952) + 512));
+    let file = model::load(Path::new(&out)).expect("its own file");
+    assert_eq!(file.meta.card["pruned"]["block"], "16x1");
+    let up = file.weights.get("up.weight").expect("a layer").floats();
+    assert_eq!(up.iter().filter(|&&w| w == 0.0).count(), 117_952);
+    // What it says to people: the same facts as a table, and the file last.
+    let again = squeeze(&[&words[..], &["-o", &out]].concat());
+    let text = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert!(
+        text.contains("90.0 %") && text.contains("last layer"),
+        "{text}"
+    );
+    assert_eq!(text.lines().last(), Some(&out[..]));
+}
+
+#[test]
+fn pruned_networks_are_measured_beside_dense_ones() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = wide_model(folder.path());
+    let words = ["measure", &model, "--prune", "0.9", "--block", "4x1"];
+    let printed = lines(&[&words[..], &["--vs", &model, "--per-layer", "--json"]].concat());
+    let (dense, pruned) = (&printed[0], &printed[1]);
+    assert!(dense["prune"].is_null(), "the one of --vs stays as it is");
+    assert_eq!(
+        (&pruned["prune"], &pruned["block"]),
+        (&0.9.into(), &"4x1".into())
+    );
+    let ratio = pruned["flop_ratio"].as_f64().expect("a ratio");
+    assert!((0.1..0.11).contains(&ratio), "{ratio}");
+    let kernels: Vec<_> = printed
+        .iter()
+        .filter_map(|line| line["kernel"].as_str())
+        .collect();
+    let sparse = kernels
+        .iter()
+        .filter(|name| name.starts_with("f32_spmm_4x1_"));
+    assert_eq!(sparse.count(), 2, "{kernels:?}");
+}
+
+#[test]
+fn what_cannot_be_pruned_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = wide_model(folder.path());
+    let out = folder.path().join("out.squeeze").display().to_string();
+    let with = |words: &[&str], wanted: &str| {
+        refused(&[&["compress", "-o", &out], words].concat(), wanted);
+    };
+    with(&[&model], "--prune");
+    with(&[&model, "--prune", "1"], "at least 0 and below 1");
+    with(&[&model, "--prune", "90"], "at least 0 and below 1");
+    with(
+        &[&model, "--prune", "0.9", "--block", "2x2"],
+        "1x1, 4x1 or 16x1",
+    );
+    with(&["squeezenet1_1", "--prune", "0.9"], "has no weights");
+    with(&["/no/such.squeeze", "--prune", "0.9"], "/no/such.squeeze");
+    refused(&["measure", &model, "--block", "4x1"], "--prune");
+}
