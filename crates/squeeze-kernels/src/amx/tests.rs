@@ -260,7 +260,7 @@ fn bytes_are_those_of_the_vector_kernels() {
         let g = crate::gemm_f32::Geometry::grouped(m, n, k, groups);
         let mut want = vec![0.0; m * n * groups];
         let epilogue = Epilogue::default();
-        crate::gemm_i8::scalar::product(&g, &x, &w, &epilogue, &mut want);
+        crate::gemm_i8::scalar::product_around_zero(&g, &x, &w, &epilogue, &mut want);
         for kernel in KERNELS.iter().filter(|kernel| kernel.is_here()) {
             let strides = (k * groups, n * groups);
             let packed = Packed::pack(&w, &conv, strides, Element::I8, kernel.tier);

@@ -209,7 +209,7 @@ impl Packed {
                 front.fill(ZERO);
                 let sizes = &sizes[row / h * h..][..h];
                 let (factor, _) = factor(sizes.iter().fold(0.0, larger));
-                quantize(cpu.tier, &x[row * w * c..][..w * c], factor, to);
+                quantize(cpu.tier, &x[row * w * c..][..w * c], 0.0, factor, to);
             }
         });
     }
@@ -274,6 +274,7 @@ impl Packed {
                     bytes: (first.wrapping_add(group * k), conv.stride[1] * conv.c),
                     segments: &segments[..count],
                     scales: (&raw const scales[image], 0),
+                    middles: (std::ptr::null(), 0),
                 };
                 // SAFETY: the scratch holds all rows, with zeros as wide as the padding before and behind each; `run` saw that
                 // output, bias and residual hold all pixels; no other part has these of this panel.

@@ -21,7 +21,7 @@ use crate::gemm_f32::product::NEAR;
 use crate::gemm_f32::tile::Tile as Output;
 use crate::gemm_f32::{Epilogue, Geometry};
 use crate::{Cpu, SharedMut, Threads, Tier, even};
-use quantize::{Stretch, quantize_rows};
+use quantize::{Mark, Stretch, quantize_rows};
 use right::{Left, Right, Shape, To};
 use tile::{Segment, Tile};
 
@@ -166,7 +166,7 @@ impl Packed {
     /// How many numbers [`Packed::run`] works in.
     pub fn scratch(&self) -> usize {
         let Geometry { m, groups, .. } = self.geometry;
-        m * groups * (1 + self.group_bytes() / 4)
+        m * groups * (2 + self.group_bytes() / 4)
     }
 
     /// `c = activation(a w^T + bias + residual)` with rows of `a` in bytes; allocates nothing.
@@ -189,10 +189,10 @@ impl Packed {
         assert!(a.len() >= read, "{g:?}: {} inputs are too few", a.len());
         let needed = g.m.saturating_sub(1) * g.ldc + g.groups * g.n;
         self.right.check(epilogue, needed);
-        let (scales, bytes) = scratch[..self.scratch()].split_at_mut(g.m * g.groups);
+        let (marks, bytes) = scratch[..self.scratch()].split_at_mut(2 * g.m * g.groups);
         let (tier, bytes) = (self.kernel().tier, as_bytes(bytes));
         let rows = Rows {
-            scales: SharedMut::new(scales),
+            marks: SharedMut::new(marks.as_chunks_mut().0),
             bytes: SharedMut::new(bytes),
         };
         let (units, tiles) = (self.right.units(), g.m.div_ceil(self.right.rows()));
@@ -253,13 +253,13 @@ impl Packed {
         while row < rows.end {
             let end = rows.end.min(row - row % together + together);
             let places = row * g.groups..end * g.groups;
-            // SAFETY: each row has its own bytes and scales.
-            let (bytes, scales) = unsafe {
+            // SAFETY: each row has its own bytes and marks.
+            let (bytes, marks) = unsafe {
                 let bytes = to.bytes.slice(places.start * width..places.end * width);
-                (bytes, to.scales.slice(places))
+                (bytes, to.marks.slice(places))
             };
             let rows = Stretch { k: g.k, step };
-            quantize_rows(tier, &a[self.row(row)..], rows, bytes, scales);
+            quantize_rows(tier, &a[self.row(row)..], rows, bytes, marks);
             row = end;
         }
     }
@@ -297,6 +297,7 @@ impl Packed {
                 let (group, _) = self.right.panels.place(panel);
                 for start in (first..end).step_by(mr) {
                     let place = start * g.groups + group;
+                    let marks = left.marks.pointer().wrapping_add(place).cast::<f32>();
                     let tile = Left {
                         rows: (end - start).min(mr),
                         bytes: (
@@ -304,7 +305,8 @@ impl Packed {
                             g.groups * group_bytes,
                         ),
                         segments: &[Segment { at: 0, index: 0 }],
-                        scales: (left.scales.pointer().wrapping_add(place), g.groups),
+                        scales: (marks, 2 * g.groups),
+                        middles: (marks.wrapping_add(1), 2 * g.groups),
                     };
                     let to = To {
                         at: start * g.ldc,
@@ -349,6 +351,8 @@ pub(crate) fn repeat(tier: Tier, rounds: usize) -> usize {
         start: (start.as_ptr(), 0),
         scales: scales.as_ptr(),
         row_scales: (scales.as_ptr(), 1),
+        middles: (scales.as_ptr(), 1),
+        sums: scales.as_ptr(),
         output: Output {
             to: (c.as_mut_ptr(), width),
             columns: width,
@@ -364,9 +368,9 @@ pub(crate) fn repeat(tier: Tier, rounds: usize) -> usize {
     rounds * rows * width * QUADS * 4
 }
 
-/// Activations in bytes: for each row and group its scale, and its bytes, 128 too large.
+/// Activations in bytes: for each row and group its scale and middle, and its bytes, 128 too large.
 struct Rows<'a> {
-    scales: SharedMut<'a, f32>,
+    marks: SharedMut<'a, Mark>,
     bytes: SharedMut<'a, u8>,
 }
 

@@ -1,4 +1,5 @@
-//! From single precision to bytes: symmetric around zero, the largest number becomes 127.
+//! From single precision to bytes: weights and images symmetric around zero, rows of activations around the middle of what they
+//! span, so that those of one sign lose no bit; the largest distance becomes 127.
 
 use crate::vector::{Vector, per_tier};
 
@@ -33,15 +34,18 @@ pub struct Stretch {
     pub step: usize,
 }
 
+/// How a row became bytes: number `x` is about `middle + scale * byte`.
+pub type Mark = [f32; 2];
+
 per_tier! {
-    /// Brings as many rows as there are scales to bytes, 128 too large, and gives their scales. Each row of `to` is a whole
-    /// number of quads; what is left of it stands for zeros.
+    /// Brings as many rows as there are marks to bytes, 128 too large, and gives each row's scale and middle. Each row of `to` is a
+    /// whole number of quads; what is left of it stands for zeros.
     ///
     /// A row with a NaN has the scale NaN, one with an infinity has an infinite scale.
     ///
     /// # Panics
     /// If `x` or `to` is too short.
-    pub fn quantize_rows(x: &[f32], rows: Stretch, to: &mut [u8], scales: &mut [f32])
+    pub fn quantize_rows(x: &[f32], rows: Stretch, to: &mut [u8], marks: &mut [Mark])
     { scalar: scalar_rows, vector: vector_rows }
 }
 
@@ -52,54 +56,94 @@ per_tier! {
 }
 
 per_tier! {
-    /// Brings numbers to bytes, 128 too large; what is left of `to` stands for zeros.
-    pub(crate) fn quantize(x: &[f32], factor: f32, to: &mut [u8])
+    /// Brings numbers to bytes, 128 too large: how far they are from `middle`, times `factor`; what is left of `to` stands for zeros.
+    pub(crate) fn quantize(x: &[f32], middle: f32, factor: f32, to: &mut [u8])
     { scalar: scalar_bytes, vector: vector_bytes }
 }
 
-fn scalar_rows(x: &[f32], rows: Stretch, to: &mut [u8], scales: &mut [f32]) {
+fn scalar_rows(x: &[f32], rows: Stretch, to: &mut [u8], marks: &mut [Mark]) {
     let width = rows.k.next_multiple_of(4);
-    for (row, own) in scales.iter_mut().enumerate() {
+    for (row, mark) in marks.iter_mut().enumerate() {
         let x = &x[row * rows.step..][..rows.k];
-        let (factor, scale) = factor(scalar_largest(x));
-        scalar_bytes(x, factor, &mut to[row * width..][..width]);
-        *own = scale;
+        let [middle, half] = scalar_span(x);
+        let (factor, scale) = factor(half);
+        scalar_bytes(x, middle, factor, &mut to[row * width..][..width]);
+        *mark = [scale, middle];
     }
 }
 
 #[inline(always)]
-fn vector_rows<V: Vector>(x: &[f32], rows: Stretch, to: &mut [u8], scales: &mut [f32]) {
+fn vector_rows<V: Vector>(x: &[f32], rows: Stretch, to: &mut [u8], marks: &mut [Mark]) {
     let width = rows.k.next_multiple_of(4);
-    for (row, own) in scales.iter_mut().enumerate() {
+    for (row, mark) in marks.iter_mut().enumerate() {
         let x = &x[row * rows.step..][..rows.k];
-        let (factor, scale) = factor(vector_largest::<V>(x));
-        vector_bytes::<V>(x, factor, &mut to[row * width..][..width]);
-        *own = scale;
+        let [middle, half] = vector_span::<V>(x);
+        let (factor, scale) = factor(half);
+        vector_bytes::<V>(x, middle, factor, &mut to[row * width..][..width]);
+        *mark = [scale, middle];
     }
 }
 
-fn scalar_bytes(x: &[f32], factor: f32, to: &mut [u8]) {
+fn scalar_bytes(x: &[f32], middle: f32, factor: f32, to: &mut [u8]) {
     let (used, rest) = to.split_at_mut(x.len());
     for (to, x) in used.iter_mut().zip(x) {
-        *to = byte(*x, factor) ^ ZERO;
+        *to = byte(*x - middle, factor) ^ ZERO;
     }
     rest.fill(ZERO);
 }
 
 #[inline(always)]
-fn vector_bytes<V: Vector>(x: &[f32], factor: f32, to: &mut [u8]) {
+fn vector_bytes<V: Vector>(x: &[f32], middle: f32, factor: f32, to: &mut [u8]) {
     assert!(x.len() <= to.len());
-    let factor = V::splat(factor);
+    let (middle, factor) = (V::splat(middle), V::splat(factor));
     let whole = x.len() / V::LANES * V::LANES;
     for at in (0..whole).step_by(V::LANES) {
         let x = V::load(&x[at..at + V::LANES]);
-        (x * factor).store_bytes(&mut to[at..at + V::LANES]);
+        ((x - middle) * factor).store_bytes(&mut to[at..at + V::LANES]);
     }
     if whole < to.len() {
         let end = to.len().min(whole + V::LANES);
-        (V::load_part(&x[whole..]) * factor).store_bytes(&mut to[whole..end]);
-        to[end..].fill(ZERO);
+        ((V::load_part(&x[whole..]) - middle) * factor).store_bytes(&mut to[whole..end]);
+        to[x.len()..].fill(ZERO);
     }
+}
+
+/// The middle of what a row and zero span, and half of it; zero and the largest magnitude where there is a NaN or an infinity.
+pub(crate) fn scalar_span(x: &[f32]) -> [f32; 2] {
+    let top = x.iter().fold(0.0, |top: f32, &x| top.max(x));
+    let bottom = x.iter().fold(0.0, |bottom: f32, &x| bottom.min(x));
+    match x.iter().all(|x| x.is_finite()) {
+        true => span(bottom, top),
+        false => [0.0, scalar_largest(x)],
+    }
+}
+
+#[inline(always)]
+fn vector_span<V: Vector>(x: &[f32]) -> [f32; 2] {
+    let zero = V::splat(0.0);
+    let (mut tops, mut bottoms, mut odd) = ([zero; 2], [zero; 2], [zero; 2]);
+    for pair in x.chunks(2 * V::LANES) {
+        for (at, part) in pair.chunks(V::LANES).enumerate() {
+            let x = V::load_part(part);
+            tops[at] = x.max(tops[at]);
+            bottoms[at] = (zero - x).max(bottoms[at]);
+            // Nothing times zero is zero but a finite number.
+            odd[at] = x.mul_add(zero, odd[at]);
+        }
+    }
+    match (odd[0] + odd[1]).sum() == 0.0 {
+        true => span(
+            -bottoms[0].max(bottoms[1]).largest(),
+            tops[0].max(tops[1]).largest(),
+        ),
+        false => [0.0, vector_largest::<V>(x)],
+    }
+}
+
+/// Halves are taken before numbers meet, so that nothing finite becomes infinite.
+#[inline(always)]
+fn span(bottom: f32, top: f32) -> [f32; 2] {
+    [0.5 * top + 0.5 * bottom, 0.5 * top - 0.5 * bottom]
 }
 
 pub(crate) fn scalar_largest(x: &[f32]) -> f32 {

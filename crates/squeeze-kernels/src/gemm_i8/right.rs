@@ -35,8 +35,9 @@ pub(crate) struct Right {
     data: Arc<[Line]>,
     /// What the sum of each column over each segment starts from, padding included: `[groups][segments][columns]`.
     start: Arc<[i32]>,
-    /// The scale of each column of each group, padding included.
+    /// The scale of each column of each group, padding included, and the sum of its weights.
     scales: Arc<[f32]>,
+    sums: Arc<[f32]>,
 }
 
 /// The rows of one tile.
@@ -49,6 +50,8 @@ pub(crate) struct Left<'a> {
     pub segments: &'a [Segment],
     /// The first one's scale, and from one row to the next.
     pub scales: (*const f32, usize),
+    /// What the first one's bytes are counted from, and from one row to the next; null where that is zero.
+    pub middles: (*const f32, usize),
 }
 
 /// Where a tile goes.
@@ -77,7 +80,7 @@ impl Right {
         let columns = panels.group_len() / panels.k;
         let mut data = vec![Line([0; 64]); (groups * panels.group_len() * 4).div_ceil(64)];
         let mut start = vec![0; groups * segments * columns];
-        let mut scales = vec![0.0; groups * columns];
+        let (mut scales, mut sums) = (vec![0.0; groups * columns], vec![0.0; groups * columns]);
         let mut row = vec![0; segments * length];
         for group in 0..groups {
             for panel in 0..panels.count {
@@ -85,7 +88,10 @@ impl Right {
                 let base = 4 * (group * panels.group_len() + panels.start(panel));
                 for (at, column) in panels.columns(panel).enumerate() {
                     let weight = &weight[(group * n + column) * row.len()..][..row.len()];
-                    scales[group * columns + column] = quantize::weights(weight, &mut row);
+                    let scale = quantize::weights(weight, &mut row);
+                    let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
+                    scales[group * columns + column] = scale;
+                    sums[group * columns + column] = scale * sum as f32;
                     for (segment, row) in row.chunks_exact(length).enumerate() {
                         if kernel.unsigned {
                             let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
@@ -107,12 +113,13 @@ impl Right {
             data: data.into(),
             start: start.into(),
             scales: scales.into(),
+            sums: sums.into(),
         }
     }
 
     /// Bytes of the weights with their scales.
     pub fn bytes(&self) -> usize {
-        64 * self.data.len() + 4 * (self.start.len() + self.scales.len())
+        64 * self.data.len() + 4 * (self.start.len() + self.scales.len() + self.sums.len())
     }
 
     /// Whether the weights stay in a core's second cache, beside what passes them.
@@ -181,6 +188,8 @@ impl Right {
             start: (start.as_ptr(), padded),
             scales: self.scales[group * padded + columns.start..].as_ptr(),
             row_scales: left.scales,
+            middles: left.middles,
+            sums: self.sums[group * padded + columns.start..].as_ptr(),
             output: Output {
                 c: there,
                 to: match follows {
@@ -195,7 +204,7 @@ impl Right {
             },
         };
         let run = self.kernel.tiles[left.rows - 1][width / self.kernel.lanes - 1];
-        // SAFETY: the machine has what the kernel needs (`Kernel::of`); `data`, `start` and `scales` hold whole panels; the rest is
+        // SAFETY: the machine has what the kernel needs (`Kernel::of`); `data`, `start`, `scales` and `sums` hold whole panels; the rest is
         // the caller's promise.
         unsafe { run(&tile) };
         if let Some(follows) = follows {

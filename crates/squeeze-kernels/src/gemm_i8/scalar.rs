@@ -1,7 +1,8 @@
 //! The definition of the product in bytes, and the tiles of a machine without vectors.
 
+use super::Kernel;
+use super::quantize::{self, Mark, Stretch};
 use super::tile::{Sums, tiles};
-use super::{Kernel, quantize};
 use crate::Tier;
 use crate::gemm_f32::scalar::{Eight, finish};
 use crate::gemm_f32::{Epilogue, Geometry};
@@ -16,18 +17,53 @@ pub(crate) const KERNEL: Kernel = Kernel {
     tiles: tiles!(I32Eight, [], [1 2 3 4] x [1]),
 };
 
-/// `c = activation(a w^T + bias + residual)` with every row of `a` in every group, and every row of `w`, in bytes of a scale.
+/// `c = activation(a w^T + bias + residual)` with every row of `a` in every group in bytes of a scale around a middle, and every row
+/// of `w` in bytes of a scale.
 pub fn product(g: &Geometry, a: &[f32], weight: &[f32], epilogue: &Epilogue, c: &mut [f32]) {
+    let rows = Stretch { k: g.k, step: g.k };
+    let mut bytes = vec![0; g.k.next_multiple_of(4)];
+    let row = |x: &[f32], to: &mut [i8]| {
+        let mut mark = [[0.0; 2]];
+        quantize::quantize_rows(Tier::Scalar, x, rows, &mut bytes, &mut mark);
+        for (to, &byte) in to.iter_mut().zip(&bytes) {
+            *to = (byte ^ quantize::ZERO) as i8;
+        }
+        mark[0]
+    };
+    marked_product(g, (a, weight), row, epilogue, c);
+}
+
+/// The same with the middle at zero, as families have it whose tiles do not know of middles.
+pub fn product_around_zero(
+    g: &Geometry,
+    a: &[f32],
+    weight: &[f32],
+    epilogue: &Epilogue,
+    c: &mut [f32],
+) {
+    let row = |x: &[f32], to: &mut [i8]| [quantize::weights(x, to), 0.0];
+    marked_product(g, (a, weight), row, epilogue, c);
+}
+
+/// `row` brings a row of `a` to bytes.
+fn marked_product(
+    g: &Geometry,
+    (a, weight): (&[f32], &[f32]),
+    mut row: impl FnMut(&[f32], &mut [i8]) -> Mark,
+    epilogue: &Epilogue,
+    c: &mut [f32],
+) {
     let (mut left, mut right) = (vec![0; g.k], vec![0; g.k]);
-    for row in 0..g.m {
+    for at in 0..g.m {
         for column in 0..g.groups * g.n {
             let group = column / g.n;
-            let x = quantize::weights(&a[row * g.lda + group * g.k..][..g.k], &mut left);
+            let [x, middle] = row(&a[at * g.lda + group * g.k..][..g.k], &mut left);
             let w = quantize::weights(&weight[column * g.k..][..g.k], &mut right);
             let products = left.iter().zip(&right);
             let sum: i32 = products.map(|(&a, &b)| i32::from(a) * i32::from(b)).sum();
-            let sum = sum as f32 * (x * w);
-            finish(epilogue, sum, column, (c, row * g.ldc + column));
+            let weights: i32 = right.iter().map(|&w| i32::from(w)).sum();
+            let sum = sum as f32 * (x * w) + middle * (w * weights as f32);
+            finish(epilogue, sum, column, (c, at * g.ldc + column));
         }
     }
 }

@@ -142,7 +142,7 @@ fn some_pixels() {
     }
 }
 
-/// Bytes and scales of every tier are those of the definition, at every length and whatever is in a row.
+/// Bytes, scales and middles of every tier are those of the definition, at every length and whatever is in a row.
 #[test]
 fn bytes_are_equal() {
     for k in [1, 3, 4, 7, 8, 15, 16, 17, 31, 33, 64, 100] {
@@ -153,19 +153,46 @@ fn bytes_are_equal() {
         let rows = Stretch { k, step: k + 2 };
         let run = |tier: Tier| {
             let mut to = vec![7; 5 * k.next_multiple_of(4)];
-            let mut scales = [5.0; 5];
-            quantize_rows(tier, &x, rows, &mut to, &mut scales);
-            (to, scales)
+            let mut marks = [[5.0; 2]; 5];
+            quantize_rows(tier, &x, rows, &mut to, &mut marks);
+            (to, marks)
         };
-        let (want, scales) = run(Tier::Scalar);
-        assert!(scales[2].is_nan() && scales[3] == f32::INFINITY && scales[1] == 0.0);
+        let (want, marks) = run(Tier::Scalar);
+        let [_, zeros, odd, endless, _] = marks;
+        assert!(odd[0].is_nan() && endless == [f32::INFINITY, 0.0] && zeros == [0.0; 2]);
         for tier in Tier::here() {
             let (got, own) = run(tier);
-            assert_eq!(own.map(f32::to_bits), scales.map(f32::to_bits));
+            let bits = |marks: [[f32; 2]; 5]| marks.map(|mark| mark.map(f32::to_bits));
+            assert_eq!(bits(own), bits(marks), "{tier} {k} {own:?} {marks:?}");
             let width = k.next_multiple_of(4);
             for row in [0, 1, 4] {
                 assert_eq!(got[row * width..][..width], want[row * width..][..width]);
             }
         }
     }
+}
+
+/// Activations of one sign use all of a byte: half the error of bytes around zero.
+#[test]
+fn one_sign_loses_no_bit() {
+    let g = Geometry::dense(16, 32, 256);
+    // Weights are whole bytes, so that only activations have an error.
+    let w: Vec<f32> = numbers(g.n * g.k, 2)
+        .iter()
+        .map(|w| (w * 127.0).round())
+        .collect();
+    let a: Vec<f32> = numbers(g.m * g.k, 1).iter().map(|a| a.abs()).collect();
+    let (mut right, epilogue) = (vec![0.0; g.m * g.n], Epilogue::default());
+    crate::gemm_f32::scalar::product(&g, &a, &w, &epilogue, &mut right);
+    let error = |product: fn(&Geometry, &[f32], &[f32], &Epilogue, &mut [f32])| {
+        let mut c = vec![0.0; right.len()];
+        product(&g, &a, &w, &epilogue, &mut c);
+        let square = |(c, right): (&f32, &f32)| (c - right).powi(2);
+        c.iter().zip(&right).map(square).sum::<f32>().sqrt()
+    };
+    let (around_zero, around_middle) = (error(scalar::product_around_zero), error(scalar::product));
+    assert!(
+        around_middle < 0.7 * around_zero,
+        "{around_middle} and {around_zero}"
+    );
 }

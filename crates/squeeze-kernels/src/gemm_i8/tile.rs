@@ -46,7 +46,7 @@ pub(crate) struct Segment {
     pub index: usize,
 }
 
-/// What one tile computes: `c = clamp((start + a b) * row_scale * scale + bias + residual)`.
+/// What one tile computes: `c = clamp((start + a b) * row_scale * scale + middle * sum + bias + residual)`.
 pub(crate) struct Tile {
     /// The first row of bytes, and from one row to the next.
     pub a: *const u8,
@@ -63,6 +63,10 @@ pub(crate) struct Tile {
     pub scales: *const f32,
     /// The scale of the first row, and from one row to the next.
     pub row_scales: (*const f32, usize),
+    /// What the bytes of the first row are counted from, and from one row to the next; null where that is zero.
+    pub middles: (*const f32, usize),
+    /// The sum of the weights of each of `V * LANES` columns.
+    pub sums: *const f32,
     /// Where it goes, and what is added to it.
     pub output: Output,
 }
@@ -70,8 +74,8 @@ pub(crate) struct Tile {
 /// Computes a tile.
 ///
 /// # Safety
-/// The CPU has the tier of `S`; `a` and `row_scales` are valid for `M` rows, of `quads` quads for each of the segments, `b`, `start`
-/// and `scales` for `V * LANES` columns of them, and `output` is as `gemm_f32::tile::tile` asks.
+/// The CPU has the tier of `S`; `a`, `row_scales` and `middles` are valid for `M` rows, of `quads` quads for each of the segments, `b`, `start`,
+/// `scales` and `sums` for `V * LANES` columns of them, and `output` is as `gemm_f32::tile::tile` asks.
 #[inline(always)]
 pub(crate) unsafe fn tile<S: Sums, const M: usize, const V: usize>(t: &Tile) {
     // SAFETY: the caller's promise.
@@ -128,6 +132,13 @@ unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile) -> [[S::Floats
             let scale =
                 none.add_product(scale, unsafe { S::Floats::load(t.scales.add(v * lanes)) });
             out[row][v] = none.add_product(sum[row][v].floats(), scale);
+        }
+        if !t.middles.0.is_null() {
+            let middle = S::Floats::splat(unsafe { *t.middles.0.add(row * t.middles.1) });
+            for v in 0..V {
+                let sums = unsafe { S::Floats::load(t.sums.add(v * lanes)) };
+                out[row][v] = out[row][v].add_product(middle, sums);
+            }
         }
     }
     out
