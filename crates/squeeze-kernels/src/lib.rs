@@ -19,6 +19,7 @@ pub mod norm;
 pub mod optimizer;
 pub mod peak;
 pub mod pool;
+mod quantization;
 pub mod resize;
 mod slab;
 pub mod softmax;
@@ -30,6 +31,7 @@ pub mod winograd;
 
 pub use buffer::Buffer;
 pub use cpu::Cpu;
+pub use quantization::Quantization;
 pub use slab::Slab;
 pub use threads::{SharedMut, Threads, even};
 pub use tier::Tier;
