@@ -1,4 +1,4 @@
-//! A growable buffer of `f32` whose start lies on a cache line, so that no vector load crosses two.
+//! A growable buffer of `f32` whose start lies on a cache line, so that no vector load crosses two; memory seen as bytes.
 
 use std::ops::{Deref, DerefMut};
 
@@ -55,6 +55,18 @@ impl DerefMut for Buffer {
         // SAFETY: as in `deref`, and the buffer is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
     }
+}
+
+/// Memory of numbers as bytes.
+pub fn as_bytes(numbers: &[f32]) -> &[u8] {
+    // SAFETY: any bits are numbers and bytes alike, and bytes may lie anywhere.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast::<u8>(), 4 * numbers.len()) }
+}
+
+/// Memory of numbers as bytes to write.
+pub fn as_bytes_mut(numbers: &mut [f32]) -> &mut [u8] {
+    // SAFETY: any bits are numbers and bytes alike, and bytes may lie anywhere.
+    unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast::<u8>(), 4 * numbers.len()) }
 }
 
 #[cfg(test)]

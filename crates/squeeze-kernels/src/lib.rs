@@ -11,6 +11,7 @@ pub mod conv_f32;
 pub mod conv_i8;
 mod cpu;
 pub mod depthwise;
+pub mod depthwise_i8;
 pub mod elementwise;
 pub mod embedding;
 pub mod gemm_f32;
@@ -29,7 +30,7 @@ mod tier;
 mod vector;
 pub mod winograd;
 
-pub use buffer::Buffer;
+pub use buffer::{Buffer, as_bytes, as_bytes_mut};
 pub use cpu::Cpu;
 pub use quantization::Quantization;
 pub use slab::Slab;

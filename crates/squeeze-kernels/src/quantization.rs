@@ -27,7 +27,7 @@ impl Quantization {
 
     /// The byte next to a number; the nearest bound beyond what bytes reach, the byte of zero for NaN.
     pub fn byte(&self, number: f32) -> u8 {
-        let place = number * (1.0 / self.scale) + f32::from(self.zero);
+        let place = number.mul_add(1.0 / self.scale, f32::from(self.zero));
         match place.is_nan() {
             true => self.zero,
             false => place.round_ties_even().clamp(0.0, 255.0) as u8,

@@ -6,8 +6,12 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+pub(crate) mod curve;
 pub mod scalar;
+pub mod table;
 pub(crate) mod vector;
+
+pub use table::Table;
 
 use vector::{
     backward as vector_backward, backward_from_output as vector_backward_from_output,

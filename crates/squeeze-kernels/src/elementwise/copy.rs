@@ -26,6 +26,14 @@ pub fn copy_block(cpu: Cpu, block: &Block, from: &[f32], to: &mut [f32]) {
     each_row(cpu, block, from, to, |from, to| to.copy_from_slice(from));
 }
 
+/// [`copy_block`] of bytes.
+///
+/// # Panics
+/// When the block is larger than a buffer.
+pub fn copy_block_bytes(cpu: Cpu, block: &Block, from: &[u8], to: &mut [u8]) {
+    each_row(cpu, block, from, to, |from, to| to.copy_from_slice(from));
+}
+
 /// `to += from`.
 ///
 /// # Panics
@@ -36,19 +44,20 @@ pub fn add_block(cpu: Cpu, block: &Block, from: &[f32], to: &mut [f32]) {
     });
 }
 
-fn each_row(
+fn each_row<T: Send + Sync>(
     cpu: Cpu,
     block: &Block,
-    from: &[f32],
-    to: &mut [f32],
-    work: impl Fn(&[f32], &mut [f32]) + Sync,
+    from: &[T],
+    to: &mut [T],
+    work: impl Fn(&[T], &mut [T]) + Sync,
 ) {
     assert!(
         block.columns <= block.to_stride || block.rows <= 1,
         "rows of {block:?} overlap"
     );
     let to = SharedMut::new(to);
-    cpu.split(block.rows, block.rows * block.columns * PASS, |range| {
+    let passes = block.rows * block.columns * size_of::<T>() / size_of::<f32>();
+    cpu.split(block.rows, passes * PASS, |range| {
         for row in range {
             let at = row * block.to_stride;
             // SAFETY: rows do not overlap, as asserted, and each belongs to one range.

@@ -1,5 +1,8 @@
-//! Elementwise sums and products, strided copies, shuffles, transposes, sums over rows, dropout.
+//! Elementwise sums and products, of numbers and of bytes; strided copies, shuffles, transposes, sums over rows, dropout.
 
+pub mod byte_gates;
+pub mod byte_sums;
+pub mod bytes;
 pub mod copy;
 pub mod dropout;
 pub mod scalar;
@@ -14,7 +17,10 @@ use crate::norm::BLOCK_ROWS;
 use crate::vector::per_tier;
 use crate::{Cpu, SharedMut, Tier};
 
-pub use copy::{Block, add_block, copy_block};
+pub use byte_gates::gate_bytes;
+pub use byte_sums::add_bytes;
+pub use bytes::{dequantize, quantize, requantize};
+pub use copy::{Block, add_block, copy_block, copy_block_bytes};
 pub use dropout::{Dropout, dropout};
 pub(crate) use transpose::interleave;
 pub use transpose::{Shuffle, Transpose, permute, shuffle, transpose};
@@ -24,6 +30,13 @@ pub const KERNELS: &[(&str, Tier)] = &[
     ("f32_elementwise_scalar", Tier::Scalar),
     ("f32_elementwise_avx2", Tier::Avx2),
     ("f32_elementwise_avx512", Tier::Avx512),
+];
+
+/// The rows of this family for bytes.
+pub const BYTE_KERNELS: &[(&str, Tier)] = &[
+    ("u8_elementwise_scalar", Tier::Scalar),
+    ("u8_elementwise_avx2", Tier::Avx2),
+    ("u8_elementwise_avx512", Tier::Avx512),
 ];
 
 /// What one number of a pass costs, in multiply-adds: it is bound by memory.
@@ -181,7 +194,11 @@ pub fn column_sums(cpu: Cpu, x: &[f32], sums: &mut [f32], scratch: &mut [f32]) {
 }
 
 /// Calls `part` with even ranges of a buffer.
-fn each_part(cpu: Cpu, y: &mut [f32], part: impl Fn(std::ops::Range<usize>, &mut [f32]) + Sync) {
+fn each_part<T: Send>(
+    cpu: Cpu,
+    y: &mut [T],
+    part: impl Fn(std::ops::Range<usize>, &mut [T]) + Sync,
+) {
     each_rows(cpu, 1, y, part);
 }
 
@@ -189,11 +206,11 @@ fn each_part(cpu: Cpu, y: &mut [f32], part: impl Fn(std::ops::Range<usize>, &mut
 ///
 /// # Panics
 /// When the buffer is not made of whole rows.
-pub(crate) fn each_rows(
+pub(crate) fn each_rows<T: Send>(
     cpu: Cpu,
     c: usize,
-    y: &mut [f32],
-    part: impl Fn(std::ops::Range<usize>, &mut [f32]) + Sync,
+    y: &mut [T],
+    part: impl Fn(std::ops::Range<usize>, &mut [T]) + Sync,
 ) {
     if y.is_empty() {
         return;

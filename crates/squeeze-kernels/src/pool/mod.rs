@@ -1,5 +1,6 @@
-//! Pools, channels-last: largest, average, adaptive average, global average, mean and largest of the tokens that count.
+//! Pools, channels-last: largest, average, adaptive average, global average, mean and largest of the tokens that count; [`bytes`] of bytes.
 
+pub mod bytes;
 pub mod scalar;
 mod vector;
 
@@ -7,6 +8,8 @@ use self::vector::max_forward as vector_max;
 use crate::elementwise::{PASS, block_sums, each_rows, slice_scale};
 use crate::vector::per_tier;
 use crate::{Cpu, SharedMut, Tier};
+
+pub use bytes::{average_forward_bytes, max_forward_bytes, mean_forward_bytes};
 
 /// Windows over `[n, h, w, c]`; sizes and divisors as PyTorch has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +148,13 @@ pub const KERNELS: &[(&str, Tier)] = &[
     ("f32_pool_scalar", Tier::Scalar),
     ("f32_pool_avx2", Tier::Avx2),
     ("f32_pool_avx512", Tier::Avx512),
+];
+
+/// The rows of this family for bytes.
+pub const BYTE_KERNELS: &[(&str, Tier)] = &[
+    ("u8_pool_scalar", Tier::Scalar),
+    ("u8_pool_avx2", Tier::Avx2),
+    ("u8_pool_avx512", Tier::Avx512),
 ];
 
 /// The largest input of each window; NaN when there is one.

@@ -1,10 +1,13 @@
 //! Resizing of channels-last images: nearest and bilinear, places as PyTorch has them.
 
+pub mod bytes;
 pub mod scalar;
 
 use crate::elementwise::each_rows;
 use crate::vector::{Vector, per_tier};
 use crate::{Cpu, Tier};
+
+pub use bytes::forward_bytes;
 
 /// From `[n, h, w, c]` to `[n, out[0], out[1], c]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +75,13 @@ pub const KERNELS: &[(&str, Tier)] = &[
     ("f32_resize_scalar", Tier::Scalar),
     ("f32_resize_avx2", Tier::Avx2),
     ("f32_resize_avx512", Tier::Avx512),
+];
+
+/// The rows of this family for bytes.
+pub const BYTE_KERNELS: &[(&str, Tier)] = &[
+    ("u8_resize_scalar", Tier::Scalar),
+    ("u8_resize_avx2", Tier::Avx2),
+    ("u8_resize_avx512", Tier::Avx512),
 ];
 
 /// The resized images.

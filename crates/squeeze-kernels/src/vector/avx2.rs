@@ -262,4 +262,61 @@ impl Vector for F32x8 {
             None => to.copy_from_slice(&bytes[..to.len()]),
         }
     }
+    #[inline(always)]
+    fn load_bytes(from: &[u8]) -> Self {
+        let bytes = match from.first_chunk() {
+            Some(bytes) => *bytes,
+            None => {
+                let mut bytes = [0; 8];
+                bytes[..from.len()].copy_from_slice(from);
+                bytes
+            }
+        };
+        // SAFETY: see above.
+        Self(unsafe {
+            let bytes = _mm_cvtsi64_si128(i64::from_le_bytes(bytes));
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes))
+        })
+    }
+    #[inline(always)]
+    fn store_unsigned(self, to: &mut [u8]) {
+        // SAFETY: see above.
+        let bytes = unsafe {
+            let whole = self.up_to_255();
+            let halves = (
+                _mm256_castsi256_si128(whole),
+                _mm256_extracti128_si256::<1>(whole),
+            );
+            let words = _mm_packus_epi32(halves.0, halves.1);
+            _mm_cvtsi128_si64(_mm_packus_epi16(words, words)).to_le_bytes()
+        };
+        match to.first_chunk_mut() {
+            Some(to) => *to = bytes,
+            None => to.copy_from_slice(&bytes[..to.len()]),
+        }
+    }
+    #[inline(always)]
+    fn store_unsigned_four(four: [Self; 4], to: &mut [u8]) {
+        let [a, b, c, d] = four;
+        // Packing works in halves of a register; the permutation brings the eight groups of four bytes into order. Packing makes
+        // negative ones 0.
+        // SAFETY: see above.
+        unsafe {
+            let low = _mm256_packus_epi32(a.up_to_255(), b.up_to_255());
+            let high = _mm256_packus_epi32(c.up_to_255(), d.up_to_255());
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            let bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high), order);
+            _mm256_storeu_si256(to[..32].as_mut_ptr().cast(), bytes);
+        }
+    }
+}
+
+impl F32x8 {
+    /// The nearest whole numbers up to 255, ties to even; NaN becomes negative.
+    #[inline(always)]
+    fn up_to_255(self) -> __m256i {
+        let places = Self::splat(255.0).min(self);
+        // SAFETY: runs only below a function with AVX2, as `Vector` demands.
+        unsafe { _mm256_cvtps_epi32(places.0) }
+    }
 }

@@ -215,4 +215,51 @@ impl Vector for F32x16 {
             }
         }
     }
+    #[inline(always)]
+    fn load_bytes(from: &[u8]) -> Self {
+        // SAFETY: see above.
+        Self(unsafe {
+            let bytes = match from.len() {
+                16.. => _mm_loadu_si128(from.as_ptr().cast()),
+                len => _mm_maskz_loadu_epi8(lanes(len), from.as_ptr().cast()),
+            };
+            _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
+        })
+    }
+    #[inline(always)]
+    fn store_unsigned(self, to: &mut [u8]) {
+        // SAFETY: see above.
+        unsafe {
+            let whole = _mm512_max_epi32(self.up_to_255(), _mm512_setzero_si512());
+            let bytes = _mm512_cvtepi32_epi8(whole);
+            match to.len() {
+                16.. => _mm_storeu_si128(to.as_mut_ptr().cast(), bytes),
+                _ => _mm_mask_storeu_epi8(to.as_mut_ptr().cast(), lanes(to.len()), bytes),
+            }
+        }
+    }
+    #[inline(always)]
+    fn store_unsigned_four(four: [Self; 4], to: &mut [u8]) {
+        let [a, b, c, d] = four;
+        // Packing works in quarters of a register; the permutation brings the sixteen groups of four bytes into order. Packing makes
+        // negative ones 0.
+        // SAFETY: see above.
+        unsafe {
+            let low = _mm512_packus_epi32(a.up_to_255(), b.up_to_255());
+            let high = _mm512_packus_epi32(c.up_to_255(), d.up_to_255());
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let bytes = _mm512_permutexvar_epi32(order, _mm512_packus_epi16(low, high));
+            _mm512_storeu_si512(to[..64].as_mut_ptr().cast(), bytes);
+        }
+    }
+}
+
+impl F32x16 {
+    /// The nearest whole numbers up to 255, ties to even; NaN becomes negative.
+    #[inline(always)]
+    fn up_to_255(self) -> __m512i {
+        let places = Self::splat(255.0).min(self);
+        // SAFETY: runs only below a function with AVX-512, as `Vector` demands.
+        unsafe { _mm512_cvtps_epi32(places.0) }
+    }
 }

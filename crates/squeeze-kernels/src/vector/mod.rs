@@ -93,6 +93,12 @@ pub(crate) trait Vector:
     /// Writes the nearest whole numbers of -127..=127, ties to even, as bytes that are 128 too large: as many as `to` holds, at
     /// most `LANES`.
     fn store_bytes(self, to: &mut [u8]);
+    /// The first `LANES` bytes of a slice as numbers of 0..=255, or all of a shorter one followed by zeros.
+    fn load_bytes(from: &[u8]) -> Self;
+    /// Writes the nearest whole numbers of 0..=255, ties to even, NaN as 0: as many as `to` holds, at most `LANES`.
+    fn store_unsigned(self, to: &mut [u8]);
+    /// [`Vector::store_unsigned`] of four vectors, one behind the other; `to` holds at least `4 * LANES`.
+    fn store_unsigned_four(four: [Self; 4], to: &mut [u8]);
 }
 
 /// A function that takes the tier first and runs its body with the vectors of that tier.
@@ -158,3 +164,30 @@ macro_rules! per_tier {
     };
 }
 pub(crate) use per_tier;
+
+/// Rounds into the bytes of `y` what an expression gives for each range of at most one vector. The expression does not
+/// read `y`: ranges may overlap. Not a function that takes a closure:
+/// that is compiled for itself, without the instructions of the tier.
+macro_rules! each_vector {
+    ($V:ident, $y:ident, |$range:ident| $place:expr) => {
+        let whole = $y.len() / (4 * $V::LANES) * (4 * $V::LANES);
+        for at in (0..whole).step_by(4 * $V::LANES) {
+            let mut four = [$V::splat(0.0); 4];
+            for part in 0..4 {
+                let at = at + part * $V::LANES;
+                let $range = at..at + $V::LANES;
+                four[part] = $place;
+            }
+            $V::store_unsigned_four(four, &mut $y[at..]);
+        }
+        for at in (whole..$y.len()).step_by($V::LANES) {
+            // What is left of a vector is written as a whole one that begins earlier.
+            let at = at.min($y.len().max($V::LANES) - $V::LANES);
+            let end = $y.len().min(at + $V::LANES);
+            let $range = at..end;
+            let place: $V = $place;
+            place.store_unsigned(&mut $y[at..end]);
+        }
+    };
+}
+pub(crate) use each_vector;
