@@ -16,11 +16,12 @@ use std::ops::Range;
 use crate::conv_f32::{Conv, by_tap};
 use crate::gemm_f32::Epilogue;
 use crate::gemm_f32::product::NEAR;
+use crate::gemm_i8::codes::{Fixed, Output, Shared};
 use crate::gemm_i8::quantize::{self, ZERO, factor, quantize};
 use crate::gemm_i8::right::{Left, Right, Shape, To};
 use crate::gemm_i8::tile::Segment;
-use crate::gemm_i8::{Kernel, LONGEST, ROW_BLOCK_BYTES, as_bytes};
-use crate::{Cpu, SharedMut, Threads, Tier, even};
+use crate::gemm_i8::{Kernel, LONGEST, ROW_BLOCK_BYTES};
+use crate::{Cpu, SharedMut, Threads, Tier, as_bytes_mut, even};
 
 /// The most taps of a window.
 pub const MOST_TAPS: usize = 64;
@@ -32,6 +33,8 @@ pub struct Packed {
     right: Right,
     /// From one pixel of the output to the next.
     stride: usize,
+    /// The byte of zero of images that are bytes already.
+    fixed: Option<u8>,
 }
 
 /// How an image lies in bytes: each row behind zeros that the row before it reads too.
@@ -51,23 +54,25 @@ impl Packed {
     /// # Panics
     /// If the weight's length or the geometry is wrong, there are over [`MOST_TAPS`] taps, or the sums are over [`LONGEST`].
     pub fn pack(weight: &[f32], conv: &Conv, tier: Tier) -> Packed {
-        conv.check(usize::MAX, usize::MAX, weight.len());
-        assert!(conv.taps() <= MOST_TAPS, "{conv:?}: too many taps");
-        assert!(conv.sum() <= LONGEST, "{conv:?}: too long a sum");
-        let segments = match joins(conv) {
-            true => conv.kernel[0],
-            false => conv.taps(),
-        };
-        let shape = Shape {
-            groups: conv.groups,
-            n: conv.out / conv.groups,
-            segments,
-            length: conv.sum() / segments,
-        };
         Packed {
             conv: *conv,
-            right: Right::pack(&by_tap(conv, weight), shape, tier),
+            right: Right::pack(&by_tap(conv, weight), shape(conv, weight), ZERO, tier),
             stride: conv.out,
+            fixed: None,
+        }
+    }
+
+    /// The same for images that are bytes already, in a way that is known before.
+    ///
+    /// # Panics
+    /// As for [`Packed::pack`].
+    pub fn pack_fixed(weight: &[f32], conv: &Conv, fixed: &Fixed, tier: Tier) -> Packed {
+        let shape = shape(conv, weight);
+        Packed {
+            conv: *conv,
+            right: Right::fixed(&by_tap(conv, weight), shape, fixed, tier),
+            stride: conv.out,
+            fixed: Some(fixed.codes.input.zero),
         }
     }
 
@@ -95,14 +100,17 @@ impl Packed {
         self.right.bytes()
     }
 
-    /// How many numbers [`Packed::run`] works in.
+    /// How many numbers [`Packed::run`] or [`Packed::run_bytes`] works in.
     pub fn scratch(&self) -> usize {
         self.scales() + self.layout().len.div_ceil(4)
     }
 
     /// The scale of each image, and the largest magnitude of each of its rows.
     fn scales(&self) -> usize {
-        self.conv.n * (1 + self.conv.h)
+        match self.fixed {
+            Some(_) => 0,
+            None => self.conv.n * (1 + self.conv.h),
+        }
     }
 
     fn layout(&self) -> Layout {
@@ -127,27 +135,62 @@ impl Packed {
         scratch: &mut [f32],
         threads: &Threads,
     ) {
-        let conv = &self.conv;
-        conv.check(x.len(), usize::MAX, conv.weight());
-        let needed = (conv.pixels().saturating_sub(1)) * self.stride + conv.out;
-        assert!(
-            y.len() >= needed,
-            "{conv:?}: {} outputs are too few",
-            y.len()
-        );
-        self.right.check(epilogue, needed);
+        assert!(self.fixed.is_none(), "{self:?} reads bytes");
+        let y = Output::Numbers(y, epilogue);
+        self.check(x.len(), &y);
         self.quantize(x, scratch, threads);
+        self.all_lines(y, scratch, threads);
+    }
+
+    /// The same for images of bytes, of a layer packed with [`Packed::pack_fixed`]; `y` is what it was packed for.
+    ///
+    /// # Panics
+    /// If a slice is shorter than the geometry or [`Packed::scratch`] says, or an epilogue adds to the output.
+    pub fn run_bytes(&self, x: &[u8], y: Output, scratch: &mut [f32], threads: &Threads) {
+        let zero = self.fixed.expect("the layer reads bytes");
+        self.check(x.len(), &y);
+        let Conv { n, h, w, c, .. } = self.conv;
+        let layout = self.layout();
+        let bytes = as_bytes_mut(&mut scratch[..self.scratch()]);
+        let (rows, end) = bytes.split_at_mut(n * h * layout.row);
+        end.fill(zero);
+        let shared = SharedMut::new(rows);
+        let tier = self.kernel().tier;
+        Cpu { tier, threads }.split(n * h, n * h * w * c / 8, |rows| {
+            for row in rows {
+                // SAFETY: each row has its own bytes.
+                let to = unsafe { shared.slice(row * layout.row..(row + 1) * layout.row) };
+                let (front, to) = to.split_at_mut(layout.front);
+                front.fill(zero);
+                to.copy_from_slice(&x[row * w * c..][..w * c]);
+            }
+        });
+        self.all_lines(y, scratch, threads);
+    }
+
+    /// # Panics
+    /// If so many inputs, or the output, are fewer than the geometry says.
+    fn check(&self, inputs: usize, y: &Output) {
+        let conv = &self.conv;
+        conv.check(inputs, usize::MAX, conv.weight());
+        let needed = (conv.pixels().saturating_sub(1)) * self.stride + conv.out;
+        y.check(&self.right, needed);
+    }
+
+    /// Computes all of the output from images that lie in bytes in the scratch.
+    fn all_lines(&self, y: Output, scratch: &[f32], threads: &Threads) {
+        let conv = &self.conv;
+        let y = &y.share();
         let (units, lines) = (self.right.units(), conv.n * conv.out_h());
         // As for products of bytes.
         let parts = threads.parts(conv.macs() / 4, units.max(lines));
-        let y = SharedMut::new(y);
         let by_lines = lines >= units;
         threads.run(parts, &|part| {
             let (lines, panels) = match by_lines {
                 true => (even(lines, parts, part), 0..units),
                 false => (0..lines, even(units, parts, part)),
             };
-            self.part(lines, panels, scratch, (epilogue, &y));
+            self.part(lines, panels, scratch, y);
         });
     }
 
@@ -167,10 +210,10 @@ impl Packed {
         assert!(rows.end <= conv.n * conv.out_h() && scratch.len() >= self.scratch());
         assert!(y.len() >= rows.len() * conv.out_w() * self.stride);
         self.right.check(epilogue, usize::MAX);
-        let y = SharedMut::new(y);
+        let y = &Output::Numbers(y, epilogue).share();
         for row in rows.clone() {
             let to = row - rows.start;
-            self.line((row, to), 0..self.right.units(), scratch, (epilogue, &y));
+            self.line((row, to), 0..self.right.units(), scratch, y);
         }
     }
 
@@ -181,7 +224,7 @@ impl Packed {
     pub fn quantize(&self, x: &[f32], scratch: &mut [f32], threads: &Threads) {
         let Conv { n, h, w, c, .. } = self.conv;
         let (scales, bytes) = scratch[..self.scratch()].split_at_mut(self.scales());
-        let (tier, bytes) = (self.kernel().tier, as_bytes(bytes));
+        let (tier, bytes) = (self.kernel().tier, as_bytes_mut(bytes));
         let cpu = Cpu { tier, threads };
         let layout = self.layout();
         let (scales, sizes) = scales.split_at_mut(n);
@@ -215,13 +258,7 @@ impl Packed {
     }
 
     /// Some rows of the output, counted through all images, of some panels, counted over all groups.
-    fn part(
-        &self,
-        lines: Range<usize>,
-        panels: Range<usize>,
-        scratch: &[f32],
-        to: (&Epilogue, &SharedMut<f32>),
-    ) {
+    fn part(&self, lines: Range<usize>, panels: Range<usize>, scratch: &[f32], to: &Shared) {
         if self.right.is_small() {
             lines.for_each(|line| self.line((line, line), panels.clone(), scratch, to));
             return;
@@ -242,12 +279,14 @@ impl Packed {
         (line, to_line): (usize, usize),
         panels: Range<usize>,
         scratch: &[f32],
-        (epilogue, y): (&Epilogue, &SharedMut<f32>),
+        y: &Shared,
     ) {
+        const ONE: &f32 = &1.0;
         let (scales, bytes) = scratch.split_at(self.scales());
         let bytes = bytes.as_ptr().cast::<u8>();
         let (conv, layout) = (&self.conv, self.layout());
         let (image, top) = (line / conv.out_h(), line % conv.out_h() * conv.stride[0]);
+        let scale: *const f32 = scales.get(image).unwrap_or(ONE);
         let k = conv.c / conv.groups;
         let tiles = conv.out_w().div_ceil(self.right.rows());
         let mut segments = [Segment::default(); MOST_TAPS];
@@ -264,8 +303,7 @@ impl Packed {
             let to = To {
                 at: (to_line * conv.out_w() + windows.start) * self.stride,
                 row: self.stride,
-                c: y,
-                epilogue,
+                output: y,
             };
             for panel in panels.clone() {
                 let (group, _) = self.right.panels.place(panel);
@@ -273,7 +311,7 @@ impl Packed {
                     rows: windows.len(),
                     bytes: (first.wrapping_add(group * k), conv.stride[1] * conv.c),
                     segments: &segments[..count],
-                    scales: (&raw const scales[image], 0),
+                    scales: (scale, 0),
                     middles: (std::ptr::null(), 0),
                 };
                 // SAFETY: the scratch holds all rows, with zeros as wide as the padding before and behind each; `run` saw that
@@ -312,6 +350,26 @@ impl Packed {
             }
         }
         count
+    }
+}
+
+/// How the weights lie.
+///
+/// # Panics
+/// If the weight's length or the geometry is wrong, there are over [`MOST_TAPS`] taps, or the sums are over [`LONGEST`].
+fn shape(conv: &Conv, weight: &[f32]) -> Shape {
+    conv.check(usize::MAX, usize::MAX, weight.len());
+    assert!(conv.taps() <= MOST_TAPS, "{conv:?}: too many taps");
+    assert!(conv.sum() <= LONGEST, "{conv:?}: too long a sum");
+    let segments = match joins(conv) {
+        true => conv.kernel[0],
+        false => conv.taps(),
+    };
+    Shape {
+        groups: conv.groups,
+        n: conv.out / conv.groups,
+        segments,
+        length: conv.sum() / segments,
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::activation::Activation;
 use crate::gemm_f32::tests::{close, numbers};
 use crate::gemm_f32::{Residual, Start};
+use crate::gemm_i8::codes_tests::{bytes, codes, near};
 
 /// A square convolution of two images with padding that keeps the size at stride 1.
 fn square(c: usize, out: usize, kernel: usize, groups: usize) -> Conv {
@@ -214,4 +215,63 @@ fn odd_images_stay_by_themselves() {
         assert!(images[2].chunks_exact(conv.out).all(|y| y == bias));
         assert!(images[0].iter().chain(images[3]).all(|y| y.is_finite()));
     }
+}
+
+#[track_caller]
+fn check_bytes(conv: Conv, activation: Activation, has_residual: bool) {
+    let (x, w) = (bytes(conv.input(), 1), numbers(conv.weight(), 2));
+    let (bias, other) = (numbers(conv.out, 3), bytes(conv.output(), 4));
+    let fixed = Fixed {
+        codes: codes(conv.sum(), has_residual),
+        bias: Some(&bias),
+        activation,
+    };
+    let residual = has_residual.then_some(&other[..]);
+    let mut want = vec![0; conv.output()];
+    scalar::conv_of_bytes(&conv, (&x, &w), &fixed, residual, &mut want);
+    for tier in Tier::here() {
+        for count in [1, 3] {
+            let threads = Threads::new(count);
+            let packed = Packed::pack_fixed(&w, &conv, &fixed, tier);
+            let mut scratch = vec![f32::NAN; packed.scratch()];
+            let mut got = vec![7; conv.output()];
+            packed.run_bytes(
+                &x,
+                Output::Bytes(&mut got, residual),
+                &mut scratch,
+                &threads,
+            );
+            near(&got, &want, activation);
+        }
+    }
+}
+
+#[test]
+fn images_of_bytes() {
+    for c in [1, 3, 5, 8, 31] {
+        check_bytes(square(c, 20, 3, 1), Activation::Identity, false);
+    }
+    for out in [1, 15, 16, 17, 48, 49] {
+        check_bytes(square(4, out, 3, 1), Activation::Relu, true);
+    }
+    let first = Conv {
+        h: 15,
+        w: 19,
+        stride: [2; 2],
+        ..square(3, 16, 7, 1)
+    };
+    check_bytes(first, Activation::Relu6, false);
+    let dilated = Conv {
+        dilation: [6; 2],
+        padding: [6; 4],
+        w: 21,
+        ..square(8, 20, 3, 1)
+    };
+    check_bytes(dilated, Activation::HardSwish, false);
+    check_bytes(square(12, 20, 3, 2), Activation::Silu, false);
+    let uneven = Conv {
+        padding: [2, 3, 1, 4],
+        ..square(5, 18, 3, 1)
+    };
+    check_bytes(uneven, Activation::Identity, true);
 }

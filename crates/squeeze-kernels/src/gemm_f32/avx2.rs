@@ -7,6 +7,7 @@ use std::arch::x86_64::*;
 use super::Kernel;
 use super::tile::{Register, tiles};
 use crate::Tier;
+use crate::activation::curve::{Curve, FIRST, LAST, MIDDLE};
 
 /// The row of this tier.
 pub(crate) const KERNEL: Kernel = Kernel {
@@ -67,7 +68,87 @@ impl Register for F32x8 {
         Self(unsafe { _mm256_min_ps(high.0, _mm256_max_ps(low.0, self.0)) })
     }
     #[inline(always)]
+    fn limit(self, low: Self, high: Self) -> Self {
+        // The second operand is what comes out when either is NaN.
+        Self(unsafe { _mm256_min_ps(high.0, _mm256_max_ps(self.0, low.0)) })
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Self {
+        unsafe { numbers(_mm_loadl_epi64(from.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_some_bytes(from: *const u8, mask: __m256i) -> Self {
+        let mut bytes = [0; 8];
+        // SAFETY: the mask is of the first lanes, which may be read.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), count(mask));
+            numbers(_mm_loadl_epi64(bytes.as_ptr().cast()))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        unsafe { _mm_storel_epi64(to.cast(), bytes(self)) }
+    }
+    #[inline(always)]
+    unsafe fn store_some_bytes(self, to: *mut u8, mask: __m256i) {
+        let mut all = [0; 8];
+        // SAFETY: the mask is of the first lanes, which may be written.
+        unsafe {
+            _mm_storel_epi64(all.as_mut_ptr().cast(), bytes(self));
+            std::ptr::copy_nonoverlapping(all.as_ptr(), to, count(mask));
+        }
+    }
+    #[inline(always)]
+    fn curve(self, curve: &Curve) -> Self {
+        unsafe {
+            let place = _mm256_max_ps(
+                _mm256_add_ps(self.0, _mm256_set1_ps(MIDDLE)),
+                _mm256_set1_ps(FIRST),
+            );
+            let place = _mm256_castps_si256(_mm256_min_ps(place, _mm256_set1_ps(LAST)));
+            // The fourth bit picks the register, the three below it the lane.
+            let is_high = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(place));
+            let part = |part: usize| {
+                let table = curve.parts[part].as_ptr();
+                let low = _mm256_permutevar8x32_ps(_mm256_load_ps(table), place);
+                let high = _mm256_permutevar8x32_ps(_mm256_load_ps(table.add(8)), place);
+                _mm256_blendv_ps(low, high, is_high)
+            };
+            let line = _mm256_fmadd_ps(part(2), self.0, part(1));
+            Self(_mm256_fmadd_ps(line, self.0, part(0)))
+        }
+    }
+    #[inline(always)]
     fn prefetch(at: *const f32) {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+    }
+}
+
+/// How many lanes a mask of the first ones has.
+#[inline(always)]
+fn count(mask: __m256i) -> usize {
+    // SAFETY: by the contract of `Register` the CPU has AVX2.
+    unsafe { _mm256_movemask_ps(_mm256_castsi256_ps(mask)).count_ones() as usize }
+}
+
+/// Bytes as numbers of 0..=255.
+#[inline(always)]
+fn numbers(bytes: __m128i) -> F32x8 {
+    // SAFETY: as above.
+    F32x8(unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)) })
+}
+
+/// Numbers of 0..=255 as the nearest bytes.
+#[inline(always)]
+fn bytes(x: F32x8) -> __m128i {
+    // SAFETY: as above.
+    unsafe {
+        let whole = _mm256_cvtps_epi32(x.0);
+        let (low, high) = (
+            _mm256_castsi256_si128(whole),
+            _mm256_extracti128_si256::<1>(whole),
+        );
+        let words = _mm_packus_epi32(low, high);
+        _mm_packus_epi16(words, words)
     }
 }

@@ -7,6 +7,7 @@ use std::arch::x86_64::*;
 use super::Kernel;
 use super::tile::{Register, tiles};
 use crate::Tier;
+use crate::activation::curve::{Curve, FIRST, LAST, MIDDLE};
 
 /// The row of this tier.
 pub(crate) const KERNEL: Kernel = Kernel {
@@ -63,7 +64,53 @@ impl Register for F32x16 {
         Self(unsafe { _mm512_min_ps(high.0, _mm512_max_ps(low.0, self.0)) })
     }
     #[inline(always)]
+    fn limit(self, low: Self, high: Self) -> Self {
+        // The second operand is what comes out when either is NaN.
+        Self(unsafe { _mm512_min_ps(high.0, _mm512_max_ps(self.0, low.0)) })
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Self {
+        unsafe { numbers(_mm_loadu_si128(from.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_some_bytes(from: *const u8, mask: __mmask16) -> Self {
+        unsafe { numbers(_mm_maskz_loadu_epi8(mask, from.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0))) }
+    }
+    #[inline(always)]
+    unsafe fn store_some_bytes(self, to: *mut u8, mask: __mmask16) {
+        unsafe {
+            let bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0));
+            _mm_mask_storeu_epi8(to.cast(), mask, bytes);
+        }
+    }
+    #[inline(always)]
+    fn curve(self, curve: &Curve) -> Self {
+        unsafe {
+            let place = _mm512_max_ps(
+                _mm512_add_ps(self.0, _mm512_set1_ps(MIDDLE)),
+                _mm512_set1_ps(FIRST),
+            );
+            let place = _mm512_castps_si512(_mm512_min_ps(place, _mm512_set1_ps(LAST)));
+            let part = |part: usize| {
+                _mm512_permutexvar_ps(place, _mm512_load_ps(curve.parts[part].as_ptr()))
+            };
+            let line = _mm512_fmadd_ps(part(2), self.0, part(1));
+            Self(_mm512_fmadd_ps(line, self.0, part(0)))
+        }
+    }
+    #[inline(always)]
     fn prefetch(at: *const f32) {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
+}
+
+/// Bytes as numbers of 0..=255.
+#[inline(always)]
+fn numbers(bytes: __m128i) -> F32x16 {
+    // SAFETY: by the contract of `Register` the CPU has AVX-512.
+    F32x16(unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)) })
 }

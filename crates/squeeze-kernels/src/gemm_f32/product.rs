@@ -19,6 +19,9 @@ const ROW_BLOCK_BYTES: usize = 1 << 20;
 /// A right side of so many bytes stays near while the tiles of all its panels are computed for a few rows.
 const SMALL_BYTES: usize = 96 << 10;
 
+/// Reading a number of the right side from beyond the second cache takes the time of so many multiply-adds.
+pub(crate) const READ: usize = 8;
+
 /// Where the rows of the left side come from.
 pub(crate) trait Source: Sync {
     /// Length of the stretch of k that lies evenly for every row; the whole k is a multiple of it.
@@ -79,7 +82,9 @@ impl Product<'_> {
             self.groups * self.panels.count,
             self.m.div_ceil(self.kernel.rows()),
         );
-        let work = self.m * self.groups * self.panels.n * self.panels.k;
+        // Of few rows, reading the right side takes longer than multiplying.
+        let rows = self.m.max(READ);
+        let work = rows * self.groups * self.panels.n * self.panels.k;
         let parts = match Threads::is_in_part() {
             true => 1,
             false => threads.parts(work, units.max(tiles)),

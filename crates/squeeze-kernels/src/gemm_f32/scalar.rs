@@ -3,7 +3,7 @@
 use super::tile::{Register, tiles};
 use super::{Epilogue, Geometry, Kernel, Residual, Start};
 use crate::Tier;
-use crate::activation;
+use crate::activation::{self, curve::Curve};
 
 /// The row of this tier.
 pub(crate) const KERNEL: Kernel = Kernel {
@@ -147,6 +147,37 @@ impl Register for Eight {
         Self(std::array::from_fn(|lane| {
             limit(self.0[lane], low.0[lane], high.0[lane])
         }))
+    }
+    #[inline(always)]
+    fn limit(self, low: Self, high: Self) -> Self {
+        Self(std::array::from_fn(|lane| {
+            self.0[lane].max(low.0[lane]).min(high.0[lane])
+        }))
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> Self {
+        Self(unsafe { from.cast::<[u8; 8]>().read_unaligned() }.map(f32::from))
+    }
+    #[inline(always)]
+    unsafe fn load_some_bytes(from: *const u8, count: usize) -> Self {
+        Self(std::array::from_fn(|lane| match lane < count {
+            true => f32::from(unsafe { *from.add(lane) }),
+            false => 0.0,
+        }))
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        unsafe { self.store_some_bytes(to, 8) }
+    }
+    #[inline(always)]
+    unsafe fn store_some_bytes(self, to: *mut u8, count: usize) {
+        for lane in 0..count {
+            unsafe { *to.add(lane) = self.0[lane].round_ties_even() as u8 }
+        }
+    }
+    #[inline(always)]
+    fn curve(self, curve: &Curve) -> Self {
+        Self(self.0.map(|u| curve.at(u)))
     }
     #[inline(always)]
     fn prefetch(_: *const f32) {}

@@ -1,5 +1,7 @@
 //! The inner loop, written once for every tier: a tile of `M` rows and `V` registers of columns, all of it in registers.
 
+use crate::activation::curve::Curve;
+
 /// One register of `f32`s. Its methods are single instructions of a tier and may run only below a `#[target_feature]` function
 /// of that tier.
 pub(crate) trait Register: Copy {
@@ -38,6 +40,30 @@ pub(crate) trait Register: Copy {
     fn add(self, other: Self) -> Self;
     /// `self` limited to `low..=high`; NaN stays NaN.
     fn clamp(self, low: Self, high: Self) -> Self;
+    /// `self` limited to `low..=high`; NaN becomes `low`.
+    fn limit(self, low: Self, high: Self) -> Self;
+    /// The bytes from `from` on as numbers of 0..=255.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `LANES` bytes.
+    unsafe fn load_bytes(from: *const u8) -> Self;
+    /// The lanes of `mask` of them, zeros elsewhere.
+    ///
+    /// # Safety
+    /// `from` is valid for reading the lanes of `mask`.
+    unsafe fn load_some_bytes(from: *const u8, mask: Self::Mask) -> Self;
+    /// Writes numbers of 0..=255 as the nearest bytes, ties to even.
+    ///
+    /// # Safety
+    /// `to` is valid for writing `LANES` bytes.
+    unsafe fn store_bytes(self, to: *mut u8);
+    /// Writes the lanes of `mask` of them.
+    ///
+    /// # Safety
+    /// `to` is valid for writing the lanes of `mask`.
+    unsafe fn store_some_bytes(self, to: *mut u8, mask: Self::Mask);
+    /// A curve at these places.
+    fn curve(self, curve: &Curve) -> Self;
     /// Asks for the cache line at `at` to be brought near. Any address will do.
     fn prefetch(at: *const f32);
 }

@@ -8,6 +8,9 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod codes;
+#[cfg(test)]
+pub(crate) mod codes_tests;
 pub mod quantize;
 pub(crate) mod right;
 pub mod scalar;
@@ -17,13 +20,14 @@ pub(crate) mod tile;
 
 use std::ops::Range;
 
-use crate::gemm_f32::product::NEAR;
+use crate::gemm_f32::product::{NEAR, READ};
 use crate::gemm_f32::tile::Tile as Output;
 use crate::gemm_f32::{Epilogue, Geometry};
-use crate::{Cpu, SharedMut, Threads, Tier, even};
-use quantize::{Mark, Stretch, quantize_rows};
+use crate::{Cpu, SharedMut, Threads, Tier, as_bytes_mut, even};
+use codes::{Fixed, Output as Out, Shared};
+use quantize::{Mark, Stretch, ZERO, quantize_rows};
 use right::{Left, Right, Shape, To};
-use tile::{Segment, Tile};
+use tile::{Bytes, Segment, Tile};
 
 /// One row of the table of kernels.
 #[derive(Debug)]
@@ -91,6 +95,8 @@ pub struct Packed {
     /// Which pixels of an image the rows are, if not all that follow each other.
     pixels: Option<Pixels>,
     right: Right,
+    /// Whether rows are bytes already.
+    is_fixed: bool,
 }
 
 /// Some pixels of images, which are the rows of a product.
@@ -112,16 +118,37 @@ impl Packed {
     pub fn pack(weight: &[f32], geometry: &Geometry, tier: Tier) -> Packed {
         geometry.check(usize::MAX, usize::MAX, weight.len());
         assert!(geometry.k <= LONGEST, "{geometry:?}: too long a sum");
-        let shape = Shape {
+        let shape = Self::shape(geometry);
+        Packed {
+            geometry: *geometry,
+            pixels: None,
+            right: Right::pack(weight, shape, ZERO, tier),
+            is_fixed: false,
+        }
+    }
+
+    /// The same for rows that are bytes already, in a way that is known before.
+    ///
+    /// # Panics
+    /// As for [`Packed::pack`], or if `k` is no multiple of four.
+    pub fn pack_fixed(weight: &[f32], geometry: &Geometry, fixed: &Fixed, tier: Tier) -> Packed {
+        geometry.check(usize::MAX, usize::MAX, weight.len());
+        assert!(geometry.k <= LONGEST, "{geometry:?}: too long a sum");
+        assert!(geometry.k.is_multiple_of(4), "{geometry:?}: k is no quads");
+        Packed {
+            geometry: *geometry,
+            pixels: None,
+            right: Right::fixed(weight, Self::shape(geometry), fixed, tier),
+            is_fixed: true,
+        }
+    }
+
+    fn shape(geometry: &Geometry) -> Shape {
+        Shape {
             groups: geometry.groups,
             n: geometry.n,
             segments: 1,
             length: geometry.k,
-        };
-        Packed {
-            geometry: *geometry,
-            pixels: None,
-            right: Right::pack(weight, shape, tier),
         }
     }
 
@@ -163,10 +190,14 @@ impl Packed {
         self.geometry.k.next_multiple_of(4)
     }
 
-    /// How many numbers [`Packed::run`] works in.
+    /// How many numbers [`Packed::run`] or [`Packed::run_bytes`] works in.
     pub fn scratch(&self) -> usize {
         let Geometry { m, groups, .. } = self.geometry;
-        m * groups * (2 + self.group_bytes() / 4)
+        match (self.is_fixed, self.pixels) {
+            (false, _) => m * groups * (2 + self.group_bytes() / 4),
+            (true, Some(_)) => m * groups * self.group_bytes() / 4,
+            (true, None) => 0,
+        }
     }
 
     /// `c = activation(a w^T + bias + residual)` with rows of `a` in bytes; allocates nothing.
@@ -182,23 +213,19 @@ impl Packed {
         threads: &Threads,
     ) {
         let g = &self.geometry;
-        g.check(a.len(), c.len(), g.groups * g.n * g.k);
-        let read =
-            g.m.checked_sub(1)
-                .map_or(0, |last| self.row(last) + g.groups * g.k);
-        assert!(a.len() >= read, "{g:?}: {} inputs are too few", a.len());
-        let needed = g.m.saturating_sub(1) * g.ldc + g.groups * g.n;
-        self.right.check(epilogue, needed);
+        assert!(!self.is_fixed, "{self:?} reads bytes");
+        let c = Out::Numbers(c, epilogue);
+        self.check(a.len(), &c);
+        let c = &c.share();
         let (marks, bytes) = scratch[..self.scratch()].split_at_mut(2 * g.m * g.groups);
-        let (tier, bytes) = (self.kernel().tier, as_bytes(bytes));
-        let rows = Rows {
+        let (tier, bytes) = (self.kernel().tier, as_bytes_mut(bytes));
+        let rows = Marked {
             marks: SharedMut::new(marks.as_chunks_mut().0),
             bytes: SharedMut::new(bytes),
         };
+        let left = &Rows::Marked(&rows);
         let (units, tiles) = (self.right.units(), g.m.div_ceil(self.right.rows()));
-        // A product of bytes takes about a quarter of the time of one of numbers.
-        let parts = threads.parts(g.macs() / 4, units.max(tiles));
-        let c = SharedMut::new(c);
+        let parts = threads.parts(self.work(), units.max(tiles));
         if tiles >= units || parts == 1 {
             threads.run(parts, &|part| {
                 let tiles = even(tiles, parts, part);
@@ -208,7 +235,7 @@ impl Packed {
                 for first in own.clone().step_by(block) {
                     let rows_here = first..(first + block).min(own.end);
                     self.quantize(a, rows_here.clone(), &rows, tier);
-                    self.part(rows_here, 0..units, &rows, (epilogue, &c));
+                    self.part(rows_here, 0..units, left, c);
                 }
             });
         } else {
@@ -220,10 +247,72 @@ impl Packed {
                 for first in (0..g.m).step_by(self.block()) {
                     let rows_here = first..(first + self.block()).min(g.m);
                     let panels = even(units, parts, part);
-                    self.part(rows_here, panels, &rows, (epilogue, &c));
+                    self.part(rows_here, panels, left, c);
                 }
             });
         }
+    }
+
+    /// The same for rows of bytes, of a layer packed with [`Packed::pack_fixed`]; `c` is what it was packed for.
+    ///
+    /// # Panics
+    /// If a slice is shorter than the geometry or [`Packed::scratch`] says, or an epilogue adds to the output.
+    pub fn run_bytes(&self, a: &[u8], c: Out, scratch: &mut [f32], threads: &Threads) {
+        let g = &self.geometry;
+        assert!(self.is_fixed, "{self:?} reads numbers");
+        self.check(a.len(), &c);
+        let c = &c.share();
+        let tier = self.kernel().tier;
+        let (bytes, row) = match self.pixels {
+            None => (a, g.lda),
+            Some(_) => {
+                let row = g.groups * g.k;
+                let bytes = &mut as_bytes_mut(&mut scratch[..self.scratch()])[..g.m * row];
+                let shared = SharedMut::new(bytes);
+                Cpu { tier, threads }.split(g.m, g.m * row / 8, |rows| {
+                    for at in rows {
+                        // SAFETY: each row has its own bytes.
+                        let to = unsafe { shared.slice(at * row..(at + 1) * row) };
+                        to.copy_from_slice(&a[self.row(at)..][..row]);
+                    }
+                });
+                (&*bytes, row)
+            }
+        };
+        let left = &Rows::Plain { bytes, row };
+        let (units, tiles) = (self.right.units(), g.m.div_ceil(self.right.rows()));
+        let parts = threads.parts(self.work(), units.max(tiles));
+        threads.run(parts, &|part| {
+            let (rows, panels) = match tiles >= units || parts == 1 {
+                true => {
+                    let (tiles, step) = (even(tiles, parts, part), self.right.rows());
+                    (tiles.start * step..(tiles.end * step).min(g.m), 0..units)
+                }
+                false => (0..g.m, even(units, parts, part)),
+            };
+            for first in rows.clone().step_by(self.block()) {
+                let rows_here = first..(first + self.block()).min(rows.end);
+                self.part(rows_here, panels.clone(), left, c);
+            }
+        });
+    }
+
+    /// Its time in multiply-adds of single precision: a product of bytes takes about a quarter of the time of one of numbers, and for
+    /// few rows reading the weight takes longer.
+    fn work(&self) -> usize {
+        let g = &self.geometry;
+        g.m.max(READ) * g.groups * g.n * g.k / 4
+    }
+
+    /// # Panics
+    /// If so many inputs, or the output, are fewer than the geometry says.
+    fn check(&self, inputs: usize, c: &Out) {
+        let g = &self.geometry;
+        let last = g.m.checked_sub(1);
+        let read = last.map_or(0, |last| self.row(last) + g.groups * g.k);
+        assert!(inputs >= read, "{g:?}: {inputs} inputs are too few");
+        let needed = last.map_or(0, |last| last * g.ldc + g.groups * g.n);
+        c.check(&self.right, needed);
     }
 
     /// How many rows pass all panels together: few where the weight stays near, so that what they read and write does too, else as
@@ -239,7 +328,7 @@ impl Packed {
     }
 
     /// Brings some rows of every group to bytes.
-    fn quantize(&self, a: &[f32], rows: Range<usize>, to: &Rows, tier: Tier) {
+    fn quantize(&self, a: &[f32], rows: Range<usize>, to: &Marked, tier: Tier) {
         let g = &self.geometry;
         let width = self.group_bytes();
         // Rows that follow each other evenly pass at once: those of one group, and all where groups leave no gap.
@@ -276,16 +365,9 @@ impl Packed {
     }
 
     /// Some rows of some panels, counted over all groups.
-    fn part(
-        &self,
-        rows: Range<usize>,
-        panels: Range<usize>,
-        left: &Rows,
-        (epilogue, c): (&Epilogue, &SharedMut<f32>),
-    ) {
+    fn part(&self, rows: Range<usize>, panels: Range<usize>, left: &Rows, c: &Shared) {
         let g = &self.geometry;
         let mr = self.right.rows();
-        let group_bytes = self.group_bytes();
         let mut near = NEAR;
         let few = match self.right.is_small() {
             true => mr,
@@ -296,37 +378,19 @@ impl Packed {
             for panel in panels.clone() {
                 let (group, _) = self.right.panels.place(panel);
                 for start in (first..end).step_by(mr) {
-                    let place = start * g.groups + group;
-                    let marks = left.marks.pointer().wrapping_add(place).cast::<f32>();
-                    let tile = Left {
-                        rows: (end - start).min(mr),
-                        bytes: (
-                            left.bytes.pointer().wrapping_add(place * group_bytes),
-                            g.groups * group_bytes,
-                        ),
-                        segments: &[Segment { at: 0, index: 0 }],
-                        scales: (marks, 2 * g.groups),
-                        middles: (marks.wrapping_add(1), 2 * g.groups),
-                    };
+                    let tile = left.tile((start, (end - start).min(mr)), group, g);
                     let to = To {
                         at: start * g.ldc,
                         row: g.ldc,
-                        c,
-                        epilogue,
+                        output: c,
                     };
-                    // SAFETY: the scratch holds all rows, which were brought to bytes before; `run` saw that output, bias and
-                    // residual hold all rows; no other part has these rows of this panel.
+                    // SAFETY: all rows are there in bytes, whole quads of them; `check` saw that input, output, bias and residual
+                    // hold all rows; no other part has these rows of this panel.
                     unsafe { self.right.tile(panel, &tile, to, &mut near) };
                 }
             }
         }
     }
-}
-
-/// Numbers of a scratch as bytes.
-pub(crate) fn as_bytes(numbers: &mut [f32]) -> &mut [u8] {
-    // SAFETY: any bits are numbers and bytes alike, and bytes may lie anywhere.
-    unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast::<u8>(), 4 * numbers.len()) }
 }
 
 /// Computes one full tile of zeros again and again, for the machine's peak; how many multiply-adds that was.
@@ -359,6 +423,7 @@ pub(crate) fn repeat(tier: Tier, rounds: usize) -> usize {
             limits: (f32::NEG_INFINITY, f32::INFINITY),
             ..Output::EMPTY
         },
+        bytes: Bytes::NONE,
     };
     let run = kernel.tiles[rows - 1][kernel.tiles[0].len() - 1];
     for _ in 0..rounds {
@@ -368,10 +433,53 @@ pub(crate) fn repeat(tier: Tier, rounds: usize) -> usize {
     rounds * rows * width * QUADS * 4
 }
 
-/// Activations in bytes: for each row and group its scale and middle, and its bytes, 128 too large.
-struct Rows<'a> {
+/// Rows of activations in bytes.
+enum Rows<'a> {
+    Marked(&'a Marked<'a>),
+    /// As the layer found them, and from one row to the next.
+    Plain {
+        bytes: &'a [u8],
+        row: usize,
+    },
+}
+
+/// For each row and group its scale and middle, and its bytes, 128 too large.
+struct Marked<'a> {
     marks: SharedMut<'a, Mark>,
     bytes: SharedMut<'a, u8>,
+}
+
+impl Rows<'_> {
+    /// Some rows of a group, from the first one on.
+    fn tile(&self, (first, rows): (usize, usize), group: usize, g: &Geometry) -> Left<'static> {
+        const ONE: &f32 = &1.0;
+        let none = Left {
+            rows,
+            bytes: (std::ptr::null(), 0),
+            segments: &[Segment { at: 0, index: 0 }],
+            scales: (ONE, 0),
+            middles: (std::ptr::null(), 0),
+        };
+        match self {
+            Self::Plain { bytes, row } => Left {
+                bytes: (bytes[first * row + group * g.k..].as_ptr(), *row),
+                ..none
+            },
+            Self::Marked(Marked { marks, bytes }) => {
+                let (place, width) = (first * g.groups + group, g.k.next_multiple_of(4));
+                let marks = marks.pointer().wrapping_add(place).cast::<f32>();
+                Left {
+                    bytes: (
+                        bytes.pointer().wrapping_add(place * width),
+                        g.groups * width,
+                    ),
+                    scales: (marks, 2 * g.groups),
+                    middles: (marks.wrapping_add(1), 2 * g.groups),
+                    ..none
+                }
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Packed {

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::tile::{Segment, Tile};
+use super::codes::{Fixed, Shared, ToBytes, residual_at};
+use super::tile::{Bytes, Segment, Tile};
 use super::{Kernel, Line, quantize};
+use crate::Tier;
 use crate::gemm_f32::panels::Panels;
 use crate::gemm_f32::product::{After, Block, Near, after, limits};
 use crate::gemm_f32::tile::{COLUMNS, Tile as Output};
 use crate::gemm_f32::{Epilogue, Residual};
-use crate::{SharedMut, Tier};
 
 /// Weights of so many bytes stay near while the tiles of all panels are computed for a few rows.
 const SMALL_BYTES: usize = 256 << 10;
@@ -38,6 +39,8 @@ pub(crate) struct Right {
     /// The scale of each column of each group, padding included, and the sum of its weights.
     scales: Arc<[f32]>,
     sums: Arc<[f32]>,
+    /// How sums become bytes, if they do.
+    pub bytes_out: Option<ToBytes>,
 }
 
 /// The rows of one tile.
@@ -57,16 +60,15 @@ pub(crate) struct Left<'a> {
 /// Where a tile goes.
 #[derive(Clone, Copy)]
 pub(crate) struct To<'a> {
-    /// The first number of its first row, and from one row to the next.
+    /// The first number or byte of its first row, and from one row to the next.
     pub at: usize,
     pub row: usize,
-    pub c: &'a SharedMut<'a, f32>,
-    pub epilogue: &'a Epilogue<'a>,
+    pub output: &'a Shared<'a>,
 }
 
 impl Right {
-    /// Brings `weight`, `[groups * n, segments * length]`, to bytes and packs it.
-    pub fn pack(weight: &[f32], shape: Shape, tier: Tier) -> Right {
+    /// Brings `weight`, `[groups * n, segments * length]`, to bytes and packs it, for activations whose byte of zero is `zero`.
+    pub fn pack(weight: &[f32], shape: Shape, zero: u8, tier: Tier) -> Right {
         let Shape {
             groups,
             n,
@@ -74,6 +76,7 @@ impl Right {
             length,
         } = shape;
         let kernel = Kernel::of(tier);
+        let zero = i32::from(zero) - if kernel.unsigned { 0 } else { 128 };
         let quads = length.div_ceil(4);
         let registers = kernel.tiles[0].len();
         let panels = Panels::new((kernel.lanes, registers), segments * quads, n);
@@ -93,10 +96,8 @@ impl Right {
                     scales[group * columns + column] = scale;
                     sums[group * columns + column] = scale * sum as f32;
                     for (segment, row) in row.chunks_exact(length).enumerate() {
-                        if kernel.unsigned {
-                            let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
-                            start[(group * segments + segment) * columns + column] = -128 * sum;
-                        }
+                        let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
+                        start[(group * segments + segment) * columns + column] = -zero * sum;
                         for (k, &w) in row.iter().enumerate() {
                             let quad = segment * quads + k / 4;
                             let to = base + 4 * (quad * width + at) + k % 4;
@@ -114,12 +115,40 @@ impl Right {
             start: start.into(),
             scales: scales.into(),
             sums: sums.into(),
+            bytes_out: None,
         }
+    }
+
+    /// The same for activations in bytes that are known before.
+    ///
+    /// # Panics
+    /// If the bias is shorter than the columns.
+    pub fn fixed(weight: &[f32], shape: Shape, fixed: &Fixed, tier: Tier) -> Right {
+        let input = fixed.codes.input;
+        let mut right = Self::pack(weight, shape, input.zero, tier);
+        let mut factor = input.scale;
+        if let Some(output) = fixed.codes.output {
+            let padded = right.scales.len() / shape.groups;
+            let mut bias = vec![0.0; right.scales.len()];
+            if let Some(from) = fixed.bias {
+                for group in 0..shape.groups {
+                    let to = &mut bias[group * padded..][..shape.n];
+                    to.copy_from_slice(&from[group * shape.n..][..shape.n]);
+                }
+            }
+            let (to_bytes, scale) = ToBytes::new(bias, fixed, output);
+            factor *= scale;
+            right.bytes_out = Some(to_bytes);
+        }
+        right.scales = right.scales.iter().map(|scale| scale * factor).collect();
+        right
     }
 
     /// Bytes of the weights with their scales.
     pub fn bytes(&self) -> usize {
-        64 * self.data.len() + 4 * (self.start.len() + self.scales.len() + self.sums.len())
+        let numbers = self.start.len() + self.scales.len() + self.sums.len();
+        let out = self.bytes_out.as_ref().map_or(0, ToBytes::bytes);
+        64 * self.data.len() + 4 * numbers + out
     }
 
     /// Whether the weights stay in a core's second cache, beside what passes them.
@@ -166,17 +195,46 @@ impl Right {
         let base = 4 * (group * self.panels.group_len() + self.panels.start(index));
         let column = group * self.shape.n + columns.start;
         let at = to.at + column;
-        let Epilogue {
-            activation,
-            bias,
-            residual,
-            ..
-        } = *to.epilogue;
-        let (clamps, follows) = (limits(activation), After::of(to.epilogue));
-        let there = (to.c.pointer().wrapping_add(at), to.row);
-        let before = match residual {
-            Residual::Before(residual) => residual[at..].as_ptr(),
-            Residual::After(_) | Residual::None => std::ptr::null(),
+        let in_columns = group * padded + columns.start;
+        let near_by = (near.as_mut_ptr(), COLUMNS);
+        let none = Output {
+            columns: columns.len(),
+            ..Output::EMPTY
+        };
+        let (output, bytes) = match (to.output, &self.bytes_out) {
+            (Shared::Numbers(c, epilogue), _) => {
+                let there = (c.pointer().wrapping_add(at), to.row);
+                let bias = epilogue.bias.map(|bias| bias[column..].as_ptr());
+                let output = Output {
+                    c: there,
+                    to: After::of(epilogue).map_or(there, |_| near_by),
+                    bias: bias.unwrap_or(std::ptr::null()),
+                    residual: residual_at(epilogue.residual, at),
+                    limits: limits(epilogue.activation).unwrap_or(none.limits),
+                    ..none
+                };
+                (output, Bytes::NONE)
+            }
+            (Shared::Bytes(c, residual), Some(out)) => {
+                let output = Output {
+                    c: near_by,
+                    to: near_by,
+                    bias: out.bias[in_columns..].as_ptr(),
+                    limits: out.limits,
+                    ..none
+                };
+                let bytes = Bytes {
+                    to: (c.pointer().wrapping_add(at), to.row),
+                    residual: residual.map_or(std::ptr::null(), |from| from[at..].as_ptr()),
+                    factor: out.factor.unwrap_or(0.0),
+                    curve: out
+                        .curve
+                        .as_deref()
+                        .map_or(std::ptr::null(), std::ptr::from_ref),
+                };
+                (output, bytes)
+            }
+            (Shared::Bytes(..), None) => unreachable!("outputs were checked"),
         };
         let start = &self.start[group * self.shape.segments * padded + columns.start..];
         let tile = Tile {
@@ -186,35 +244,27 @@ impl Right {
             quads: self.shape.length.div_ceil(4),
             b: self.data.as_ptr().cast::<i8>().wrapping_add(base),
             start: (start.as_ptr(), padded),
-            scales: self.scales[group * padded + columns.start..].as_ptr(),
+            scales: self.scales[in_columns..].as_ptr(),
             row_scales: left.scales,
             middles: left.middles,
-            sums: self.sums[group * padded + columns.start..].as_ptr(),
-            output: Output {
-                c: there,
-                to: match follows {
-                    Some(_) => (near.as_mut_ptr(), COLUMNS),
-                    None => there,
-                },
-                columns: columns.len(),
-                bias: bias.map_or(std::ptr::null(), |bias| bias[column..].as_ptr()),
-                residual: before,
-                limits: clamps.unwrap_or((f32::NEG_INFINITY, f32::INFINITY)),
-                ..Output::EMPTY
-            },
+            sums: self.sums[in_columns..].as_ptr(),
+            output,
+            bytes,
         };
         let run = self.kernel.tiles[left.rows - 1][width / self.kernel.lanes - 1];
         // SAFETY: the machine has what the kernel needs (`Kernel::of`); `data`, `start`, `scales` and `sums` hold whole panels; the rest is
         // the caller's promise.
         unsafe { run(&tile) };
-        if let Some(follows) = follows {
+        if let Shared::Numbers(c, epilogue) = to.output
+            && let Some(what) = After::of(epilogue)
+        {
             let block = Block {
                 at,
                 row: to.row,
                 rows: left.rows,
                 columns: columns.len(),
             };
-            after(self.kernel.tier, follows, near, to.c, block);
+            after(self.kernel.tier, what, near, c, block);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The definition of the product in bytes, and the tiles of a machine without vectors.
 
 use super::Kernel;
+use super::codes::Fixed;
 use super::quantize::{self, Mark, Stretch};
 use super::tile::{Sums, tiles};
-use crate::Tier;
 use crate::gemm_f32::scalar::{Eight, finish};
-use crate::gemm_f32::{Epilogue, Geometry};
+use crate::gemm_f32::{self, Epilogue, Geometry, Residual};
+use crate::{Quantization, Tier};
 
 /// The row of this tier.
 pub(crate) const KERNEL: Kernel = Kernel {
@@ -64,6 +65,85 @@ fn marked_product(
             let weights: i32 = right.iter().map(|&w| i32::from(w)).sum();
             let sum = sum as f32 * (x * w) + middle * (w * weights as f32);
             finish(epilogue, sum, column, (c, at * g.ldc + column));
+        }
+    }
+}
+
+/// The product of the numbers that bytes stand for, in bytes; the weights' numbers are those of their bytes too.
+///
+/// # Panics
+/// If `fixed` writes numbers.
+pub fn product_of_bytes(
+    g: &Geometry,
+    (a, weight): (&[u8], &[f32]),
+    fixed: &Fixed,
+    residual: Option<&[u8]>,
+    c: &mut [u8],
+) {
+    let numbers = Numbers::of(fixed, a, (weight, g.k), residual);
+    let mut out = vec![0.0; c.len()];
+    gemm_f32::scalar::product(
+        g,
+        &numbers.x,
+        &numbers.weight,
+        &numbers.epilogue(fixed),
+        &mut out,
+    );
+    for row in 0..g.m {
+        let own = row * g.ldc..row * g.ldc + g.groups * g.n;
+        numbers.write(&out[own.clone()], &mut c[own]);
+    }
+}
+
+/// What the bytes of a layer stand for.
+pub(crate) struct Numbers {
+    pub x: Vec<f32>,
+    pub weight: Vec<f32>,
+    residual: Option<Vec<f32>>,
+    output: Quantization,
+}
+
+impl Numbers {
+    /// Of weights with so many numbers an output channel.
+    pub fn of(
+        fixed: &Fixed,
+        x: &[u8],
+        (weight, k): (&[f32], usize),
+        residual: Option<&[u8]>,
+    ) -> Self {
+        let of = |code: Quantization, bytes: &[u8]| -> Vec<f32> {
+            bytes.iter().map(|&byte| code.number(byte)).collect()
+        };
+        let mut bytes = vec![0; k];
+        let rows = weight.chunks_exact(k).flat_map(|row| {
+            let scale = quantize::weights(row, &mut bytes);
+            let row: Vec<f32> = bytes.iter().map(|&w| scale * f32::from(w)).collect();
+            row
+        });
+        let codes = &fixed.codes;
+        Self {
+            x: of(codes.input, x),
+            weight: rows.collect(),
+            residual: residual.map(|bytes| of(codes.residual.expect("a residual's"), bytes)),
+            output: codes.output.expect("the layer writes bytes"),
+        }
+    }
+
+    pub fn epilogue<'a>(&'a self, fixed: &'a Fixed) -> Epilogue<'a> {
+        Epilogue {
+            bias: fixed.bias,
+            activation: fixed.activation,
+            residual: self
+                .residual
+                .as_deref()
+                .map_or(Residual::None, Residual::Before),
+            ..Epilogue::default()
+        }
+    }
+
+    pub fn write(&self, from: &[f32], to: &mut [u8]) {
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = self.output.byte(*from);
         }
     }
 }

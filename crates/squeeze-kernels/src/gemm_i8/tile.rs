@@ -1,5 +1,6 @@
 //! The inner loop, written once for every tier: a tile of `M` rows and `V` registers of columns, all of it in registers.
 
+use crate::activation::curve::Curve;
 use crate::gemm_f32::tile::{Register, Tile as Output, finish};
 
 /// One register of 32-bit sums. Its methods are few instructions of a tier and may run only below a `#[target_feature]`
@@ -69,17 +70,52 @@ pub(crate) struct Tile {
     pub sums: *const f32,
     /// Where it goes, and what is added to it.
     pub output: Output,
+    /// Where it goes as bytes instead, if anywhere.
+    pub bytes: Bytes,
+}
+
+/// Where a tile of bytes goes: `byte(limited(curve(sum * scale + bias + residual * factor)))`; rows have no scales of their own.
+#[derive(Clone, Copy)]
+pub(crate) struct Bytes {
+    /// First byte of the tile, and from one row to the next; null where numbers go out.
+    pub to: (*mut u8, usize),
+    /// As `to`, or null.
+    pub residual: *const u8,
+    /// What bytes of the residual are multiplied by.
+    pub factor: f32,
+    /// What is done to the sums last, or null.
+    pub curve: *const Curve,
+}
+
+impl Bytes {
+    /// A tile of numbers.
+    pub const NONE: Bytes = Bytes {
+        to: (std::ptr::null_mut(), 0),
+        residual: std::ptr::null(),
+        factor: 0.0,
+        curve: std::ptr::null(),
+    };
 }
 
 /// Computes a tile.
 ///
 /// # Safety
 /// The CPU has the tier of `S`; `a`, `row_scales` and `middles` are valid for `M` rows, of `quads` quads for each of the segments, `b`, `start`,
-/// `scales` and `sums` for `V * LANES` columns of them, and `output` is as `gemm_f32::tile::tile` asks.
+/// `scales` and `sums` for `V * LANES` columns of them, and `output` is as `gemm_f32::tile::tile` asks, or `bytes` is for its columns,
+/// with its limits in 0..=255.
 #[inline(always)]
 pub(crate) unsafe fn tile<S: Sums, const M: usize, const V: usize>(t: &Tile) {
     // SAFETY: the caller's promise.
     let sum = unsafe { sums::<S, M, V>(t) };
+    if !t.bytes.to.0.is_null() {
+        // SAFETY: the caller's promise.
+        return match t.output.columns == V * S::Floats::LANES {
+            true => unsafe { finish_bytes::<S, M, V, true>(t, &sum) },
+            false => unsafe { finish_bytes::<S, M, V, false>(t, &sum) },
+        };
+    }
+    // SAFETY: the caller's promise.
+    let sum = unsafe { scaled::<S, M, V>(t, &sum) };
     if t.output.columns == V * S::Floats::LANES {
         // SAFETY: the caller's promise.
         unsafe { finish::<S::Floats, M, V, true>(&t.output, &sum) }
@@ -89,12 +125,12 @@ pub(crate) unsafe fn tile<S: Sums, const M: usize, const V: usize>(t: &Tile) {
     }
 }
 
-/// The sums of a tile, scaled.
+/// The sums of a tile.
 ///
 /// # Safety
 /// As for [`tile`].
 #[inline(always)]
-unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile) -> [[S::Floats; V]; M] {
+unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile) -> [[S; V]; M] {
     let lanes = S::Floats::LANES;
     // SAFETY (of all blocks below): the caller's promise.
     let mut start = [S::zero(); V];
@@ -124,8 +160,28 @@ unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile) -> [[S::Floats
             a = a.wrapping_add(4);
         }
     }
+    let mut out = [[S::zero(); V]; M];
+    for row in 0..M {
+        for v in 0..V {
+            out[row][v] = sum[row][v];
+        }
+    }
+    out
+}
+
+/// The sums as the numbers that they stand for.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn scaled<S: Sums, const M: usize, const V: usize>(
+    t: &Tile,
+    sum: &[[S; V]; M],
+) -> [[S::Floats; V]; M] {
+    let lanes = S::Floats::LANES;
     let none = S::Floats::splat(0.0);
     let mut out = [[none; V]; M];
+    // SAFETY (of all blocks below): the caller's promise.
     for row in 0..M {
         let scale = S::Floats::splat(unsafe { *t.row_scales.0.add(row * t.row_scales.1) });
         for v in 0..V {
@@ -142,6 +198,53 @@ unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile) -> [[S::Floats
         }
     }
     out
+}
+
+/// Writes the sums out as bytes: with bias and residual, limited.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn finish_bytes<S: Sums, const M: usize, const V: usize, const FULL: bool>(
+    t: &Tile,
+    sum: &[[S; V]; M],
+) {
+    let lanes = S::Floats::LANES;
+    let (limits, columns) = (t.output.limits, t.output.columns);
+    let (low, high) = (S::Floats::splat(limits.0), S::Floats::splat(limits.1));
+    let factor = S::Floats::splat(t.bytes.factor);
+    for v in 0..V {
+        let (all, mask) = (FULL || v + 1 < V, S::Floats::first(columns - v * lanes));
+        // SAFETY (of all blocks below): bias and scales lie as whole panels do, and the mask ends where the columns do.
+        let bias = unsafe { S::Floats::load(t.output.bias.add(v * lanes)) };
+        let scale = unsafe { S::Floats::load(t.scales.add(v * lanes)) };
+        for row in 0..M {
+            let mut x = bias.add_product(sum[row][v].floats(), scale);
+            let at = row * t.bytes.to.1 + v * lanes;
+            if !t.bytes.residual.is_null() {
+                let from = t.bytes.residual.wrapping_add(at);
+                let residual = unsafe {
+                    match all {
+                        true => S::Floats::load_bytes(from),
+                        false => S::Floats::load_some_bytes(from, mask),
+                    }
+                };
+                x = x.add_product(residual, factor);
+            }
+            // SAFETY: the caller's promise.
+            if let Some(curve) = unsafe { t.bytes.curve.as_ref() } {
+                x = x.curve(curve);
+            }
+            let to = t.bytes.to.0.wrapping_add(at);
+            let x = x.limit(low, high);
+            unsafe {
+                match all {
+                    true => x.store_bytes(to),
+                    false => x.store_some_bytes(to, mask),
+                }
+            }
+        }
+    }
 }
 
 /// How many quads ahead weights are asked for.
