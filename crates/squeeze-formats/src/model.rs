@@ -207,13 +207,19 @@ fn fits(graph: &Graph, weights: &Weights) -> Result<(), Broken> {
             }
         }
     }
-    if params.len() != weights.len() {
-        let used = |name: &str| params.iter().any(|(wanted, _)| wanted == name);
-        let extra = weights.iter().find(|(name, _)| !used(name));
-        let name = extra.map_or("?", |(name, _)| name);
-        return Err(Broken::new(format!(
-            "weight `{name}` belongs to no node of the network"
-        )));
+    for (name, tensor) in weights.iter() {
+        let is_range = graph.node_of_range(name).is_some();
+        if is_range && (tensor.dtype(), tensor.shape()) != (Dtype::F32, &[2][..]) {
+            let found = tensor.shape();
+            return Err(Broken::new(format!(
+                "`{name}` is {found:?}, a range is two numbers in single precision"
+            )));
+        }
+        if !is_range && !params.iter().any(|(wanted, _)| wanted == name) {
+            return Err(Broken::new(format!(
+                "weight `{name}` belongs to no node of the network"
+            )));
+        }
     }
     Ok(())
 }
@@ -308,6 +314,14 @@ mod tests {
         let mut less = model();
         less.weights.remove("head.bias");
         refused(&less, "weight `head.bias` is missing");
+        let mut ranges = model();
+        ranges.weights.insert("head.range", Tensor::zeros(&[2]));
+        assert!(to_bytes(&ranges).is_ok());
+        ranges.weights.insert("head.range", Tensor::zeros(&[3]));
+        refused(
+            &ranges,
+            "`head.range` is [3], a range is two numbers in single precision",
+        );
         let mut more = model();
         more.weights.insert("tail.bias", Tensor::zeros(&[2]));
         refused(

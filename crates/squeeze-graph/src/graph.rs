@@ -105,6 +105,9 @@ pub enum GraphError {
     },
 }
 
+/// What the name of a node's range ends with, behind the node's.
+pub const RANGE: &str = ".range";
+
 impl Graph {
     /// Name of the network.
     pub fn name(&self) -> &str {
@@ -143,6 +146,12 @@ impl Graph {
             .iter()
             .position(|node| node.name == name)
             .map(NodeId)
+    }
+
+    /// The node whose result's range a tensor of this name holds: `NODE.range`, two numbers, the smallest and the largest that bytes
+    /// should stand for. Weights may hold such tensors beside the network's own.
+    pub fn node_of_range(&self, name: &str) -> Option<NodeId> {
+        self.find(name.strip_suffix(RANGE)?)
     }
 
     /// Shapes of a node's inputs.

@@ -13,7 +13,7 @@ pub mod text;
 
 pub use builder::Builder;
 pub use cost::Cost;
-pub use graph::{Element, Graph, GraphError, Node, NodeId};
+pub use graph::{Element, Graph, GraphError, Node, NodeId, RANGE};
 pub use op::Op;
 pub use param::{Init, Param, Role};
 pub use placement::{Interval, Placement, place};

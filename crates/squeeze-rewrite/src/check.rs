@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use squeeze_graph::{Graph, Shape};
-use squeeze_tensor::Weights;
+use squeeze_tensor::{Tensor, Weights};
 use thiserror::Error;
 
 /// How weights and network differ, from both sides.
@@ -20,7 +20,7 @@ pub struct WeightsError {
     pub wrong: Vec<(String, Shape, Shape)>,
 }
 
-/// Compares names and shapes of `weights` with what `graph` needs.
+/// Compares names and shapes of `weights` with what `graph` needs. Ranges of its nodes may be there beside them.
 ///
 /// # Errors
 /// When a weight is missing, left over, or of another shape.
@@ -41,7 +41,11 @@ pub fn check_weights(graph: &Graph, weights: &Weights) -> Result<(), WeightsErro
         }
         known.insert(name);
     }
-    let leftover = weights.iter().filter(|(name, _)| !known.contains(*name));
+    let is_range =
+        |name: &str, tensor: &Tensor| graph.node_of_range(name).is_some() && tensor.shape() == [2];
+    let leftover = weights
+        .iter()
+        .filter(|(name, tensor)| !known.contains(*name) && !is_range(name, tensor));
     error.leftover = leftover
         .map(|(name, tensor)| (name.into(), tensor.shape().to_vec()))
         .collect();
@@ -86,7 +90,7 @@ impl fmt::Display for WeightsError {
 #[cfg(test)]
 mod tests {
     use squeeze_graph::{Builder, Element, ops::Linear};
-    use squeeze_tensor::{Seed, Tensor};
+    use squeeze_tensor::Seed;
 
     use super::*;
 
@@ -102,6 +106,7 @@ mod tests {
         weights.remove("a.bias");
         weights.insert("b.weight", Tensor::zeros(&[2, 4]));
         weights.insert("c.weight", Tensor::zeros(&[1]));
+        weights.insert("a.range", Tensor::zeros(&[2]));
         let error = check_weights(&graph, &weights).expect_err("three faults");
         let text = "the weights are not those of `tiny`; 1 missing: a.bias [3]; \
              1 left over: c.weight [1]; 1 of another shape: b.weight is [2, 4] where [2, 3] is needed";
