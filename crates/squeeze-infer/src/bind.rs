@@ -56,6 +56,12 @@ pub(crate) fn bind(mut program: Program, target: Target) -> Plan {
                 .map(|&input| program.values[input].shape.clone())
                 .collect(),
             output: program.values[draft.output].shape.clone(),
+            activation_bytes: draft
+                .inputs
+                .iter()
+                .chain([&draft.output])
+                .map(|&id| program.values[id].bytes())
+                .sum(),
             reads,
             in_place,
             is_packed: program.is_packed(draft.output),
@@ -157,9 +163,13 @@ fn place_of(program: &Program, id: ValueId, start: impl Fn(usize) -> usize) -> P
             Place::Positions(positions.collect())
         }
         Source::Buffer(buffer) => {
-            let first = start(buffer) + home.offset;
+            let numbers = |len: usize| match value.code {
+                Some(_) => len.div_ceil(NUMBER),
+                None => len,
+            };
+            let first = start(buffer) + numbers(home.offset);
             Place::Arena(Stretch {
-                range: first..first + value.span(),
+                range: first..first + numbers(value.span()),
                 rows: program
                     .is_packed(id)
                     .then(|| [home.stride, value.columns()]),

@@ -46,6 +46,7 @@ pub fn compile(graph: &Graph, weights: &Weights, target: &Target) -> Result<Plan
     passes::merge(&mut program);
     passes::join(&mut program);
     passes::settle(&mut program);
+    passes::bytes(&mut program, *target);
     passes::bands(&mut program);
     passes::pools(&mut program, *target);
     passes::in_place(&mut program);

@@ -28,6 +28,7 @@ mod numbers;
 mod passes;
 mod plan;
 mod program;
+mod ranges;
 mod target;
 mod texts;
 
@@ -35,4 +36,5 @@ pub use compile::compile;
 pub use error::{CompileError, InputError};
 pub use input::{Input, InputSpec, channels_first, channels_last};
 pub use plan::{Outputs, Plan, Scratch, Step, StepInfo};
+pub use ranges::{calibrate, lacks_ranges};
 pub use target::{Precision, Target};

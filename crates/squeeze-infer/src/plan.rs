@@ -39,6 +39,7 @@ pub struct Step {
     pub(crate) macs: u64,
     pub(crate) inputs: Vec<Shape>,
     pub(crate) output: Shape,
+    pub(crate) activation_bytes: usize,
     pub(crate) reads: Vec<Place>,
     /// Whether the first input lies where the result goes.
     pub(crate) in_place: bool,
@@ -72,6 +73,8 @@ pub struct StepInfo<'a> {
     pub inputs: &'a [Shape],
     /// Shape of what it writes.
     pub output: &'a [usize],
+    /// Bytes of what it reads and of what it writes.
+    pub activation_bytes: usize,
     /// Bytes it works in beside inputs and output.
     pub scratch_bytes: usize,
     /// Bytes of its packed weights.
@@ -144,6 +147,23 @@ impl Plan {
         }
     }
 
+    /// Runs the network and shows each step's number and what it wrote, gaps between rows included.
+    ///
+    /// # Panics
+    /// As [`Plan::run`].
+    pub(crate) fn run_watched(
+        &self,
+        inputs: &[Input],
+        scratch: &mut Scratch,
+        mut watch: impl FnMut(usize, &[f32]),
+    ) {
+        self.start(inputs, scratch);
+        for (at, step) in self.steps.iter().enumerate() {
+            self.step(step, inputs, scratch);
+            watch(at, &scratch.arena[step.write.range.clone()]);
+        }
+    }
+
     /// The median time of each step over so many runs, after one run that warms up.
     ///
     /// # Panics
@@ -201,6 +221,7 @@ impl Plan {
             macs: step.macs,
             inputs: &step.inputs,
             output: &step.output,
+            activation_bytes: step.activation_bytes,
             scratch_bytes: step.scratch.len() * size_of::<f32>(),
             weight_bytes: step.kernel.bytes(),
         })

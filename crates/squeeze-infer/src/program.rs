@@ -2,6 +2,7 @@
 
 use squeeze_graph::ops::{Pool, ResizeMode};
 use squeeze_graph::{Shape, channel_axis, elements};
+use squeeze_kernels::Quantization;
 use squeeze_kernels::activation::Activation;
 use squeeze_kernels::elementwise::Block;
 
@@ -31,6 +32,10 @@ pub(crate) struct Value {
     /// The shape in the network: an image is `[n, c, h, w]`.
     pub shape: Shape,
     pub home: Home,
+    /// The smallest and the largest number it was seen to hold, if that is known.
+    pub range: Option<[f32; 2]>,
+    /// What its bytes stand for, if it is held in bytes; its home then counts bytes.
+    pub code: Option<Quantization>,
 }
 
 /// Where a value lies: rows `stride` numbers apart from `offset` on.
@@ -96,7 +101,7 @@ pub(crate) enum Work {
     Mul,
     /// Product with a gate `[n, c]`.
     MulGate,
-    /// The value itself, to another home.
+    /// The value itself, to another home; where one side is in bytes, from or to them.
     Move,
     /// Blocks of numbers, both sides dense.
     Block(BlockCopy),
@@ -281,9 +286,15 @@ impl Value {
         self.home.stride == self.columns() || self.rows() == 1
     }
 
-    /// Numbers from the first to the last.
+    /// Numbers, or bytes, from the first to the last.
     pub fn span(&self) -> usize {
         (self.rows() - 1) * self.home.stride + self.columns()
+    }
+
+    /// Bytes of all of its elements.
+    pub fn bytes(&self) -> usize {
+        let each = self.code.map_or(size_of::<f32>(), |_| 1);
+        each * elements(&self.shape)
     }
 
     /// The shape in the order of memory: images channels-last.
@@ -317,6 +328,8 @@ impl Program {
         self.values.push(Value {
             shape: shape.to_vec(),
             home,
+            range: None,
+            code: None,
         });
         self.values.len() - 1
     }

@@ -5,7 +5,7 @@ mod cases;
 mod reference;
 
 use squeeze_graph::{Element, Graph, Node, Op, elements};
-use squeeze_infer::{Input, Precision, Target, channels_last, compile};
+use squeeze_infer::{Input, Precision, Target, calibrate, channels_last, compile, lacks_ranges};
 use squeeze_kernels::{Tier, amx};
 use squeeze_rewrite::{Prune, fresh, prune};
 use squeeze_tensor::{Random, Seed, Tensor, Weights};
@@ -166,6 +166,57 @@ fn outputs(graph: &Graph, weights: &Weights, inputs: &[Array], target: &Target) 
     pairs
         .map(|(shape, x)| Array::new(shape, numbers(x)))
         .collect()
+}
+
+/// With ranges that were seen before: images stay in bytes between layers, on every tier that has no matrix registers.
+#[test]
+fn images_stay_in_bytes() {
+    let mut kernels = std::collections::BTreeSet::new();
+    for graph in cases::cases() {
+        let weights = lively(&graph);
+        let inputs = inputs(&graph);
+        let plain = Target::here(1).with_precision(Precision::Int8);
+        if !lacks_ranges(&graph, &weights, &plain) {
+            continue;
+        }
+        let wanted = reference::forward(&graph, &weights, &inputs);
+        let numbers: Vec<Vec<f32>> = inputs.iter().map(in_memory).collect();
+        let example = numbers.iter().map(|x| Input::Numbers(x)).collect();
+        let weights =
+            calibrate(&graph, &weights, &plain, &[example]).expect("it is compiled above");
+        for tier in Tier::here() {
+            for threads in [1, 2] {
+                let target = Target { threads, ..plain }.at(tier);
+                check(&graph, &weights, (&inputs, &wanted), &target);
+                let plan = compile(&graph, &weights, &target).expect("it was compiled before");
+                kernels.extend(plan.steps().map(|step| (tier, step.kind, step.kernel)));
+            }
+        }
+    }
+    for tier in Tier::here().into_iter().filter(|&tier| tier < Tier::Amx) {
+        let of_bytes = |kernel: &str| kernel.starts_with("i8_") || kernel.starts_with("u8_");
+        for wanted in [
+            "conv2d",
+            "pool",
+            "global_average",
+            "mul",
+            "resize",
+            "activation",
+            "add",
+            "quantize",
+            "concat",
+        ] {
+            let mut steps = kernels
+                .iter()
+                .filter(|step| step.0 == tier && step.1 == wanted);
+            assert!(
+                steps.any(|step| of_bytes(step.2)),
+                "no case runs {wanted} in bytes"
+            );
+        }
+        let mut steps = kernels.iter().filter(|step| step.0 == tier);
+        assert!(steps.any(|step| step.2.contains("depthwise") && of_bytes(step.2)));
+    }
 }
 
 /// With nine in ten weights zero, by themselves and in blocks: the plan leaves zeros out where that is quicker, and computes the same.

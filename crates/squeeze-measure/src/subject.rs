@@ -1,7 +1,9 @@
 //! A plan that is ready to be timed: with its scratch, and inputs drawn from a seed.
 
 use squeeze_graph::{Element, Graph, elements};
-use squeeze_infer::{CompileError, Input, InputError, Plan, Scratch, Target, compile};
+use squeeze_infer::{
+    CompileError, Input, InputError, Plan, Scratch, Target, calibrate, compile, lacks_ranges,
+};
 use squeeze_tensor::{Seed, Weights};
 
 /// A compiled network with inputs to run on.
@@ -28,14 +30,20 @@ impl Data {
 }
 
 impl Subject {
-    /// Compiles a network; its inputs are normal numbers, random tokens and full lengths.
+    /// Compiles a network; its inputs are normal numbers, random tokens and full lengths. Where bytes need ranges that the weights
+    /// lack, they are those of these inputs: time does not depend on them.
     ///
     /// # Errors
     /// When the network cannot be compiled.
     pub fn new(graph: &Graph, weights: &Weights, target: &Target) -> Result<Self, CompileError> {
-        let plan = compile(graph, weights, target)?;
-        let scratch = plan.scratch();
+        let mut plan = compile(graph, weights, target)?;
         let inputs = random_inputs(&plan, Seed(1));
+        if lacks_ranges(graph, weights, target) {
+            let example = inputs.iter().map(Data::input).collect();
+            let weights = calibrate(graph, weights, target, &[example])?;
+            plan = compile(graph, &weights, target)?;
+        }
+        let scratch = plan.scratch();
         Ok(Self {
             plan,
             scratch,

@@ -63,6 +63,8 @@ impl Band {
         let value = |channels: usize, rows: usize, width: usize, home: Home| Value {
             shape: vec![1, channels, rows, width],
             home,
+            range: None,
+            code: None,
         };
         let inner = Home {
             stride: depthwise.c,

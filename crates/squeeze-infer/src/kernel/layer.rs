@@ -450,7 +450,7 @@ fn windows_gain_in_bytes(conv: &Conv) -> bool {
 }
 
 /// The product that a layer of one tap comes down to.
-fn product_geometry(row: &program::Layer, [x, y]: [&Value; 2]) -> Geometry {
+pub(super) fn product_geometry(row: &program::Layer, [x, y]: [&Value; 2]) -> Geometry {
     Geometry {
         m: y.rows(),
         n: row.out / row.groups,

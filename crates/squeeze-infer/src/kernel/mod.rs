@@ -1,6 +1,7 @@
 //! The kernel of a step: picked once with its weights packed, then run over slices of the arena.
 
 mod band;
+mod bytes;
 mod layer;
 mod pooled;
 mod run;
@@ -21,10 +22,11 @@ use crate::arena::Cut;
 use crate::input::Input;
 use crate::numbers::Table;
 use crate::plan::Place;
-use crate::program::{BlockCopy, Draft, Embed, LayerNorm, Program, Scale, Work};
+use crate::program::{BlockCopy, Draft, Embed, LayerNorm, Program, Scale, Value, Work};
 use crate::target::{Precision, Target};
 use crate::texts::Rows;
 use band::Band;
+use bytes::InBytes;
 use layer::Layer;
 pub(crate) use layer::is_in_byte_windows;
 use pooled::Pooled;
@@ -35,6 +37,7 @@ pub(crate) enum Kernel {
     Layer(Layer),
     Band(Box<Band>),
     Pooled(Box<Pooled>),
+    InBytes(InBytes),
     LayerNorm(norm::LayerNorm, LayerNorm),
     Scale(BatchNorm, Scale),
     Activation(Activation),
@@ -173,6 +176,10 @@ impl Kernel {
             rows: output.rows() / output.shape[0],
             c: output.columns(),
         };
+        let in_bytes = |&id: &usize| program.values[id].code.is_some();
+        if step.inputs.iter().chain([&step.output]).any(in_bytes) {
+            return Self::InBytes(InBytes::pick(program, step, work, target));
+        }
         match work {
             Work::Layer(layer) => Self::Layer(Layer::pick(&layer, input(0), output, target, slab)),
             Work::Pooled(row) => Self::Pooled(Box::new(Pooled::pick(&row, input(0), target))),
@@ -269,21 +276,7 @@ impl Kernel {
             Work::Softmax => Self::Softmax {
                 columns: output.columns(),
             },
-            Work::Resize(mode) => {
-                let [n, h, w, c] = image(0);
-                Self::Resize(resize::Resize {
-                    n,
-                    h,
-                    w,
-                    c,
-                    out: [output.shape[2], output.shape[3]],
-                    mode: match mode {
-                        ResizeMode::Nearest => Mode::Nearest,
-                        ResizeMode::Bilinear => Mode::Bilinear,
-                        ResizeMode::BilinearCorners => Mode::BilinearCorners,
-                    },
-                })
-            }
+            Work::Resize(mode) => Self::Resize(resize_geometry(mode, input(0), output)),
         }
     }
 }
@@ -305,6 +298,25 @@ fn pool_geometry(row: &Pool, [n, h, w, c]: [usize; 4]) -> pool::Pool {
         divisor: match row.kind {
             PoolKind::AverageInside => Divisor::InputsOnly,
             PoolKind::Average | PoolKind::Max => Divisor::WithPadding,
+        },
+    }
+}
+
+/// The geometry of an image at another size.
+fn resize_geometry(mode: ResizeMode, x: &Value, y: &Value) -> resize::Resize {
+    let [n, c, h, w] = x.shape[..] else {
+        unreachable!("images are resized")
+    };
+    resize::Resize {
+        n,
+        h,
+        w,
+        c,
+        out: [y.shape[2], y.shape[3]],
+        mode: match mode {
+            ResizeMode::Nearest => Mode::Nearest,
+            ResizeMode::Bilinear => Mode::Bilinear,
+            ResizeMode::BilinearCorners => Mode::BilinearCorners,
         },
     }
 }

@@ -21,6 +21,7 @@ impl Kernel {
             Self::Layer(layer) => layer.run(context, cut),
             Self::Band(band) => band.run(context, cut),
             Self::Pooled(pooled) => pooled.run(context, cut),
+            Self::InBytes(step) => step.run(context, cut),
             Self::LayerNorm(norm, row) => {
                 let affine = Affine {
                     gamma: &row.gamma,
@@ -180,6 +181,7 @@ impl Kernel {
             Self::Layer(layer) => layer.scratch(threads),
             Self::Band(band) => band.scratch(threads),
             Self::Pooled(pooled) => pooled.scratch(threads),
+            Self::InBytes(step) => step.scratch(),
             Self::Attention(heads, Some(element)) => {
                 heads.row(None, None).tiles_scratch(*element, threads)
             }
@@ -194,6 +196,7 @@ impl Kernel {
             Self::Layer(layer) => return layer.bytes(),
             Self::Band(band) => return band.bytes(),
             Self::Pooled(pooled) => return pooled.bytes(),
+            Self::InBytes(step) => return step.bytes(),
             Self::LayerNorm(_, row) => row.gamma.len() + row.beta.len(),
             Self::Scale(_, row) => row.factor.len() + row.addend.len(),
             Self::Gather { table, .. } => table.len(),
@@ -222,6 +225,7 @@ impl Kernel {
             Self::Layer(layer) => layer.name(tier),
             Self::Band(band) => band.name(tier),
             Self::Pooled(pooled) => pooled.name(),
+            Self::InBytes(step) => step.name(tier),
             Self::LayerNorm(..) | Self::Scale(..) => of(squeeze_kernels::norm::KERNELS),
             Self::Activation(_) => of(activation::KERNELS),
             Self::Pool(..) | Self::Mean { .. } | Self::Largest { .. } => of(pool::KERNELS),

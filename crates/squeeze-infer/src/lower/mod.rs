@@ -11,6 +11,7 @@ use squeeze_tensor::{Tensor, Weights};
 use crate::error::CompileError;
 use crate::input::InputSpec;
 use crate::program::{Draft, Home, Program, Source, ValueId, Work};
+use crate::ranges;
 use crate::texts::Texts;
 
 /// The program of a network whose weights were checked.
@@ -34,6 +35,9 @@ pub(crate) fn lower(
     };
     for node in graph.nodes() {
         let place = lowering.node(node)?;
+        if let Place::Value(value) = place {
+            lowering.program.values[value].range = ranges::of(weights, node);
+        }
         lowering.places.push(place);
     }
     for &id in graph.outputs() {

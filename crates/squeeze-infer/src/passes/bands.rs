@@ -25,7 +25,8 @@ fn join(program: &mut Program, at: usize) -> bool {
     let Work::Layer(layer) = &step.work else {
         return false;
     };
-    if !layer.is_depthwise() || !is_image || step.inputs.len() != 1 {
+    let in_bytes = program.values[step.output].code.is_some();
+    if !layer.is_depthwise() || !is_image || in_bytes || step.inputs.len() != 1 {
         return false;
     }
     let (input, output) = (step.inputs[0], step.output);
@@ -35,16 +36,22 @@ fn join(program: &mut Program, at: usize) -> bool {
     let writer = program.steps[..at]
         .iter()
         .rposition(|step| step.output == input);
+    let in_bytes = |id: &ValueId| program.values[*id].code.is_some();
     let before = writer.filter(|&before| {
         is_inner(input)
             && is_point(&program.steps[before])
+            && !program.steps[before].inputs.iter().any(in_bytes)
             && program.steps[before].inputs.len() == 1
     });
     let reader = program
         .steps
         .iter()
         .position(|step| step.inputs.first() == Some(&output));
-    let behind = reader.filter(|&behind| is_inner(output) && is_point(&program.steps[behind]));
+    let behind = reader.filter(|&behind| {
+        is_inner(output)
+            && is_point(&program.steps[behind])
+            && !in_bytes(&program.steps[behind].output)
+    });
     let bytes = |id: ValueId| 4 * program.values[id].span();
     let between = before.map_or(0, |_| bytes(input)) + behind.map_or(0, |_| bytes(output));
     if between < FEWEST_BYTES {

@@ -64,6 +64,8 @@ fn may_overwrite(program: &Program, at: usize, input: ValueId) -> bool {
         .count()
         > 1;
     old != new
+        && from.code.is_none()
+        && to.code.is_none()
         && whole(from, old)
         && whole(to, new)
         && !read_later

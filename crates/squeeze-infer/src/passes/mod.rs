@@ -1,6 +1,7 @@
 //! The passes of the compiler, one file a pass, in the order of `compile.rs`.
 
 mod bands;
+mod bytes;
 mod embed;
 mod fuse;
 mod in_place;
@@ -12,6 +13,7 @@ mod settle;
 mod shuffle;
 
 pub(crate) use bands::bands;
+pub(crate) use bytes::bytes;
 pub(crate) use embed::embed;
 pub(crate) use fuse::fuse;
 pub(crate) use in_place::in_place;

@@ -42,12 +42,14 @@ fn join(program: &Program, at: usize, target: Target) -> Option<(usize, Draft)> 
     };
     let value = &program.values[between];
     let gains = pool.kind == PoolKind::Max
+        && value.code.is_none()
         && writer.inputs.len() == 1
         && program.uses()[between] == 1
         && !program.is_shared(between)
         && value.is_dense()
         && 4 * value.span() >= FEWEST_BYTES
         && layer.weight.len() <= MOST_WEIGHTS
+        && program.values[writer.inputs[0]].code.is_none()
         && is_in_byte_windows(layer, [&program.values[writer.inputs[0]], value], target);
     let pooled = Pooled {
         layer: layer.clone(),

@@ -1,5 +1,6 @@
 //! The table of small networks: every operator, every fusion, odd sizes.
 
+mod bytes;
 mod images;
 mod spaces;
 mod texts;
@@ -8,7 +9,7 @@ use squeeze_graph::{Builder, Graph, GraphError, NodeId};
 
 /// The network of every case, named after what is special about it.
 pub fn cases() -> Vec<Graph> {
-    let rows = images::CASES.iter().chain(texts::CASES);
+    let rows = images::CASES.iter().chain(bytes::CASES).chain(texts::CASES);
     let small = rows.map(|&(name, make)| build(name, make));
     small.chain(spaces::networks()).collect()
 }
