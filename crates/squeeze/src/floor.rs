@@ -71,9 +71,7 @@ impl Peaks {
     /// from where the step's fit.
     pub fn floor_ms(&self, step: &StepInfo, all_weights: usize, threads: usize) -> f64 {
         let operations = 2.0 * step.macs as f64 / self.rate(step.kernel);
-        let numbers = |shape: &[usize]| shape.iter().product::<usize>();
-        let inputs: usize = step.inputs.iter().map(|shape| numbers(shape)).sum();
-        let activations = 4 * (inputs + numbers(step.output));
+        let activations = step.activation_bytes;
         // A table is not read whole, only the rows that are asked for.
         let weights = match step.macs {
             0 => 0,
@@ -96,7 +94,7 @@ impl Peaks {
             "bf16x3_amx" => tiles(Element::Bf16x3),
             "bf16x6_amx" => tiles(Element::Bf16x6),
             "i8_amx" => self.int8_tiles_gops.unwrap_or(self.int8_gops),
-            name if name.starts_with("i8_") => self.int8_gops,
+            name if name.starts_with("i8_") || name.starts_with("u8_") => self.int8_gops,
             _ => self.f32_gflops,
         }
     }

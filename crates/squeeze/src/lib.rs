@@ -10,6 +10,7 @@ pub mod folder;
 pub mod front;
 pub mod out;
 pub mod pruning;
+pub mod quantize;
 pub mod ready;
 pub mod recipe;
 pub mod record;

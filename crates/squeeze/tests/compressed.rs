@@ -4,8 +4,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use squeeze::data::{Preprocess, Resize, Task};
 use squeeze::formats::{Meta, ModelFile, model};
-use squeeze::graph::ops::{Activation, Linear};
+use squeeze::front::Front;
+use squeeze::graph::ops::{Activation, Conv2d, GlobalAverage, Linear};
 use squeeze::graph::{Builder, Element};
 use squeeze::rewrite::fresh;
 use squeeze::tensor::Seed;
@@ -131,4 +133,101 @@ fn what_cannot_be_pruned_is_refused() {
     with(&["squeezenet1_1", "--prune", "0.9"], "has no weights");
     with(&["/no/such.squeeze", "--prune", "0.9"], "/no/such.squeeze");
     refused(&["measure", &model, "--block", "4x1"], "--prune");
+}
+
+/// A small network of digits, its weights as they were drawn.
+fn digits_model(folder: &Path) -> String {
+    let mut b = Builder::new("small");
+    let x = b
+        .input("image", &[1, 1, 28, 28], Element::Number)
+        .expect("fits");
+    let mut conv = |name: &str, conv: Conv2d, x| {
+        let conv = Conv2d { bias: true, ..conv };
+        let x = b.add(name, conv, &[x]).expect("fits");
+        b.add(format!("{name}_act"), Activation::HardSwish, &[x])
+            .expect("fits")
+    };
+    let first = Conv2d {
+        stride: [2; 2],
+        ..Conv2d::square(16, 3)
+    };
+    let x = conv("first", first, x);
+    let deep = Conv2d {
+        groups: 16,
+        ..Conv2d::square(16, 3)
+    };
+    let x = conv("deep", deep, x);
+    let x = conv("wide", Conv2d::square(32, 1), x);
+    let x = b.add("mean", GlobalAverage {}, &[x]).expect("fits");
+    let y = b.add("head", Linear::dense(10), &[x]).expect("fits");
+    let graph = b.finish(&[y]).expect("one output");
+    let preprocess = Preprocess {
+        size: [28; 2],
+        channels: 1,
+        mean: vec![0.13],
+        std: vec![0.31],
+        resize: Resize::Stretch,
+    };
+    let file = ModelFile {
+        weights: fresh(&graph, Seed(1)),
+        graph,
+        meta: Meta {
+            task: serde_json::to_value(Task::ClassifyImage).expect("a name"),
+            labels: (0..10).map(|digit| digit.to_string()).collect(),
+            input: Front::Image(preprocess).to_json().expect("plain data"),
+            ..Meta::default()
+        },
+    };
+    let path = folder.join("digits.squeeze");
+    model::save(&path, &file).expect("writable");
+    path.display().to_string()
+}
+
+#[test]
+fn images_stay_in_bytes_after_compress() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = digits_model(folder.path());
+    let small = folder.path().join("int8.squeeze").display().to_string();
+    let words = [
+        "compress",
+        &model,
+        "--int8",
+        "--data",
+        "digits",
+        "--examples",
+        "20",
+    ];
+    lines(&[&words[..], &["-o", &small, "--json"]].concat());
+    let words = [
+        "measure",
+        &small,
+        "--precision",
+        "int8",
+        "--per-layer",
+        "--json",
+    ];
+    let printed = lines(&words);
+    let layers = printed.iter().filter(|line| line["kind"] == "conv2d");
+    let kernels: Vec<_> = layers.filter_map(|line| line["kernel"].as_str()).collect();
+    let in_bytes = |kernel: &&&str| kernel.starts_with("i8_") || kernel.starts_with("u8_");
+    assert_eq!(kernels.iter().filter(in_bytes).count(), 3, "{kernels:?}");
+    let value = |model: &str, precision: &str| {
+        let words = [
+            "eval",
+            model,
+            "--data",
+            "digits",
+            "--precision",
+            precision,
+            "--json",
+        ];
+        lines(&words)[0]["value"].as_f64().expect("an accuracy")
+    };
+    // The network has learned nothing: what counts is that bytes answer as numbers do.
+    let [numbers, bytes] = [value(&model, "f32"), value(&small, "int8")];
+    assert!((numbers - bytes).abs() < 0.02, "{numbers} and {bytes}");
+    assert_eq!(value(&small, "f32"), numbers);
+    refused(&["compress", &model, "--int8", "-o", &small], "--data");
+    let words = ["compress", &model, "--int8", "--data", "spam", "-o", &small];
+    refused(&words, "spam");
 }

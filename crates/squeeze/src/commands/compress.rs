@@ -1,4 +1,4 @@
-//! `squeeze compress`: a model with less in it, as a model file.
+//! `squeeze compress`: a model with less in it, as a model file: zeros among its weights, ranges that bytes need.
 
 use std::path::PathBuf;
 
@@ -10,6 +10,7 @@ use squeeze_rewrite::Pruned;
 use crate::error::Outcome;
 use crate::out::{self, Columns};
 use crate::pruning::{self, Block};
+use crate::quantize;
 use crate::source::{Sizes, Source};
 use crate::units::show_count;
 
@@ -19,11 +20,21 @@ pub(super) struct Args {
     model: String,
     /// Make this fraction of each layer's weights zero, the smallest ones; the first convolution, depthwise ones, embeddings and the last
     /// layer stay as they are
-    #[arg(long, value_name = "FRACTION", value_parser = pruning::fraction)]
-    prune: f64,
+    #[arg(long, value_name = "FRACTION", value_parser = pruning::fraction, required_unless_present = "int8")]
+    prune: Option<f64>,
     /// Output channels x inputs that are zero together: 1x1, 4x1 or 16x1. Whole blocks are quicker, single weights more accurate
     #[arg(long, value_name = "BLOCK", default_value = "1x1", value_parser = pruning::block)]
     block: Block,
+    /// Find the ranges in which images stay in bytes between layers (static quantization); weights stay as they are in the file, and
+    /// `--precision int8` makes bytes of them
+    #[arg(long, requires = "data")]
+    int8: bool,
+    /// The data whose training images show the ranges: a name from `squeeze list data`, a folder or a file
+    #[arg(long, requires = "int8")]
+    data: Option<String>,
+    /// How many of them are looked at
+    #[arg(long, value_name = "IMAGES", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    examples: u16,
     /// Where the model file goes
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -40,24 +51,46 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
             args.model
         );
     };
-    let network = (&source.graph, weights);
-    let (graph, weights, layers) = pruning::apply(network, args.prune, args.block)?;
-    let macs = [graph.cost().macs, pruning::macs(&graph, &layers)];
     let mut meta = source.meta.unwrap_or_default();
     if meta.card.is_null() {
         meta.card = json!({});
     }
-    meta.card["pruned"] = json!({ "fraction": args.prune, "block": args.block.to_string() });
+    let (mut graph, mut weights, mut layers) = (source.graph, weights.clone(), vec![]);
+    if let Some(fraction) = args.prune {
+        (graph, weights, layers) = pruning::apply((&graph, &weights), fraction, args.block)?;
+        meta.card["pruned"] = json!({ "fraction": fraction, "block": args.block.to_string() });
+    }
+    let macs = [graph.cost().macs, pruning::macs(&graph, &layers)];
+    if let Some(data) = &args.data {
+        let count = usize::from(args.examples);
+        let images = quantize::images(data, &meta, count)?;
+        weights = quantize::calibrate(&graph, &weights, &images)?;
+        meta.card["int8"] = json!({ "data": data, "examples": images.len() });
+        eprintln!("ranges seen on {} images of {data}", images.len());
+    }
     let file = ModelFile {
         graph,
         weights,
         meta,
     };
     squeeze_formats::model::save(&args.output, &file)?;
+    if args.prune.is_some() {
+        tell_zeros(args, &layers, macs)?;
+    } else if args.json {
+        out::json(&json!({ "model": args.output }))?;
+    }
+    if !args.json {
+        out::print(&args.output.display().to_string())?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Says which weights are zero.
+fn tell_zeros(args: &Args, layers: &[Pruned], macs: [u64; 2]) -> anyhow::Result<()> {
     let sum = |of: fn(&Pruned) -> usize| layers.iter().map(of).sum::<usize>();
     let (all, zeros) = (sum(|layer| layer.weights), sum(|layer| layer.zeros));
     if args.json {
-        for layer in &layers {
+        for layer in layers {
             out::json(&json!({
                 "layer": layer.name, "weights": layer.weights, "zeros": layer.zeros, "kept": layer.kept,
             }))?;
@@ -65,11 +98,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         out::json(&json!({
             "model": args.output, "weights": all, "zeros": zeros, "macs": macs[1], "dense_macs": macs[0],
         }))?;
-        return Ok(Outcome::Done);
+        return Ok(());
     }
     let mut table = Columns::new(&["layer", "weights>", "zeros>", "kept as"]);
     let share = |zeros: usize, all: usize| format!("{:.1} %", 100.0 * zeros as f64 / all as f64);
-    for layer in &layers {
+    for layer in layers {
         table.row([
             layer.name.clone(),
             show_count(layer.weights as u64),
@@ -86,6 +119,5 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         show_count(macs[1]),
         show_count(macs[0])
     );
-    out::print(&args.output.display().to_string())?;
-    Ok(Outcome::Done)
+    Ok(())
 }

@@ -14,7 +14,8 @@ use serde_json::json;
 use squeeze_formats::ModelFile;
 use squeeze_graph::{Graph, Shape};
 use squeeze_infer::{
-    Input, Plan, Precision, Scratch, Target, channels_first, channels_last, compile,
+    Input, Plan, Precision, Scratch, Target, calibrate, channels_first, channels_last, compile,
+    lacks_ranges,
 };
 use squeeze_tensor::Weights;
 
@@ -116,10 +117,15 @@ impl Bench {
         let path = args.dir.join("meta.json");
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let meta: Meta = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-        let (graph, weights) = network(args)?;
+        let (graph, mut weights) = network(args)?;
+        let weight_bytes = weights.bytes();
         let inputs = inputs(&args.dir, &meta, &graph)?;
         let output = graph.node(graph.outputs()[0]).shape.clone();
         let target = Target::here(usize::from(args.threads)).with_precision(args.precision);
+        if lacks_ranges(&graph, &weights, &target) {
+            let example = inputs.iter().map(Fed::input).collect();
+            weights = calibrate(&graph, &weights, &target, &[example])?;
+        }
         let plan = compile(&graph, &weights, &target)?;
         plan.check(&inputs.iter().map(Fed::input).collect::<Vec<_>>())?;
         let scratch = plan.scratch();
@@ -128,7 +134,7 @@ impl Bench {
             scratch,
             inputs,
             output,
-            weight_bytes: weights.bytes(),
+            weight_bytes,
         })
     }
 
