@@ -210,3 +210,37 @@ fn threads_give_the_same_bits() {
     };
     assert_eq!(run(&crate::Threads::new(1)), run(&crate::Threads::new(3)));
 }
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn rough_gelu_is_off_by_less_than_bytes_are() {
+    use crate::vector::{Vector, per_tier};
+
+    fn vector_rough<V: Vector>(x: &mut [f32]) {
+        for x in x.chunks_mut(V::LANES) {
+            vector::apply_roughly(Activation::Gelu, V::load_part(x)).store_part(x);
+        }
+    }
+    fn scalar_rough(x: &mut [f32]) {
+        slice_forward_in_place(Tier::Scalar, Activation::Gelu, x);
+    }
+    per_tier! {
+        fn rough(x: &mut [f32]) { scalar: scalar_rough, vector: vector_rough }
+    }
+    for tier in Tier::here() {
+        let x = inputs();
+        let (mut got, mut want) = (x.clone(), x.clone());
+        rough(tier, &mut got);
+        scalar_rough(&mut want);
+        for ((x, got), want) in x.iter().zip(&got).zip(&want) {
+            assert!(
+                (got - want).abs() <= 1.5e-4,
+                "{tier} {x}: {got} where {want} is right"
+            );
+        }
+        let mut odd = [f32::NAN, f32::INFINITY, 1e30, -1e30];
+        rough(tier, &mut odd);
+        assert!(odd[0].is_nan());
+        assert_eq!(odd[1..], [f32::INFINITY, 1e30, 0.0]);
+    }
+}

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::panels::Panels;
 use super::tile::{COLUMNS, ROWS, Tile};
 use super::{Epilogue, Kernel, Residual, Start};
-use crate::activation::vector::{apply, with_constant};
+use crate::activation::vector::{apply, apply_roughly, with_constant};
 use crate::activation::{self, Activation};
 use crate::conv_f32::window::Memo;
 use crate::vector::{Vector, per_tier};
@@ -321,6 +321,12 @@ per_tier! {
     { scalar: scalar_after, vector: vector_after }
 }
 
+per_tier! {
+    /// The same for sums of bytes, which need no more exact activations.
+    pub(crate) fn after_bytes(what: After, near: &Near, c: &SharedMut<f32>, block: Block)
+    { scalar: scalar_after, vector: vector_after_bytes }
+}
+
 fn scalar_after(After(activation, residual): After, near: &Near, c: &SharedMut<f32>, block: Block) {
     for row in 0..block.rows {
         let at = block.at + row * block.row;
@@ -335,26 +341,36 @@ fn scalar_after(After(activation, residual): After, near: &Near, c: &SharedMut<f
 }
 
 #[inline(always)]
-fn vector_after<V: Vector>(
-    After(activation, residual): After,
-    near: &Near,
-    c: &SharedMut<f32>,
-    block: Block,
-) {
-    with_constant!(activation, F => {
-        for row in 0..block.rows {
-            let at = block.at + row * block.row;
-            // SAFETY: no other part has these rows of these columns.
-            let y = unsafe { c.slice(at..at + block.columns) };
-            let x = &near[row * COLUMNS..][..block.columns];
-            for (x, y) in x.chunks(V::LANES).zip(y.chunks_mut(V::LANES)) {
-                apply(F, V::load_part(x)).store_part(y);
-            }
-            if let Residual::After(residual) = residual {
-                y.iter_mut().zip(&residual[at..]).for_each(|(y, r)| *y += r);
-            }
-        }
+fn vector_after<V: Vector>(what: After, near: &Near, c: &SharedMut<f32>, block: Block) {
+    with_constant!(what.0, F => finish_block::<V>(what.1, near, (c, block), |x| apply(F, x)));
+}
+
+#[inline(always)]
+fn vector_after_bytes<V: Vector>(what: After, near: &Near, c: &SharedMut<f32>, block: Block) {
+    with_constant!(what.0, F => {
+        finish_block::<V>(what.1, near, (c, block), |x| apply_roughly(F, x))
     });
+}
+
+#[inline(always)]
+fn finish_block<V: Vector>(
+    residual: Residual,
+    near: &Near,
+    (c, block): (&SharedMut<f32>, Block),
+    activate: impl Fn(V) -> V,
+) {
+    for row in 0..block.rows {
+        let at = block.at + row * block.row;
+        // SAFETY: no other part has these rows of these columns.
+        let y = unsafe { c.slice(at..at + block.columns) };
+        let x = &near[row * COLUMNS..][..block.columns];
+        for (x, y) in x.chunks(V::LANES).zip(y.chunks_mut(V::LANES)) {
+            activate(V::load_part(x)).store_part(y);
+        }
+        if let Residual::After(residual) = residual {
+            y.iter_mut().zip(&residual[at..]).for_each(|(y, r)| *y += r);
+        }
+    }
 }
 
 /// The limits that are all there is to an activation, if that is so.

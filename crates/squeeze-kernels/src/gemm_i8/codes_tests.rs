@@ -124,7 +124,7 @@ fn numbers_go_out() {
     };
     let epilogue = Epilogue {
         bias: Some(&bias),
-        activation: Activation::Gelu,
+        activation: Activation::Silu,
         residual: crate::gemm_f32::Residual::Before(&other),
         ..Epilogue::default()
     };

@@ -7,7 +7,7 @@ use super::tile::{Bytes, Segment, Tile};
 use super::{Kernel, Line, quantize};
 use crate::Tier;
 use crate::gemm_f32::panels::Panels;
-use crate::gemm_f32::product::{After, Block, Near, after, limits};
+use crate::gemm_f32::product::{After, Block, Near, after_bytes, limits};
 use crate::gemm_f32::tile::{COLUMNS, Tile as Output};
 use crate::gemm_f32::{Epilogue, Residual};
 
@@ -264,7 +264,7 @@ impl Right {
                 rows: left.rows,
                 columns: columns.len(),
             };
-            after(self.kernel.tier, what, near, c, block);
+            after_bytes(self.kernel.tier, what, near, c, block);
         }
     }
 }

@@ -195,6 +195,19 @@ impl Vector for F32x8 {
         })
     }
     #[inline(always)]
+    fn look_up(self, table: &[f32; 16]) -> Self {
+        // SAFETY: see above.
+        Self(unsafe {
+            let places = _mm256_castps_si256(self.0);
+            // The fourth bit picks the register, the three below it the lane.
+            let is_high = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(places));
+            let (low, high) = table.split_at(8);
+            let low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(low.as_ptr()), places);
+            let high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(high.as_ptr()), places);
+            _mm256_blendv_ps(low, high, is_high)
+        })
+    }
+    #[inline(always)]
     fn sum(self) -> f32 {
         // SAFETY: see above.
         unsafe {

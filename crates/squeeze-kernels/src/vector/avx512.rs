@@ -179,6 +179,14 @@ impl Vector for F32x16 {
         })
     }
     #[inline(always)]
+    fn look_up(self, table: &[f32; 16]) -> Self {
+        // SAFETY: see above.
+        Self(unsafe {
+            let places = _mm512_castps_si512(self.0);
+            _mm512_permutexvar_ps(places, _mm512_loadu_ps(table.as_ptr()))
+        })
+    }
+    #[inline(always)]
     fn sum(self) -> f32 {
         // SAFETY: see above.
         unsafe { _mm512_reduce_add_ps(self.0) }

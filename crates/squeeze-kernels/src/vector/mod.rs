@@ -15,7 +15,7 @@ use std::ops::{Add, Div, Mul, Sub};
 pub(crate) use avx2::F32x8;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::F32x16;
-pub(crate) use math::{exp, gelu_parts, inverse_sigmoid, normal_tail, sigmoid, tanh};
+pub(crate) use math::{exp, gelu_parts, inverse_sigmoid, normal_tail, rough_gelu, sigmoid, tanh};
 
 /// A vector of `f32` in one register.
 ///
@@ -82,6 +82,8 @@ pub(crate) trait Vector:
     fn deinterleave(self, right: Self) -> [Self; 2];
     /// Lane `i` is lane `places[i] % LANES` of `self`; there are at least `LANES` places.
     fn permute(self, places: &[i32]) -> Self;
+    /// In each lane the number of the table at the place that the low four bits of `self` say.
+    fn look_up(self, table: &[f32; 16]) -> Self;
     /// The sum of the lanes, in pairs: halves, quarters and so on.
     fn sum(self) -> f32;
     /// The largest lane.
