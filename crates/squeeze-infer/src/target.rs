@@ -1,6 +1,6 @@
 //! What a plan is compiled for.
 
-use squeeze_kernels::Tier;
+use squeeze_kernels::{Tier, amx};
 
 /// The instructions, the threads and the precision that a plan may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +23,9 @@ pub enum Precision {
     Bf16x3,
     /// bfloat16, which holds 8 of a number's 24 bits, where the CPU has matrix registers or AVX-512 with BF16.
     Bf16,
-    /// Bytes where the plan knows how: weights with a scale an output channel, activations with a scale a row, or an image
-    /// where windows share its pixels. Everything between products stays in single precision.
+    /// Bytes where the plan knows how: weights with a scale an output channel. Images whose ranges are known
+    /// ([`calibrate`](crate::calibrate)) stay in bytes between layers; other activations become bytes just before products, with a scale a
+    /// row, or an image where windows share its pixels, and are single precision between them.
     Int8,
 }
 
@@ -68,6 +69,11 @@ impl Target {
             threads,
             precision: Precision::F32,
         }
+    }
+
+    /// Whether images whose ranges are known stay in bytes between layers. Matrix registers bring their own bytes about.
+    pub(crate) fn keeps_bytes(&self) -> bool {
+        self.precision == Precision::Int8 && amx::Kernel::of(self.tier).tier != Tier::Amx
     }
 
     /// The same at another tier.

@@ -1,22 +1,20 @@
 //! Images stay in bytes between layers where it is known what range they need.
 
 use squeeze_graph::ops::PoolKind;
+use squeeze_kernels::Quantization;
 use squeeze_kernels::activation::Activation;
 use squeeze_kernels::conv_i8::MOST_TAPS;
 use squeeze_kernels::gemm_i8::LONGEST;
-use squeeze_kernels::{Quantization, Tier, amx};
 
 use crate::program::{Draft, Layer, Program, Source, Value, ValueId, Work};
-use crate::target::{Precision, Target};
+use crate::target::Target;
 
 /// Bytes of a number, of which homes of bytes are a multiple.
 const NUMBER: usize = 4;
 
 /// Gives images their codes, and puts steps between numbers and bytes where both meet.
 pub(crate) fn bytes(program: &mut Program, target: Target) {
-    // Matrix registers bring their own bytes about.
-    let on_tiles = amx::Kernel::of(target.tier).tier == Tier::Amx;
-    if target.precision != Precision::Int8 || on_tiles {
+    if !target.keeps_bytes() {
         return;
     }
     let mut buffers = Buffers::of(program);

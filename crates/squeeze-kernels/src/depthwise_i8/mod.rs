@@ -48,11 +48,14 @@ pub const KERNELS: &[Kernel] = &[scalar::KERNEL, avx2::KERNEL, avx512::KERNEL];
 pub const KERNELS: &[Kernel] = &[scalar::KERNEL];
 
 impl Kernel {
+    /// Whether this machine can run it.
+    pub fn is_here(&self) -> bool {
+        self.tier.is_present() && (self.is_present)()
+    }
+
     /// The best kernel of at most this tier that this machine can run.
     fn of(tier: Tier) -> &'static Kernel {
-        let fits = |kernel: &&Kernel| {
-            kernel.tier <= tier && kernel.tier.is_present() && (kernel.is_present)()
-        };
+        let fits = |kernel: &&Kernel| kernel.tier <= tier && kernel.is_here();
         KERNELS
             .iter()
             .rev()

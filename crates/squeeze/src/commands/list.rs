@@ -142,7 +142,12 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
     let bytes = kernels::gemm_i8::KERNELS.iter();
     let bytes = bytes.filter(|row| !row.is_here()).map(|row| row.name);
     let tiles = kernels::amx::KERNELS.iter().filter(|row| !row.is_here());
-    let absent: Vec<_> = bytes.chain(tiles.flat_map(|row| row.names)).collect();
+    let deep = kernels::depthwise_i8::KERNELS.iter();
+    let deep: Vec<_> = deep.map(|row| (row.name, row.tier)).collect();
+    let absent_deep = kernels::depthwise_i8::KERNELS.iter();
+    let absent_deep = absent_deep.filter(|row| !row.is_here()).map(|row| row.name);
+    let absent = bytes.chain(absent_deep);
+    let absent: Vec<_> = absent.chain(tiles.flat_map(|row| row.names)).collect();
     let on_tiles = kernels::amx::KERNELS.iter();
     let on_tiles: Vec<_> = on_tiles
         .flat_map(|row| row.names.map(|name| (name, row.tier)))
@@ -160,19 +165,24 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
         .iter()
         .flat_map(|row| row.names.map(|name| (name, row.tier)))
         .collect();
-    let families: [(&str, &[(&str, Tier)]); 15] = [
+    let families: [(&str, &[(&str, Tier)]); 20] = [
         ("amx", &on_tiles),
         ("gemm_f32", &products),
         ("gemm_i8", &in_bytes),
         ("activation", kernels::activation::KERNELS),
+        ("activation", kernels::activation::table::TABLE_KERNELS),
         ("attention", kernels::attention::KERNELS),
         ("depthwise", kernels::depthwise::KERNELS),
+        ("depthwise_i8", &deep),
         ("elementwise", kernels::elementwise::KERNELS),
+        ("elementwise", kernels::elementwise::BYTE_KERNELS),
         ("embedding", kernels::embedding::KERNELS),
         ("norm", kernels::norm::KERNELS),
         ("optimizer", kernels::optimizer::KERNELS),
         ("pool", kernels::pool::KERNELS),
+        ("pool", kernels::pool::BYTE_KERNELS),
         ("resize", kernels::resize::KERNELS),
+        ("resize", kernels::resize::BYTE_KERNELS),
         ("softmax", kernels::softmax::KERNELS),
         ("spmm", &sparse),
         ("winograd", &transforms),
