@@ -10,6 +10,7 @@ mod buffer;
 pub mod conv_f32;
 pub mod conv_i8;
 mod cpu;
+pub mod crc64;
 pub mod depthwise;
 pub mod depthwise_i8;
 pub mod elementwise;

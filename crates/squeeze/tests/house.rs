@@ -10,7 +10,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("graph", &[]),
     ("zoo", &["graph"]),
     ("data", &["tensor"]),
-    ("formats", &["graph", "tensor"]),
+    ("formats", &["graph", "tensor", "kernels"]),
     ("rewrite", &["graph", "tensor"]),
     ("infer", &["graph", "tensor", "kernels", "rewrite"]),
     ("train", &["graph", "tensor", "kernels", "data", "rewrite"]),
