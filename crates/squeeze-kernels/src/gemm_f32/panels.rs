@@ -153,7 +153,10 @@ fn squares<V: Vector, const L: usize>(
             let height = L.min(rows - k);
             let mut registers = [V::splat(0.0); L];
             for (column, register) in registers.iter_mut().enumerate().take(used) {
-                *register = V::load_part(&view.data[(left + column) * view.n_step + k..][..height]);
+                let from = &view.data[(left + column) * view.n_step + k..];
+                *register = V::load_part(&from[..height]);
+                // As many streams are more than the CPU looks ahead for: the next columns' numbers lie behind these.
+                V::prefetch(from.as_ptr().wrapping_add(L * view.n_step));
             }
             interleave(&mut registers);
             for (row, register) in registers.into_iter().enumerate().take(height) {

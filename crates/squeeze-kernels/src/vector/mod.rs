@@ -52,6 +52,8 @@ pub(crate) trait Vector:
     /// # Safety
     /// The pointer is valid for writing `LANES` numbers.
     unsafe fn store_ptr(self, to: *mut f32);
+    /// Asks for the cache line at `at` to be brought to the second cache. Any address will do.
+    fn prefetch(at: *const f32);
     /// `self * factor + addend`, rounded once.
     fn mul_add(self, factor: Self, addend: Self) -> Self;
     /// `addend - self * factor`, rounded once.
