@@ -6,8 +6,13 @@ use squeeze_kernels::spmm::{self, Block, Element};
 
 use crate::target::{Precision, Target};
 
-/// Below this share of zeros no kernel gains: a look at every weight of a dense layer is all that it costs.
+/// Below this share of zeros no kernel gains.
 const FEWEST_ZEROS: f64 = 0.1;
+
+/// Numbers of a cache line, and which lines of a weight are looked at first. The prime goes through all columns of a matrix, and
+/// a dense weight is not read twice.
+const LINE: usize = 16;
+const SAMPLE: usize = 17;
 
 /// The product without zeros must be ahead by a tenth: so far the prices are off. Of the benchmark's 720 lines 10 are then up to 11 %
 /// slower than the dense product, and 45 are left dense that were up to 28 % quicker.
@@ -54,8 +59,7 @@ pub(super) fn gains_when_sparse(
     element: Element,
     target: Target,
 ) -> Option<Block> {
-    let zeros = weight.iter().filter(|&&w| w == 0.0).count();
-    if (zeros as f64) < FEWEST_ZEROS * weight.len() as f64 {
+    if !has_zeros(weight) {
         return None;
     }
     let price = match element {
@@ -86,6 +90,19 @@ pub(super) fn gains_when_sparse(
         .rev()
         .min_by(|a, b| cost(a).total_cmp(&cost(b)));
     best.filter(|best| cost(best) < limit)
+}
+
+/// Whether enough weights are zero. A sample with less than half of the share that is asked for speaks for all of them.
+fn has_zeros(weight: &[f32]) -> bool {
+    let enough = |lines: &mut dyn Iterator<Item = &[f32]>, share: f64| {
+        let count = |line: &[f32]| line.iter().filter(|&&w| w == 0.0).count();
+        let (zeros, all) = lines.fold((0, 0), |(zeros, all), line| {
+            (zeros + count(line), all + line.len())
+        });
+        zeros as f64 >= share * all as f64
+    };
+    enough(&mut weight.chunks(LINE).step_by(SAMPLE), FEWEST_ZEROS / 2.0)
+        && enough(&mut weight.chunks(LINE), FEWEST_ZEROS)
 }
 
 #[cfg(test)]
