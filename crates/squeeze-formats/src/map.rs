@@ -1,6 +1,7 @@
 //! Files in memory without reading them: the one memory map.
 
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
@@ -16,8 +17,17 @@ pub(crate) struct Mapped {
     whole: Bytes,
 }
 
-/// Smaller parts are copied: a map takes whole pages and a call to the system.
+/// Smaller parts are read: a map takes whole pages, and the system brings those around them too.
 const SMALL: usize = 64 << 10;
+
+/// How a part will be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// From one end to the other.
+    Whole,
+    /// A row here and there: not more than the pages around one should come.
+    Rows,
+}
 
 impl Mapped {
     /// Opens a file.
@@ -33,7 +43,7 @@ impl Mapped {
             return Ok(Self { file: None, whole });
         }
         let length = usize::try_from(about.len()).unwrap_or(usize::MAX);
-        let whole = map(&file, 0..length).map_err(error)?;
+        let whole = map(&file, 0..length, Reading::Whole).map_err(error)?;
         let file = Some(file);
         Ok(Self { file, whole })
     }
@@ -44,24 +54,35 @@ impl Mapped {
     }
 
     /// Some bytes in a map of their own, whose pages do not stay because other parts are still in use.
-    pub fn part(&self, range: Range<usize>) -> Bytes {
-        match &self.file {
-            None => self.whole.slice(range),
-            Some(file) if range.len() >= SMALL => {
-                map(file, range.clone()).unwrap_or_else(|_| self.whole.slice(range))
-            }
-            Some(_) => Bytes::copy_from_slice(&self.whole[range]),
-        }
+    pub fn part(&self, range: Range<usize>, reading: Reading) -> Bytes {
+        let own = match &self.file {
+            None => None,
+            Some(file) if range.len() < SMALL => read(file, range.clone()).ok(),
+            Some(file) => map(file, range.clone(), reading).ok(),
+        };
+        own.unwrap_or_else(|| self.whole.slice(range))
     }
 }
 
+fn read(mut file: &File, range: Range<usize>) -> std::io::Result<Bytes> {
+    let mut bytes = vec![0; range.len()];
+    file.seek(SeekFrom::Start(range.start as u64))?;
+    file.read_exact(&mut bytes)?;
+    Ok(bytes.into())
+}
+
 #[expect(unsafe_code, reason = "a map is only as constant as its file")]
-fn map(file: &File, range: Range<usize>) -> std::io::Result<Bytes> {
+fn map(file: &File, range: Range<usize>, reading: Reading) -> std::io::Result<Bytes> {
     let mut options = MmapOptions::new();
     options.offset(range.start as u64).len(range.len());
     // SAFETY: a model file is never changed: `write` puts a new file under its name and leaves the old one as it is. Who cuts
     // or overwrites one in place under a running program gets other numbers, or the end of the program.
     let map = unsafe { options.map(file)? };
+    // A hint: a file that lies in huge pages would be in memory 2 MiB a row.
+    #[cfg(target_os = "linux")]
+    if reading == Reading::Rows {
+        let _ = map.advise(memmap2::Advice::NoHugePage);
+    }
     Ok(Bytes::from_owner(map))
 }
 
@@ -78,11 +99,15 @@ mod tests {
         let file = Mapped::open(&path).expect("written");
         assert_eq!(file.bytes(), &bytes);
         let ranges = [0..bytes.len(), 4100..4100 + SMALL, 7..9, 5..5];
-        let parts = ranges.clone().map(|range| file.part(range));
+        let part = |range: Range<usize>| {
+            [Reading::Whole, Reading::Rows].map(|reading| file.part(range.clone(), reading))
+        };
+        let parts = ranges.clone().map(part);
         drop(file);
         std::fs::remove_file(&path).expect("there");
-        for (range, part) in ranges.into_iter().zip(parts) {
-            assert_eq!(part, bytes[range]);
+        for (range, [whole, rows]) in ranges.into_iter().zip(parts) {
+            assert_eq!(whole, bytes[range.clone()]);
+            assert_eq!(rows, bytes[range]);
         }
     }
 

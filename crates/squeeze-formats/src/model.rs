@@ -14,7 +14,7 @@ use squeeze_tensor::{Dtype, Weights};
 use crate::FileError;
 use crate::checksum::crc64;
 use crate::error::Broken;
-use crate::map::Mapped;
+use crate::map::{Mapped, Reading};
 use crate::safetensors::{Parsed, parse, serialize};
 
 /// A network that can be used with nothing else at hand.
@@ -70,7 +70,7 @@ pub fn load(path: &Path) -> Result<ModelFile, FileError> {
 /// As for [`load`].
 pub fn load_on(path: &Path, threads: usize) -> Result<ModelFile, FileError> {
     let file = Mapped::open(path)?;
-    from_bytes(file.bytes(), |range| file.part(range), threads)
+    from_bytes(file.bytes(), |range, how| file.part(range, how), threads)
         .map_err(|broken| broken.of(&path.display().to_string()))
 }
 
@@ -102,7 +102,7 @@ fn to_bytes(model: &ModelFile) -> Result<Vec<u8>, Broken> {
 /// Reads a file's bytes; `take` gives those of a tensor.
 fn from_bytes(
     bytes: &[u8],
-    take: impl Fn(Range<usize>) -> Bytes,
+    take: impl Fn(Range<usize>, Reading) -> Bytes,
     threads: usize,
 ) -> Result<ModelFile, Broken> {
     let Parsed { mut metadata, rows } = parse(bytes)?;
@@ -113,9 +113,12 @@ fn from_bytes(
     }
     let damaged = || Broken::new("damaged: its checksum differs; copy or download it again");
     let sum = metadata.remove("checksum").ok_or_else(damaged)?;
-    let tensors = rows
-        .iter()
-        .map(|(name, row)| (name.clone(), row.tensor(&take)));
+    let tensors = rows.iter().map(|(name, row)| {
+        (
+            name.clone(),
+            row.tensor(|range| take(range, Reading::Whole)),
+        )
+    });
     let mut weights: Weights = tensors.collect();
     if sum != checksum(&metadata, &weights, threads) {
         return Err(damaged());
@@ -143,7 +146,7 @@ fn from_bytes(
     for node in graph.nodes() {
         let name = format!("{}.weight", node.name);
         if let (Op::Embedding(_), Some(row)) = (&node.op, rows.get(&name)) {
-            weights.insert(name, row.tensor(&take));
+            weights.insert(name, row.tensor(|range| take(range, Reading::Rows)));
         }
     }
     fits(&graph, &weights)?;
@@ -261,7 +264,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<ModelFile, Broken> {
-        from_bytes(bytes, |range| Bytes::copy_from_slice(&bytes[range]), 1)
+        from_bytes(bytes, |range, _| Bytes::copy_from_slice(&bytes[range]), 1)
     }
 
     #[test]

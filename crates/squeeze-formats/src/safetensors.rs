@@ -10,7 +10,7 @@ use squeeze_tensor::{Dtype, Tensor, Weights};
 
 use crate::FileError;
 use crate::error::Broken;
-use crate::map::Mapped;
+use crate::map::{Mapped, Reading};
 
 /// Maps every tensor of a safetensors file; integers and half-precision numbers stay as they are.
 ///
@@ -19,7 +19,7 @@ use crate::map::Mapped;
 pub fn load(path: &Path) -> Result<Weights, FileError> {
     let file = Mapped::open(path)?;
     let parsed = parse(file.bytes()).map_err(|broken| broken.of(&path.display().to_string()))?;
-    let tensor = |row: Row| row.tensor(|range| file.part(range));
+    let tensor = |row: Row| row.tensor(|range| file.part(range, Reading::Whole));
     let rows = parsed.rows.into_iter();
     Ok(rows.map(|(name, row)| (name, tensor(row))).collect())
 }

@@ -1,7 +1,5 @@
 //! The order of the compiler's passes.
 
-use std::borrow::Cow;
-
 use squeeze_graph::{Graph, Node, Op};
 use squeeze_kernels::{Tier, amx};
 use squeeze_rewrite::{check_weights, drop_dropout, fold_norms};
@@ -31,15 +29,26 @@ fn texts(graph: &Graph, target: &Target) -> Option<Texts> {
 /// # Errors
 /// When the weights are not those of the network, or a node has no kernel; the message names it.
 pub fn compile(graph: &Graph, weights: &Weights, target: &Target) -> Result<Plan, CompileError> {
+    compile_owned(graph, weights.clone(), target)
+}
+
+/// The same of weights that nobody else uses: each one's memory, or the pages of its file, go as soon as it is packed.
+///
+/// # Errors
+/// As for [`compile`].
+pub fn compile_owned(
+    graph: &Graph,
+    mut weights: Weights,
+    target: &Target,
+) -> Result<Plan, CompileError> {
     let mut graph = drop_dropout(graph);
-    let mut weights = Cow::Borrowed(weights);
     check_weights(&graph, &weights)?;
     if graph.census().contains_key("batch_norm") {
-        let (folded, new) = fold_norms(&graph, &weights)?;
-        (graph, weights) = (folded, Cow::Owned(new));
+        (graph, weights) = fold_norms(&graph, &weights)?;
     }
     let graph = passes::needed_rows(&graph);
     let mut program = lower::lower(&graph, &weights, texts(&graph, target))?;
+    drop(weights);
     passes::embed(&mut program);
     passes::fuse(&mut program);
     passes::shuffle(&mut program);

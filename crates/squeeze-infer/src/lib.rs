@@ -32,7 +32,7 @@ mod ranges;
 mod target;
 mod texts;
 
-pub use compile::compile;
+pub use compile::{compile, compile_owned};
 pub use error::{CompileError, InputError};
 pub use input::{Input, InputSpec, channels_first, channels_last};
 pub use plan::{Outputs, Plan, Scratch, Step, StepInfo};

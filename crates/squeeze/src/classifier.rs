@@ -7,7 +7,7 @@ use squeeze_data::metrics::{Metric, Score};
 use squeeze_data::{BatchInput, Labels, Prepared, Task};
 use squeeze_formats::ModelFile;
 use squeeze_graph::{Graph, NodeId};
-use squeeze_infer::{Input, Outputs, Plan, Scratch, Target, compile};
+use squeeze_infer::{Input, Outputs, Plan, Scratch, Target, compile_owned};
 use squeeze_tensor::Seed;
 
 use crate::front::Front;
@@ -77,7 +77,7 @@ impl Classifier {
                 "the network gives {outputs:?} for one example, its labels ask for [1, {wanted}]"
             );
         }
-        let plan = compile(&graph, &weights, target)?;
+        let plan = compile_owned(&graph, weights, target)?;
         let scratch = plan.scratch();
         Ok(Self {
             task,

@@ -14,8 +14,8 @@ use serde_json::json;
 use squeeze_formats::ModelFile;
 use squeeze_graph::{Graph, Shape};
 use squeeze_infer::{
-    Input, Plan, Precision, Scratch, Target, calibrate, channels_first, channels_last, compile,
-    lacks_ranges,
+    Input, Plan, Precision, Scratch, Target, calibrate, channels_first, channels_last,
+    compile_owned, lacks_ranges,
 };
 use squeeze_tensor::Weights;
 
@@ -126,7 +126,7 @@ impl Bench {
             let example = inputs.iter().map(Fed::input).collect();
             weights = calibrate(&graph, &weights, &target, &[example])?;
         }
-        let plan = compile(&graph, &weights, &target)?;
+        let plan = compile_owned(&graph, weights, &target)?;
         plan.check(&inputs.iter().map(Fed::input).collect::<Vec<_>>())?;
         let scratch = plan.scratch();
         Ok(Self {
