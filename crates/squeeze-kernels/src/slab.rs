@@ -81,13 +81,14 @@ impl Memory {
 
 /// Zeros that are not there until they are written; `None` where the system refuses.
 fn map(bytes: usize) -> Option<MmapMut> {
-    let map = MmapOptions::new()
-        .len(bytes.max(1))
-        .no_reserve_swap()
-        .map_anon()
-        .ok()?;
+    let mut options = MmapOptions::new();
+    options.len(bytes.max(1));
+    // Miri knows neither this flag nor the hint below.
+    #[cfg(not(miri))]
+    options.no_reserve_swap();
+    let map = options.map_anon().ok()?;
     // A hint: where the system does not take it, pages are small.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     let _ = map.advise(memmap2::Advice::HugePage);
     Some(map)
 }

@@ -22,8 +22,9 @@ pub struct Threads {
 
 /// How long a worker looks for the next run before it parks.
 const SPIN: Duration = Duration::from_micros(60);
-/// Work below this many multiply-adds (or as much time's worth of memory traffic) is not worth a second thread.
-const GRAIN: usize = 1 << 17;
+/// Work below this many multiply-adds (or as much time's worth of memory traffic) is not worth a second thread. Miri looks for
+/// races in small work.
+const GRAIN: usize = if cfg!(miri) { 1 << 6 } else { 1 << 17 };
 
 type Task = dyn Fn(usize) + Sync;
 
@@ -398,7 +399,7 @@ mod tests {
         for count in [1, 2, 3, 5] {
             let threads = Threads::new(count);
             for parts in [0, 1, 2, 7, 64] {
-                for _ in 0..200 {
+                for _ in 0..if cfg!(miri) { 4 } else { 200 } {
                     let hits: Vec<AtomicUsize> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
                     threads.run(parts, &|part| {
                         hits[part].fetch_add(1, Ordering::Relaxed);
@@ -490,7 +491,7 @@ mod tests {
     #[test]
     fn small_work_stays_on_one_thread() {
         let threads = Threads::new(4);
-        assert_eq!(threads.parts(1000, 100), 1);
+        assert_eq!(threads.parts(GRAIN, 100), 1);
         assert_eq!(threads.parts(usize::MAX, 100), 4);
         assert_eq!(threads.parts(usize::MAX, 3), 3);
     }

@@ -331,3 +331,9 @@ fn taps_outside_the_image() {
         ..base
     });
 }
+
+/// What Miri can finish.
+#[test]
+fn smallest() {
+    check(dense(2, 3, 4, 1));
+}

@@ -319,3 +319,10 @@ fn gradients_of_the_definition() {
         );
     }
 }
+
+/// What Miri can finish.
+#[test]
+fn smallest() {
+    check(2, 6, 2, 5, true);
+    check_packed(&[3, 0, 2], 2, 4);
+}

@@ -297,3 +297,18 @@ fn a_window_larger_than_the_image_has_no_output() {
         &Threads::new(1),
     );
 }
+
+/// What Miri can finish.
+#[test]
+fn smallest() {
+    check(Conv {
+        h: 4,
+        w: 3,
+        ..square(2, 3, 3, 1)
+    });
+    check(Conv {
+        h: 4,
+        w: 3,
+        ..square(4, 6, 2, 2)
+    });
+}

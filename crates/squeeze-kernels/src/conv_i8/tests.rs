@@ -275,3 +275,19 @@ fn images_of_bytes() {
     };
     check_bytes(uneven, Activation::Identity, true);
 }
+
+/// What Miri can finish.
+#[test]
+fn smallest() {
+    for (c, out, groups) in [(3, 5, 1), (6, 4, 2)] {
+        let conv = Conv {
+            h: 3,
+            w: 3,
+            n: 1,
+            stride: [1, 2],
+            ..square(c, out, 3, groups)
+        };
+        check(conv);
+        check_bytes(conv, Activation::Relu, true);
+    }
+}

@@ -257,3 +257,15 @@ fn nan_stays() {
         assert!(y[0].is_nan() && y[1].is_finite());
     });
 }
+
+/// What Miri can finish.
+#[test]
+fn smallest() {
+    check(Depthwise {
+        n: 1,
+        h: 4,
+        w: 5,
+        c: 9,
+        ..BASE
+    });
+}

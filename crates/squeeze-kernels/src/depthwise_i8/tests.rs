@@ -394,3 +394,20 @@ fn every_kernel_runs_here_or_says_so() {
         }
     }
 }
+
+/// What Miri can finish.
+#[test]
+fn smallest() {
+    for activation in [Activation::Relu, Activation::Silu] {
+        check_activation(
+            Depthwise {
+                h: 4,
+                w: 5,
+                c: 9,
+                stride: [2; 2],
+                ..BASE
+            },
+            activation,
+        );
+    }
+}

@@ -279,3 +279,15 @@ fn a_short_output_is_refused() {
         &Threads::new(1),
     );
 }
+
+/// What Miri can finish.
+#[test]
+fn smallest() {
+    for g in [Geometry::dense(9, 17, 5), Geometry::grouped(3, 2, 3, 2)] {
+        check(g);
+        check_epilogue(g, Activation::Silu, Start::Add, |other| {
+            Residual::Before(other)
+        });
+        check_gradients(g);
+    }
+}

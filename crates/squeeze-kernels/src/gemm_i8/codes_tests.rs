@@ -178,3 +178,10 @@ fn some_pixels() {
         assert_eq!(got, want);
     }
 }
+
+/// What Miri can finish.
+#[test]
+fn smallest() {
+    check(Geometry::dense(5, 9, 8), Activation::Relu, true);
+    check(Geometry::grouped(3, 2, 8, 2), Activation::Silu, false);
+}

@@ -197,3 +197,12 @@ fn one_sign_loses_no_bit() {
         "{around_middle} and {around_zero}"
     );
 }
+
+/// What Miri can finish.
+#[test]
+fn smallest() {
+    check(Geometry::dense(9, 17, 5));
+    check_epilogue(Geometry::grouped(3, 2, 7, 2), Activation::Gelu, |other| {
+        Residual::After(other)
+    });
+}

@@ -219,3 +219,14 @@ fn the_table_rises_and_its_names_say_block_and_tier() {
     }
     assert!(KERNELS.is_sorted_by_key(|kernel| kernel.tier));
 }
+
+/// What Miri can finish.
+#[test]
+fn smallest() {
+    check_epilogue(
+        Geometry::grouped(9, 5, 5, 2),
+        2,
+        Activation::Relu,
+        |other| Residual::After(other),
+    );
+}

@@ -301,3 +301,14 @@ fn in_double(conv: &Conv, x: &[f32], w: &[f32]) -> Vec<f64> {
     }
     y
 }
+
+/// What Miri can finish.
+#[test]
+fn smallest() {
+    check(same(5, 3, 2, 9));
+    check(Conv {
+        groups: 2,
+        n: 1,
+        ..same(4, 4, 4, 2)
+    });
+}
