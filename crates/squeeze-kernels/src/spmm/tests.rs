@@ -220,7 +220,7 @@ fn the_table_rises_and_its_names_say_block_and_tier() {
     assert!(KERNELS.is_sorted_by_key(|kernel| kernel.tier));
 }
 
-/// What Miri can finish.
+/// Small for Miri.
 #[test]
 fn smallest() {
     check_epilogue(

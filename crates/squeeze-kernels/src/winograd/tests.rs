@@ -302,7 +302,7 @@ fn in_double(conv: &Conv, x: &[f32], w: &[f32]) -> Vec<f64> {
     y
 }
 
-/// What Miri can finish.
+/// Small for Miri.
 #[test]
 fn smallest() {
     check(same(5, 3, 2, 9));
