@@ -202,7 +202,7 @@ fn one_sign_loses_no_bit() {
 #[test]
 fn smallest() {
     check(Geometry::dense(9, 17, 5));
-    check_epilogue(Geometry::grouped(3, 2, 7, 2), Activation::Gelu, |other| {
+    check_epilogue(Geometry::grouped(3, 2, 7, 2), Activation::Silu, |other| {
         Residual::After(other)
     });
 }
