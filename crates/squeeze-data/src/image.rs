@@ -5,8 +5,8 @@ use std::io::Cursor;
 use std::path::Path;
 
 use ::image::{ColorType, DynamicImage, ImageDecoder, ImageReader};
-use fast_image_resize as fir;
 
+use crate::resample::Source;
 use crate::{DataError, Resize};
 
 /// An image of bytes, `[height, width, channels]`, with one channel (grey) or three (red, green, blue).
@@ -101,40 +101,34 @@ impl Image {
         if [self.height, self.width] == size {
             return self.clone();
         }
-        let four = self.in_fours();
-        let kind = fir::PixelType::U8x4;
-        let source = fir::images::ImageRef::new(self.width as u32, self.height as u32, &four, kind)
-            .expect("the buffer has height x width x 4 bytes");
-        let mut target = fir::images::Image::new(width as u32, height as u32, kind);
-        let mut options = fir::ResizeOptions::new()
-            .resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::Bilinear))
-            .use_alpha(false);
-        match resize {
-            Resize::Stretch => {}
-            Resize::CentreCrop => options = options.fit_into_destination(Some((0.5, 0.5))),
-        }
-        fir::Resizer::new()
-            .resize(&source, &mut target, &options)
-            .expect("both images have the same pixel type");
+        let (wide, tall) = (self.width as f64, self.height as f64);
+        let ratio = width as f64 / height as f64;
+        let (columns, rows) = match resize {
+            Resize::Stretch => (wide, tall),
+            Resize::CentreCrop => (wide.min(tall * ratio), tall.min(wide / ratio)),
+        };
+        // Corners are in single precision, as Pillow has them.
+        let part = |length: f64, shown: f64| {
+            let [from, to] = [length - shown, length + shown].map(|corner| (corner / 2.0) as f32);
+            f64::from(from)..f64::from(to)
+        };
+        let source = Source {
+            pixels: &self.pixels,
+            width: self.width,
+            height: self.height,
+            columns: part(wide, columns),
+            rows: part(tall, rows),
+        };
+        let pixels = match self.channels {
+            1 => source.resampled::<1>(size),
+            _ => source.resampled::<3>(size),
+        };
         Self {
             height,
             width,
             channels: self.channels,
-            pixels: (target.into_vec().as_chunks::<4>().0.iter())
-                .flat_map(|pixel| &pixel[..self.channels])
-                .copied()
-                .collect(),
+            pixels,
         }
-    }
-
-    /// Every pixel as four bytes, the only kind that the resizer is built for: all kinds would be a tenth of the runner.
-    fn in_fours(&self) -> Vec<u8> {
-        let mut four = vec![0; 4 * self.height * self.width];
-        let pixels = self.pixels.chunks_exact(self.channels);
-        for (to, pixel) in four.as_chunks_mut::<4>().0.iter_mut().zip(pixels) {
-            to[..self.channels].copy_from_slice(pixel);
-        }
-        four
     }
 }
 

@@ -13,6 +13,7 @@ pub mod open;
 pub mod prepared;
 pub mod preprocess;
 pub mod read;
+mod resample;
 pub mod split;
 pub mod task;
 pub mod tokenizer;
