@@ -13,14 +13,6 @@ use crate::lower::lower;
 use crate::passes;
 use crate::target::{Precision, Target};
 
-/// The range of a node's result, if the weights have one.
-pub(crate) fn of(weights: &Weights, node: &Node) -> Option<[f32; 2]> {
-    let tensor = weights.get(&format!("{}{RANGE}", node.name))?;
-    let range = <[f32; 2]>::try_from(tensor.floats()).ok()?;
-    let [low, high] = range;
-    (low <= high && low.is_finite() && high.is_finite()).then_some(range)
-}
-
 /// Whether a plan for this target would keep images in bytes if it knew their ranges, and the weights have none.
 pub fn lacks_ranges(graph: &Graph, weights: &Weights, target: &Target) -> bool {
     let is_image = |node: &Node| matches!(node.op, Op::Input(_)) && node.shape.len() == 4;

@@ -56,7 +56,9 @@ impl Precision {
                 "16 of 24 bits, where the CPU has matrix registers; else single precision"
             }
             Self::Bf16 => "8 of 24 bits, where the CPU multiplies bfloat16; else single precision",
-            Self::Int8 => "bytes: weights with a scale a channel, activations with a scale a row",
+            Self::Int8 => {
+                "bytes: weights with a scale a channel; images stay bytes where their ranges are known, rows become bytes as they come"
+            }
         }
     }
 }

@@ -4,14 +4,13 @@ mod layers;
 mod rearrange;
 
 use squeeze_graph::ops::Activation as Name;
-use squeeze_graph::{Element, Graph, Node, NodeId, Op};
+use squeeze_graph::{Element, Graph, Node, NodeId, Op, RANGE};
 use squeeze_kernels::activation::Activation;
 use squeeze_tensor::{Tensor, Weights};
 
 use crate::error::CompileError;
 use crate::input::InputSpec;
 use crate::program::{Draft, Home, Program, Source, ValueId, Work};
-use crate::ranges;
 use crate::texts::Texts;
 
 /// The program of a network whose weights were checked.
@@ -36,7 +35,7 @@ pub(crate) fn lower(
     for node in graph.nodes() {
         let place = lowering.node(node)?;
         if let Place::Value(value) = place {
-            lowering.program.values[value].range = ranges::of(weights, node);
+            lowering.program.values[value].range = range(weights, node);
         }
         lowering.places.push(place);
     }
@@ -248,6 +247,14 @@ impl Lowering<'_> {
     fn floats(&self, node: &Node, suffix: &str) -> Vec<f32> {
         self.weight(node, suffix).floats()
     }
+}
+
+/// The range of a node's result, if the weights have one.
+fn range(weights: &Weights, node: &Node) -> Option<[f32; 2]> {
+    let tensor = weights.get(&format!("{}{RANGE}", node.name))?;
+    let range = <[f32; 2]>::try_from(tensor.floats()).ok()?;
+    let [low, high] = range;
+    (low <= high && low.is_finite() && high.is_finite()).then_some(range)
 }
 
 fn refuse(node: &Node, reason: &str) -> CompileError {
