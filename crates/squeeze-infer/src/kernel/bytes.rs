@@ -12,7 +12,7 @@ use squeeze_kernels::resize::{self, Resize};
 use squeeze_kernels::{Quantization, Tier, as_bytes, as_bytes_mut, conv_i8};
 
 use super::layer::{conv_geometry, depthwise_geometry, product_geometry};
-use super::{Context, pool_geometry, resize_geometry};
+use super::{Context, name_of, pool_geometry, resize_geometry};
 use crate::arena::Cut;
 use crate::program::{self, Draft, Program, Value, Work};
 use crate::target::Target;
@@ -261,10 +261,7 @@ impl InBytes {
 
     /// The name that tables show.
     pub fn name(&self, tier: Tier) -> &'static str {
-        let of = |kernels: &[(&'static str, Tier)]| {
-            let mut fitting = kernels.iter().rev().filter(|(_, needs)| *needs <= tier);
-            fitting.next().map_or("scalar", |(name, _)| name)
-        };
+        let of = |kernels| name_of(kernels, tier);
         match &self.work {
             Kind::Product(packed, _) => packed.kernel().name,
             Kind::Conv(packed, _) => packed.kernel().name,

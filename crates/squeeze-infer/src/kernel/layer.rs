@@ -11,8 +11,8 @@ use squeeze_kernels::spmm::{self, Element as Sparse};
 use squeeze_kernels::winograd::{self, Size};
 use squeeze_kernels::{Cpu, Slab, Tier, elementwise};
 
-use super::Context;
 use super::sparse::gains_when_sparse;
+use super::{Context, name_of};
 use crate::arena::Cut;
 use crate::program::{self, Value};
 use crate::target::{Precision, Target};
@@ -293,11 +293,7 @@ impl Layer {
             Product::GemmI8(packed) => packed.kernel().name,
             Product::Amx(packed) => packed.name(),
             Product::Sparse(packed) => packed.name(),
-            Product::Depthwise(..) => {
-                let mut rows = depthwise::KERNELS.iter().rev();
-                rows.find(|(_, needs)| *needs <= tier)
-                    .map_or("scalar", |(name, _)| name)
-            }
+            Product::Depthwise(..) => name_of(depthwise::KERNELS, tier),
             Product::Conv(packed) => packed.kernel().name,
             Product::Winograd(packed) => packed.name(),
             Product::ConvI8(packed) => packed.kernel().name,

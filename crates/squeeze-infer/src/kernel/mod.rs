@@ -320,3 +320,9 @@ fn resize_geometry(mode: ResizeMode, x: &Value, y: &Value) -> resize::Resize {
         },
     }
 }
+
+/// The best of a family's kernels for a tier.
+fn name_of(kernels: &[(&'static str, Tier)], tier: Tier) -> &'static str {
+    let fitting = kernels.iter().rev().find(|(_, needs)| *needs <= tier);
+    fitting.map_or("scalar", |(name, _)| name)
+}

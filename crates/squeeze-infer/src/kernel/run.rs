@@ -9,7 +9,7 @@ use squeeze_kernels::pool;
 use squeeze_kernels::softmax::{self, Softmax};
 use squeeze_kernels::{Tier, activation, amx, resize};
 
-use super::{Context, Heads, Kernel};
+use super::{Context, Heads, Kernel, name_of};
 use crate::arena::Cut;
 
 impl Kernel {
@@ -217,10 +217,7 @@ impl Kernel {
 
     /// The name that tables show.
     pub fn name(&self, tier: Tier) -> &'static str {
-        let of = |kernels: &[(&'static str, Tier)]| {
-            let mut fitting = kernels.iter().rev().filter(|(_, needs)| *needs <= tier);
-            fitting.next().map_or("scalar", |(name, _)| name)
-        };
+        let of = |kernels| name_of(kernels, tier);
         match self {
             Self::Layer(layer) => layer.name(tier),
             Self::Band(band) => band.name(tier),

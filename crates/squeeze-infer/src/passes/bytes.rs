@@ -2,7 +2,6 @@
 
 use squeeze_graph::ops::PoolKind;
 use squeeze_kernels::Quantization;
-use squeeze_kernels::activation::Activation;
 use squeeze_kernels::conv_i8::MOST_TAPS;
 use squeeze_kernels::gemm_i8::LONGEST;
 
@@ -123,7 +122,7 @@ impl Buffers {
                     new |= self.expel(program, y);
                 }
                 if let Some(&residual) = inputs.get(1) {
-                    new |= match is_limit(layer.activation) {
+                    new |= match layer.activation.limits().is_some() {
                         true => self.tie(program, &[residual, y]),
                         false => self.expel(program, residual) | self.expel(program, y),
                     };
@@ -140,7 +139,7 @@ impl Buffers {
             Work::Activation(_) => self.tie(program, &ends),
             Work::GlobalAverage => self.expel(program, y),
             Work::MulGate => self.expel(program, inputs[1]) | self.tie(program, &ends),
-            Work::Add(activation) if is_limit(*activation) => {
+            Work::Add(activation) if activation.limits().is_some() => {
                 self.tie(program, &[inputs[0], inputs[1], y])
             }
             Work::Move => {
@@ -220,14 +219,6 @@ fn reads(layer: &Layer, x: &Value) -> bool {
         true => channels.is_multiple_of(4) && channels <= LONGEST,
         false => kh * kw <= MOST_TAPS && channels * kh * kw <= LONGEST,
     }
-}
-
-/// Whether an activation only limits its numbers.
-fn is_limit(activation: Activation) -> bool {
-    matches!(
-        activation,
-        Activation::Identity | Activation::Relu | Activation::Relu6
-    )
 }
 
 fn union(a: Option<[f32; 2]>, b: Option<[f32; 2]>) -> Option<[f32; 2]> {

@@ -63,6 +63,22 @@ impl Activation {
         Self::Tanh,
     ];
 
+    /// The bounds that are all there is to it, if that is so.
+    pub fn limits(self) -> Option<(f32, f32)> {
+        match self {
+            Self::Identity => Some((f32::NEG_INFINITY, f32::INFINITY)),
+            Self::Relu => Some((0.0, f32::INFINITY)),
+            Self::Relu6 => Some((0.0, 6.0)),
+            Self::Gelu
+            | Self::GeluTanh
+            | Self::Silu
+            | Self::HardSwish
+            | Self::HardSigmoid
+            | Self::Sigmoid
+            | Self::Tanh => None,
+        }
+    }
+
     /// Whether [`backward_from_output`] exists: the slope follows from the output.
     pub fn output_suffices(self) -> bool {
         match self {

@@ -47,19 +47,6 @@ impl Table {
             unsafe { look_up(cpu.tier, self, x[range].as_ptr(), y.as_mut_ptr(), y.len()) };
         });
     }
-
-    /// `x[i] = table[x[i]]`.
-    pub fn apply_in_place(&self, cpu: Cpu, x: &mut [u8]) {
-        let len = x.len();
-        let shared = SharedMut::new(x);
-        cpu.split(len, len, |range| {
-            // SAFETY: ranges of one split are disjoint.
-            let x = unsafe { shared.slice(range) };
-            let pointer = x.as_mut_ptr();
-            // SAFETY: the slice holds that many bytes.
-            unsafe { look_up(cpu.tier, self, pointer, pointer, x.len()) };
-        });
-    }
 }
 
 /// Looks up `len` bytes, on one thread.
@@ -171,10 +158,6 @@ mod tests {
                     table.apply(cpu, &x, &mut y[..len]);
                     assert!(y[..len] == want, "{activation:?} {tier} {len}");
                     assert!(y[len..].iter().all(|&y| y == 77), "{tier} {len}");
-                    y[..len].copy_from_slice(&x);
-                    table.apply_in_place(cpu, &mut y[..len]);
-                    assert!(y[..len] == want, "{activation:?} {tier} {len}, in place");
-                    assert!(y[len..].iter().all(|&y| y == 77), "{tier} {len}, in place");
                 }
             }
         }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::Filter;
 use super::pack::Channels;
-use crate::activation::Activation;
 use crate::activation::curve::{Curve, SHIFT};
 
 /// What follows the sums: a multiply-add, and then this.
@@ -25,19 +24,10 @@ impl Finish {
     /// That of a layer, and its channels with the factors and offsets of the multiply-add.
     pub fn of(filter: &Filter, mut channels: Channels, taps: usize) -> (Finish, Channels) {
         let output = filter.codes.output;
-        let (mut curve, mut limits) = (None, [0, 255]);
-        match filter.activation {
-            Activation::Identity => {}
-            Activation::Relu => limits[0] = output.zero,
-            Activation::Relu6 => limits = [output.zero, output.byte(6.0)],
-            Activation::Gelu
-            | Activation::GeluTanh
-            | Activation::Silu
-            | Activation::HardSwish
-            | Activation::HardSigmoid
-            | Activation::Sigmoid
-            | Activation::Tanh => curve = Some(Curve::of(filter.activation, output)),
-        }
+        let (curve, limits) = match filter.activation.limits() {
+            Some((low, high)) => (None, [low, high].map(|bound| output.byte(bound))),
+            None => (Some(Curve::of(filter.activation, output)), [0, 255]),
+        };
         let numbers = channels.factor.iter_mut().zip(&mut channels.offset);
         let most = (taps * 255 * 127) as f32;
         let mut is_large = false;

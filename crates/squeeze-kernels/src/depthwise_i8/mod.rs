@@ -141,11 +141,6 @@ impl Packed {
         }
     }
 
-    /// The geometry it was packed for.
-    pub fn geometry(&self) -> &Depthwise {
-        &self.geometry
-    }
-
     /// The name of the kernel that runs it.
     pub fn kernel_name(&self) -> &'static str {
         self.kernel.name
@@ -162,28 +157,13 @@ impl Packed {
     /// # Panics
     /// If the lengths do not fit.
     pub fn run(&self, x: &[u8], y: &mut [u8], threads: &Threads) {
-        self.run_as(&self.geometry, x, y, threads);
-    }
-
-    /// The same for images of other rows and other padding above and below, such as bands of the images it was packed for.
-    ///
-    /// # Panics
-    /// If the lengths do not fit, or anything else of the geometry differs.
-    pub fn run_as(&self, geometry: &Depthwise, x: &[u8], y: &mut [u8], threads: &Threads) {
-        let Depthwise { n, h, padding, .. } = *geometry;
-        let [_, left, _, right] = self.geometry.padding;
-        let same = Depthwise {
-            n,
-            h,
-            padding: [padding[0], left, padding[2], right],
-            ..self.geometry
-        };
-        assert_eq!(*geometry, same, "only rows may differ");
+        let geometry = &self.geometry;
         assert_eq!(x.len(), geometry.input());
         assert_eq!(y.len(), geometry.output());
         let (out_h, row_len) = (geometry.out_h(), geometry.out_w() * geometry.c);
         let together = self.fast.as_ref().map_or(1, |fast| fast.across.rows);
         let units = out_h.div_ceil(together);
+        let size = geometry.h * geometry.w * geometry.c;
         let y = SharedMut::new(y);
         let cpu = Cpu {
             tier: self.kernel.tier,
@@ -191,7 +171,7 @@ impl Packed {
         };
         // What is around them makes these products as slow as those of numbers in large layers.
         let work = geometry.output() * geometry.taps();
-        cpu.split(n * units, work, |own| {
+        cpu.split(geometry.n * units, work, |own| {
             let mut room = Room::new();
             for unit in own {
                 let (image, top) = (unit / units, unit % units * together);
@@ -200,9 +180,9 @@ impl Packed {
                 let place = (first + rows.start) * row_len..(first + rows.end) * row_len;
                 // SAFETY: each row of the output belongs to one unit.
                 let y = unsafe { y.slice(place) };
-                let x = &x[image * h * geometry.w * geometry.c..][..h * geometry.w * geometry.c];
+                let x = &x[image * size..][..size];
                 match &self.fast {
-                    Some(fast) => self.rows(fast, geometry, (rows, x, y), &mut room),
+                    Some(fast) => self.rows(fast, (rows, x, y), &mut room),
                     None => {
                         let (channels, finish) = (&self.channels, &self.finish);
                         scalar::rows(geometry, (channels, finish, self.zero), (rows, x, y));
@@ -213,13 +193,8 @@ impl Packed {
     }
 
     /// Rows of the output, as many as are computed together or fewer, from their image.
-    fn rows(
-        &self,
-        fast: &Fast,
-        geometry: &Depthwise,
-        (rows, x, y): (Range<usize>, &[u8], &mut [u8]),
-        room: &mut Room,
-    ) {
+    fn rows(&self, fast: &Fast, (rows, x, y): (Range<usize>, &[u8], &mut [u8]), room: &mut Room) {
+        let geometry = &self.geometry;
         let width = geometry.w * geometry.c;
         // Rows of the image that the taps read: a line of zeros where there is none.
         let mut from = [fast.padding.as_ptr(); strip::MOST_ROWS];

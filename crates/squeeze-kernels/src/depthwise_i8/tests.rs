@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::depthwise;
-use crate::gemm_f32::product::limits;
 
 /// Numbers in -1..1 without an order.
 fn numbers(len: usize, seed: u32) -> Vec<f32> {
@@ -107,7 +106,7 @@ fn check_definition(geometry: &Depthwise, filter: &Filter, x: &[u8], want: &[u8]
     };
     depthwise::scalar::forward(geometry, &x, like, &mut y);
     let size = taps as f32 * 255.0 * input.scale;
-    let half = match limits(filter.activation) {
+    let half = match filter.activation.limits() {
         Some(_) => 0.5,
         None => 0.5 + 0.35,
     };
@@ -348,47 +347,11 @@ fn odd_channels_stay_by_themselves() {
     }
 }
 
-/// Bands of an image give what the whole image gives.
-#[test]
-fn bands() {
-    let whole = Depthwise { h: 11, ..square(5) };
-    let weights = numbers(whole.taps() * whole.c, 1);
-    let filter = filter(&weights, CODES);
-    let x = bytes(whole.input(), 2);
-    let width = whole.w * whole.c;
-    for tier in Tier::here() {
-        let want = run(&filter, &whole, &x, tier);
-        let packed = Packed::pack(&filter, &whole, tier);
-        for (rows, read, above, below) in [
-            (0..3, 0..5, 2, 0),
-            (3..8, 1..10, 0, 0),
-            (8..11, 6..11, 0, 2),
-        ] {
-            let band = Depthwise {
-                h: read.len(),
-                padding: [above, 2, below, 2],
-                ..whole
-            };
-            let mut y = vec![0; rows.len() * width];
-            packed.run_as(
-                &band,
-                &x[read.start * width..read.end * width],
-                &mut y,
-                &Threads::new(2),
-            );
-            assert!(
-                y == want[rows.start * width..rows.end * width],
-                "{tier}, {rows:?}"
-            );
-        }
-    }
-}
-
 #[test]
 fn every_kernel_runs_here_or_says_so() {
     for kernel in KERNELS {
         let packed = Packed::pack(&filter(&[1.0; 9 * 96], CODES), &BASE, kernel.tier);
-        match kernel.tier.is_present() && (kernel.is_present)() {
+        match kernel.is_here() {
             true => assert_eq!(packed.kernel_name(), kernel.name),
             false => assert_ne!(packed.kernel_name(), kernel.name),
         }

@@ -42,18 +42,10 @@ struct Sum {
 
 impl Sum {
     fn of(sides: [Quantization; 2], activation: Activation, y: Quantization) -> Self {
-        let [low, high] = match activation {
-            Activation::Identity => [0, 255],
-            Activation::Relu => [y.zero, 255],
-            Activation::Relu6 => [y.zero, y.byte(6.0)],
-            Activation::Gelu
-            | Activation::GeluTanh
-            | Activation::Silu
-            | Activation::HardSwish
-            | Activation::HardSigmoid
-            | Activation::Sigmoid
-            | Activation::Tanh => panic!("{activation:?} is not a clamp"),
+        let Some((low, high)) = activation.limits() else {
+            panic!("{activation:?} is not a clamp");
         };
+        let [low, high] = [low, high].map(|bound| y.byte(bound));
         let steps = sides.map(|side| f64::from(side.scale) / f64::from(y.scale));
         let weight = |step: f64, shift: u32| (step * f64::from(1 << shift)).round();
         let largest = f64::from(i16::MAX);

@@ -3,7 +3,6 @@
 //! Bytes become single precision, 16 or 8 in a register, and are rounded once at the end: every tier gives the same bytes.
 
 use super::each_part;
-use crate::activation::{Activation, Table};
 use crate::vector::{Vector, each_vector, per_tier};
 use crate::{Cpu, Quantization};
 
@@ -25,14 +24,6 @@ pub fn dequantize(cpu: Cpu, q: Quantization, x: &[u8], y: &mut [f32]) {
     each_part(cpu, y, |range, y| {
         slice_dequantize(cpu.tier, q, &x[range], y);
     });
-}
-
-/// Bytes that stand for the same numbers in another quantization. Who does it often keeps the [`Table`].
-///
-/// # Panics
-/// When the lengths differ.
-pub fn requantize(cpu: Cpu, from: Quantization, to: Quantization, x: &[u8], y: &mut [u8]) {
-    Table::of(Activation::Identity, from, to).apply(cpu, x, y);
 }
 
 per_tier! {
@@ -85,6 +76,7 @@ fn vector_dequantize<V: Vector>(q: Quantization, x: &[u8], y: &mut [f32]) {
 mod tests {
     use super::super::{Block, copy_block_bytes};
     use super::*;
+    use crate::activation::{Activation, Table};
     use crate::{Threads, Tier};
 
     const LENGTHS: [usize; 16] = [
@@ -181,7 +173,7 @@ mod tests {
             for from in sides() {
                 for to in sides() {
                     let mut y = vec![0; 256];
-                    requantize(cpu, from, to, &x, &mut y);
+                    Table::of(Activation::Identity, from, to).apply(cpu, &x, &mut y);
                     for (x, y) in x.iter().zip(y) {
                         next_to(y, place(number(*x, from), to));
                         assert!(from != to || *x == y);

@@ -19,7 +19,7 @@ use crate::{Cpu, SharedMut, Tier};
 
 pub use byte_gates::gate_bytes;
 pub use byte_sums::add_bytes;
-pub use bytes::{dequantize, quantize, requantize};
+pub use bytes::{dequantize, quantize};
 pub use copy::{Block, add_block, copy_block, copy_block_bytes};
 pub use dropout::{Dropout, dropout};
 pub(crate) use transpose::interleave;

@@ -230,7 +230,7 @@ impl Product<'_> {
         let advance = width.div_ceil(tiles);
         let e = &self.epilogue;
         let follows = After::of(e).filter(|_| last);
-        let limits = if last { limits(e.activation) } else { None };
+        let limits = if last { e.activation.limits() } else { None };
         let mut near = NEAR;
         let bias = e.bias.filter(|_| last).map_or(std::ptr::null(), |bias| {
             bias[group * self.panels.n + columns.start..].as_ptr()
@@ -307,7 +307,7 @@ impl<'a> After<'a> {
     /// What is left of an epilogue, if anything is.
     pub fn of(epilogue: &Epilogue<'a>) -> Option<After<'a>> {
         let after = matches!(epilogue.residual, Residual::After(_));
-        match limits(epilogue.activation) {
+        match epilogue.activation.limits() {
             Some(_) if after => Some(After(Activation::Identity, epilogue.residual)),
             Some(_) => None,
             None => Some(After(epilogue.activation, epilogue.residual)),
@@ -370,22 +370,6 @@ fn finish_block<V: Vector>(
         if let Residual::After(residual) = residual {
             y.iter_mut().zip(&residual[at..]).for_each(|(y, r)| *y += r);
         }
-    }
-}
-
-/// The limits that are all there is to an activation, if that is so.
-pub(crate) fn limits(activation: Activation) -> Option<(f32, f32)> {
-    match activation {
-        Activation::Identity => Some((f32::NEG_INFINITY, f32::INFINITY)),
-        Activation::Relu => Some((0.0, f32::INFINITY)),
-        Activation::Relu6 => Some((0.0, 6.0)),
-        Activation::Gelu
-        | Activation::GeluTanh
-        | Activation::Silu
-        | Activation::HardSwish
-        | Activation::HardSigmoid
-        | Activation::Sigmoid
-        | Activation::Tanh => None,
     }
 }
 

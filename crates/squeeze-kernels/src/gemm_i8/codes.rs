@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::right::Right;
 use crate::activation::Activation;
 use crate::activation::curve::{Curve, SHIFT};
-use crate::gemm_f32::product::limits;
 use crate::gemm_f32::{Epilogue, Residual};
 use crate::{Quantization, SharedMut};
 
@@ -92,7 +91,7 @@ impl ToBytes {
     /// # Panics
     /// If there is a residual before an activation that is more than limits.
     pub fn new(mut bias: Vec<f32>, fixed: &Fixed, output: Quantization) -> (ToBytes, f32) {
-        let Some((low, high)) = limits(fixed.activation) else {
+        let Some((low, high)) = fixed.activation.limits() else {
             assert!(
                 fixed.codes.residual.is_none(),
                 "a residual and {:?}",

@@ -4,7 +4,6 @@ use super::codes::{Codes, Fixed, Output};
 use super::*;
 use crate::Quantization;
 use crate::activation::Activation;
-use crate::gemm_f32::product::limits;
 use crate::gemm_f32::tests::numbers;
 
 /// Bytes without a pattern.
@@ -32,7 +31,7 @@ pub(crate) fn near(got: &[u8], want: &[u8], activation: Activation) {
     }
     let apart = got.iter().zip(want).filter(|(got, want)| got != want);
     // Curves are off by up to a third of a byte.
-    let share = limits(activation).map_or(3, |_| 100);
+    let share = activation.limits().map_or(3, |_| 100);
     assert!(apart.count() <= 2 + got.len() / share, "more than ties");
     let ends = want.iter().filter(|&&byte| byte == 0 || byte == 255);
     assert!(

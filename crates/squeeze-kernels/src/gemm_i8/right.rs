@@ -7,7 +7,7 @@ use super::tile::{Bytes, Segment, Tile};
 use super::{Kernel, Line, quantize};
 use crate::Tier;
 use crate::gemm_f32::panels::Panels;
-use crate::gemm_f32::product::{After, Block, Near, after_bytes, limits};
+use crate::gemm_f32::product::{After, Block, Near, after_bytes};
 use crate::gemm_f32::tile::{COLUMNS, Tile as Output};
 use crate::gemm_f32::{Epilogue, Residual};
 
@@ -210,7 +210,7 @@ impl Right {
                     to: After::of(epilogue).map_or(there, |_| near_by),
                     bias: bias.unwrap_or(std::ptr::null()),
                     residual: residual_at(epilogue.residual, at),
-                    limits: limits(epilogue.activation).unwrap_or(none.limits),
+                    limits: epilogue.activation.limits().unwrap_or(none.limits),
                     ..none
                 };
                 (output, Bytes::NONE)

@@ -8,7 +8,6 @@ use super::grid::{Grid, Place};
 use super::scalar::{Matrices, back as scalar_back, there as scalar_there};
 use crate::activation::slice_forward_in_place;
 use crate::conv_f32::Conv;
-use crate::gemm_f32::product::limits;
 use crate::gemm_f32::{Epilogue, Residual, Start};
 use crate::vector::{Vector, per_tier};
 use crate::{SharedMut, Tier};
@@ -254,7 +253,7 @@ fn tiles_back<V: Vector, const A: usize, const R: usize>(
     let (conv, e) = (job.conv, job.epilogue);
     let n = conv.out / conv.groups;
     let whole = n / V::LANES * V::LANES;
-    let in_registers = limits(e.activation);
+    let in_registers = e.activation.limits();
     let (low, high) = in_registers.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
     let end = End {
         add: e.start == Start::Add,
@@ -306,7 +305,7 @@ fn tiles_back<V: Vector, const A: usize, const R: usize>(
 /// What is not done in registers, while the pixel is in the first cache: most activations, and what is added after them.
 #[inline(always)]
 fn after<V: Vector>(e: &Epilogue, at: usize, y: &mut [f32]) {
-    if limits(e.activation).is_none() {
+    if e.activation.limits().is_none() {
         let tier = match V::LANES {
             16 => Tier::Avx512,
             _ => Tier::Avx2,
