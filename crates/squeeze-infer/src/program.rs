@@ -229,9 +229,14 @@ impl Window {
         }
     }
 
+    /// Whether each position of the output is computed from one pixel alone.
+    pub fn has_one_tap(&self) -> bool {
+        self.kernel == [1; 2] && self.padding == [0; 4]
+    }
+
     /// Whether each position is computed from itself alone.
     pub fn is_point(&self) -> bool {
-        self.kernel == [1; 2] && self.stride == [1; 2] && self.padding == [0; 4]
+        self.has_one_tap() && self.stride == [1; 2]
     }
 }
 

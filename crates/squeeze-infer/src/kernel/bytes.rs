@@ -9,7 +9,7 @@ use squeeze_kernels::gemm_i8::codes::{Codes, Fixed, Output};
 use squeeze_kernels::gemm_i8::{self, Pixels};
 use squeeze_kernels::pool::{self, Pool};
 use squeeze_kernels::resize::{self, Resize};
-use squeeze_kernels::{Quantization, Tier, as_bytes, as_bytes_mut, conv_i8};
+use squeeze_kernels::{Quantization, Threads, Tier, as_bytes, as_bytes_mut, conv_i8};
 
 use super::layer::{conv_geometry, depthwise_geometry, product_geometry};
 use super::{Context, name_of, pool_geometry, resize_geometry};
@@ -34,8 +34,7 @@ struct Side {
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Product(gemm_i8::Packed, Rest),
-    Conv(conv_i8::Packed, Rest),
+    Layer(Box<Packed>, Rest),
     Depthwise(Box<depthwise_i8::Packed>),
     Max(Pool),
     Average(Pool),
@@ -46,6 +45,13 @@ enum Kind {
     Add(Activation),
     /// Rows from one home to another.
     Move(Block),
+}
+
+/// The weights of a layer that is not depthwise.
+#[derive(Clone, Debug)]
+enum Packed {
+    Product(gemm_i8::Packed),
+    Conv(conv_i8::Packed),
 }
 
 /// What a layer does to the numbers it writes.
@@ -142,15 +148,15 @@ impl InBytes {
         };
         let weight = row.weight.numbers();
         let window = &row.window;
-        let is_product = window.kernel == [1; 2] && window.padding == [0; 4];
         let rest = Rest {
             bias: row.bias.clone(),
             activation: row.activation,
         };
-        if !is_product {
+        if !window.has_one_tap() {
             let conv = conv_geometry(&row, x.columns());
             let packed = conv_i8::Packed::pack_fixed(&weight, &conv, &fixed, target.tier);
-            return Kind::Conv(packed.with_stride(y.home.stride), rest);
+            let packed = Box::new(Packed::Conv(packed.with_stride(y.home.stride)));
+            return Kind::Layer(packed, rest);
         }
         let geometry = product_geometry(&row, [x, y]);
         let mut packed = gemm_i8::Packed::pack_fixed(&weight, &geometry, &fixed, target.tier);
@@ -162,7 +168,7 @@ impl InBytes {
                 out: window.out(),
             });
         }
-        Kind::Product(packed, rest)
+        Kind::Layer(Box::new(Packed::Product(packed)), rest)
     }
 
     /// Computes the step.
@@ -175,28 +181,19 @@ impl InBytes {
         let code = |index: usize| self.inputs[index].code.expect("it is in bytes");
         let (y, scratch) = (cut.write, cut.scratch);
         match (&self.work, self.output.code) {
-            (Kind::Product(..) | Kind::Conv(..), Some(_)) => {
-                let residual = second.map(|_| bytes(1));
-                let y = Output::Bytes(&mut as_bytes_mut(y)[..self.output.len], residual);
-                match &self.work {
-                    Kind::Conv(packed, _) => packed.run_bytes(bytes(0), y, scratch, threads),
-                    Kind::Product(packed, _) => packed.run_bytes(bytes(0), y, scratch, threads),
-                    _ => unreachable!("it is a layer"),
-                }
+            (Kind::Layer(packed, _), Some(_)) => {
+                let y = &mut as_bytes_mut(y)[..self.output.len];
+                let y = Output::Bytes(y, second.map(|_| bytes(1)));
+                packed.run(bytes(0), y, scratch, threads);
             }
-            (Kind::Product(_, rest) | Kind::Conv(_, rest), None) => {
+            (Kind::Layer(packed, rest), None) => {
                 let epilogue = Epilogue {
                     bias: rest.bias.as_deref(),
                     activation: rest.activation,
                     residual: second.map_or(Residual::None, Residual::Before),
                     ..Epilogue::default()
                 };
-                let y = Output::Numbers(y, &epilogue);
-                match &self.work {
-                    Kind::Conv(packed, _) => packed.run_bytes(bytes(0), y, scratch, threads),
-                    Kind::Product(packed, _) => packed.run_bytes(bytes(0), y, scratch, threads),
-                    _ => unreachable!("it is a layer"),
-                }
+                packed.run(bytes(0), Output::Numbers(y, &epilogue), scratch, threads);
             }
             (Kind::Mean(shape), _) => {
                 pool::mean_forward_bytes(cpu, *shape, (bytes(0), code(0)), y);
@@ -231,7 +228,7 @@ impl InBytes {
                         });
                     }
                     Kind::Move(block) => elementwise::copy_block_bytes(cpu, block, bytes(0), y),
-                    Kind::Product(..) | Kind::Conv(..) | Kind::Mean(_) => {
+                    Kind::Layer(..) | Kind::Mean(_) => {
                         unreachable!("they are above")
                     }
                 }
@@ -242,18 +239,24 @@ impl InBytes {
     /// How many numbers it works in beside inputs and output.
     pub fn scratch(&self) -> usize {
         match &self.work {
-            Kind::Product(packed, _) => packed.scratch(),
-            Kind::Conv(packed, _) => packed.scratch(),
+            Kind::Layer(packed, _) => match &**packed {
+                Packed::Product(packed) => packed.scratch(),
+                Packed::Conv(packed) => packed.scratch(),
+            },
             _ => 0,
         }
     }
 
     /// Bytes of its weights.
     pub fn bytes(&self) -> usize {
-        let rest = |rest: &Rest| rest.bias.as_deref().map_or(0, size_of_val::<[f32]>);
         match &self.work {
-            Kind::Product(packed, bias) => packed.bytes() + rest(bias),
-            Kind::Conv(packed, bias) => packed.bytes() + rest(bias),
+            Kind::Layer(packed, rest) => {
+                let packed = match &**packed {
+                    Packed::Product(packed) => packed.bytes(),
+                    Packed::Conv(packed) => packed.bytes(),
+                };
+                packed + rest.bias.as_deref().map_or(0, size_of_val::<[f32]>)
+            }
             Kind::Depthwise(packed) => packed.bytes(),
             _ => 0,
         }
@@ -263,13 +266,24 @@ impl InBytes {
     pub fn name(&self, tier: Tier) -> &'static str {
         let of = |kernels| name_of(kernels, tier);
         match &self.work {
-            Kind::Product(packed, _) => packed.kernel().name,
-            Kind::Conv(packed, _) => packed.kernel().name,
+            Kind::Layer(packed, _) => match &**packed {
+                Packed::Product(packed) => packed.kernel().name,
+                Packed::Conv(packed) => packed.kernel().name,
+            },
             Kind::Depthwise(packed) => packed.kernel_name(),
             Kind::Max(_) | Kind::Average(_) | Kind::Mean(_) => of(pool::BYTE_KERNELS),
             Kind::Resize(_) => of(resize::BYTE_KERNELS),
             Kind::Activation(_) => of(activation::table::TABLE_KERNELS),
             Kind::Gate(_) | Kind::Add(_) | Kind::Move(_) => of(elementwise::BYTE_KERNELS),
+        }
+    }
+}
+
+impl Packed {
+    fn run(&self, x: &[u8], y: Output, scratch: &mut [f32], threads: &Threads) {
+        match self {
+            Self::Product(packed) => packed.run_bytes(x, y, scratch, threads),
+            Self::Conv(packed) => packed.run_bytes(x, y, scratch, threads),
         }
     }
 }

@@ -410,8 +410,7 @@ fn pixels_in_bytes(row: &program::Layer, [x, y]: [&Value; 2], target: Target) ->
     let window = &row.window;
     let [_, height, width] = window.size;
     let gains = target.precision == Precision::Int8
-        && window.kernel == [1; 2]
-        && window.padding == [0; 4]
+        && window.has_one_tap()
         && gains_in_bytes(&product_geometry(row, [x, y]));
     gains.then_some(Pixels {
         size: [height, width],

@@ -215,7 +215,7 @@ fn reads(layer: &Layer, x: &Value) -> bool {
     let window = &layer.window;
     let channels = x.columns() / layer.groups;
     let [kh, kw] = window.kernel;
-    match [kh, kw] == [1; 2] && window.padding == [0; 4] {
+    match window.has_one_tap() {
         true => channels.is_multiple_of(4) && channels <= LONGEST,
         false => kh * kw <= MOST_TAPS && channels * kh * kw <= LONGEST,
     }
