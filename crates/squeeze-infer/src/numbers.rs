@@ -36,6 +36,16 @@ impl Rows {
         self.0.extend(more.0);
     }
 
+    /// Multiplies each row by its factor.
+    pub fn scale(&mut self, factors: &[f32]) {
+        let length = self.len() / factors.len();
+        let mut numbers = self.numbers().into_owned();
+        for (row, factor) in numbers.chunks_exact_mut(length).zip(factors) {
+            row.iter_mut().for_each(|number| *number *= factor);
+        }
+        self.replace(&numbers);
+    }
+
     /// Puts other numbers in their place, as many as there were.
     pub fn replace(&mut self, numbers: &[f32]) {
         assert_eq!(numbers.len(), self.len());
@@ -79,6 +89,8 @@ mod tests {
         assert!(matches!(rows.numbers(), Cow::Borrowed(_)));
         rows.append(Rows::from(&Tensor::from_f32(&[1, 2], &[5.0, 6.0])));
         assert_eq!(*rows.numbers(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        rows.scale(&[2.0, 0.5]);
+        assert_eq!(*rows.numbers(), [2.0, 4.0, 6.0, 2.0, 2.5, 3.0]);
         rows.replace(&[0.0; 6]);
         assert_eq!(*rows.numbers(), [0.0; 6]);
     }

@@ -73,7 +73,7 @@ pub(crate) struct Draft {
 /// What a step computes.
 #[derive(Clone, Debug)]
 pub(crate) enum Work {
-    /// A product with weights; the second input, if any, is added before the activation.
+    /// A product with weights; the second input, if any, is added before the activation, times its factors.
     Layer(Layer),
     /// Point, depthwise and point layer, band by band; the second input, if any, is added before the last activation.
     Band(Box<Band>),
@@ -134,6 +134,8 @@ pub(crate) struct Layer {
     /// `[out, in / groups, kh, kw]`.
     pub weight: Rows,
     pub bias: Option<Vec<f32>>,
+    /// What each channel of the second input is multiplied by, if that is not one.
+    pub factors: Option<Vec<f32>>,
     pub out: usize,
     pub groups: usize,
     pub window: Window,

@@ -45,6 +45,18 @@ fn plans_compute_what_graphs_say() {
     );
 }
 
+/// Scales become part of the layers before them, and layers whose readers take rows with gaps become one.
+#[test]
+fn scales_leave_no_steps() {
+    let graph = cases::cases()
+        .into_iter()
+        .find(|graph| graph.name() == "bottleneck_of_scales");
+    let graph = graph.expect("there is such a case");
+    let plan = compile(&graph, &lively(&graph), &Target::here(1)).expect("it fits");
+    assert!(plan.steps().all(|step| step.kind != "no_norm"));
+    assert!(plan.steps().any(|step| step.name == "shared + value"));
+}
+
 fn is_transformed(kernel: &str) -> bool {
     kernel.contains("winograd")
 }

@@ -50,8 +50,8 @@ fn point(name: &str, g: &Geometry, adds: bool, (tier, threads): (Tier, &Threads)
     let mut c = Buffer::zeros(g.m * g.ldc);
     let epilogue = Epilogue {
         residual: match adds {
-            true => Residual::Before(&other),
-            false => Residual::None,
+            true => Some(Residual::plain(&other)),
+            false => None,
         },
         ..Epilogue::default()
     };

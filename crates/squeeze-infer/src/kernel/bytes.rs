@@ -190,7 +190,7 @@ impl InBytes {
                 let epilogue = Epilogue {
                     bias: rest.bias.as_deref(),
                     activation: rest.activation,
-                    residual: second.map_or(Residual::None, Residual::Before),
+                    residual: second.map(Residual::plain),
                     ..Epilogue::default()
                 };
                 packed.run(bytes(0), Output::Numbers(y, &epilogue), scratch, threads);

@@ -22,6 +22,7 @@ use crate::target::{Precision, Target};
 pub(crate) struct Layer {
     product: Product,
     bias: Option<Vec<f32>>,
+    factors: Option<Vec<f32>>,
     activation: Activation,
 }
 
@@ -84,6 +85,7 @@ impl Layer {
         Self {
             product,
             bias: row.bias.clone(),
+            factors: row.factors.clone(),
             activation: row.activation,
         }
     }
@@ -240,7 +242,10 @@ impl Layer {
         Epilogue {
             bias: self.bias.as_deref(),
             activation: self.activation,
-            residual: residual.map_or(Residual::None, Residual::Before),
+            residual: residual.map(|values| Residual {
+                values,
+                factors: self.factors.as_deref(),
+            }),
             ..Epilogue::default()
         }
     }
@@ -269,7 +274,8 @@ impl Layer {
             Product::Winograd(packed) => packed.bytes(),
             Product::ConvI8(packed) => packed.bytes(),
         };
-        weights + self.bias.as_deref().map_or(0, size_of_val::<[f32]>)
+        let numbers = [&self.bias, &self.factors].map(|row| row.as_deref().map_or(0, size_of_val));
+        weights + numbers.iter().sum::<usize>()
     }
 
     /// Multiply-adds with zeros that it leaves out.

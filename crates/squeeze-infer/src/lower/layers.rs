@@ -67,6 +67,7 @@ impl Lowering<'_> {
         Work::Layer(Layer {
             weight: self.weight(node, "weight").into(),
             bias: bias.then(|| self.floats(node, "bias")),
+            factors: None,
             out,
             groups,
             window,

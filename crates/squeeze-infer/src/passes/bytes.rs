@@ -122,7 +122,8 @@ impl Buffers {
                     new |= self.expel(program, y);
                 }
                 if let Some(&residual) = inputs.get(1) {
-                    new |= match layer.activation.limits().is_some() {
+                    let adds = layer.activation.limits().is_some() && layer.factors.is_none();
+                    new |= match adds {
                         true => self.tie(program, &[residual, y]),
                         false => self.expel(program, residual) | self.expel(program, y),
                     };

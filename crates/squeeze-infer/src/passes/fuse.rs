@@ -1,5 +1,5 @@
-//! Steps that continue the one before them become its epilogue: activations, residual sums, and
-//! sums before a layer norm.
+//! Steps that continue the one before them become its epilogue: activations, residual sums, scales,
+//! and sums before a layer norm.
 
 use squeeze_kernels::activation::Activation;
 
@@ -10,7 +10,9 @@ pub(crate) fn fuse(program: &mut Program) {
     // A sum goes to the norm that follows it; only then may a layer take the sums that are left.
     each_pair(program, add_and_norm);
     each_pair(program, then_activation);
-    each_pair(program, layer_and_add);
+    each_pair(program, |program, first, second| {
+        layer_and_add(program, first, second) || layer_and_scale(program, first, second)
+    });
     each_pair(program, then_activation);
 }
 
@@ -104,6 +106,40 @@ fn layer_and_add(program: &mut Program, first: usize, second: usize) -> bool {
     step.inputs
         .push(other.expect("the second input is another value: this one is read once"));
     step.output = output;
+    replace_by_earlier(program, first, second);
+    true
+}
+
+/// `factor * (W x + b + other) + addend` is a layer whose weights are scaled, and so is what it adds.
+fn layer_and_scale(program: &mut Program, first: usize, second: usize) -> bool {
+    let (before, after) = program.steps.split_at_mut(second);
+    let Work::Scale(scale) = &after[0].work else {
+        return false;
+    };
+    let step = &mut before[first];
+    let Work::Layer(layer) = &mut step.work else {
+        return false;
+    };
+    let adds = step.inputs.len() > 1;
+    if layer.activation != Activation::Identity || adds && layer.is_depthwise() {
+        return false;
+    }
+    layer.weight.scale(&scale.factor);
+    let bias = layer
+        .bias
+        .get_or_insert_with(|| vec![0.0; scale.addend.len()]);
+    for (channel, bias) in bias.iter_mut().enumerate() {
+        *bias = *bias * scale.factor[channel] + scale.addend[channel];
+    }
+    if adds {
+        let factors = layer.factors.get_or_insert_with(|| vec![1.0; bias.len()]);
+        factors
+            .iter_mut()
+            .zip(&scale.factor)
+            .for_each(|(own, factor)| *own *= factor);
+    }
+    layer.activation = scale.activation;
+    step.output = after[0].output;
     replace_by_earlier(program, first, second);
     true
 }

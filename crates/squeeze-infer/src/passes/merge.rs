@@ -1,5 +1,5 @@
-//! Linear layers that share an input become one product with their weights side by side: query,
-//! key and value, whose readers take rows by stride.
+//! Linear layers that share an input become one product with their weights side by side, where all readers take rows by stride: query,
+//! key and value, and what MobileBERT makes of a layer's input.
 
 use crate::program::{Draft, Home, Layer, Program, ValueId, Work};
 
@@ -37,18 +37,19 @@ fn mergeable<'a>(program: &Program, step: &'a Draft) -> Option<&'a Layer> {
     let Work::Layer(layer) = &step.work else {
         return None;
     };
-    let only_attention = |value: ValueId| {
-        let mut readers = program
-            .steps
-            .iter()
-            .filter(|step| step.inputs.contains(&value));
-        readers.all(|step| matches!(step.work, Work::Attention { .. }))
+    let reads_strided = |reader: &Draft| {
+        let inputs = reader.inputs.iter().enumerate();
+        let mut own = inputs.filter(|&(_, &input)| input == step.output);
+        own.all(|(at, _)| reader.work.reads_strided(at))
     };
+    // Images are brought to bytes each on its own.
+    let is_image = program.values[step.output].shape.len() == 4;
     let fits = layer.groups == 1
         && layer.window.is_point()
         && step.inputs.len() == 1
         && !program.is_shared(step.output)
-        && only_attention(step.output);
+        && !is_image
+        && program.steps.iter().all(reads_strided);
     fits.then_some(layer)
 }
 

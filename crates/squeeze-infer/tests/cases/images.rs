@@ -246,6 +246,23 @@ pub const CASES: &[(&str, Make)] = &[
         let square = b.add("square", Mul {}, &[drop, drop])?;
         Ok(vec![layer, square, act])
     }),
+    ("norms_behind_sums", |b| {
+        let x = image(b, 20, 6, 7)?;
+        let y = b.add("conv", Conv2d::square(20, 3), &[x])?;
+        let y = b.add("sum", Add {}, &[y, x])?;
+        let y = b.add("norm", BatchNorm::default(), &[y])?;
+        let z = b.add("relu", Activation::Relu6, &[y])?;
+        let point = b.add("point", Conv2d::square(20, 1), &[z])?;
+        let point = b.add("point.sum", Add {}, &[x, point])?;
+        let point = b.add("point.norm", BatchNorm::default(), &[point])?;
+        let deep = Conv2d {
+            groups: 20,
+            ..bias(Conv2d::square(20, 3))
+        };
+        let deep = b.add("deep", deep, &[point])?;
+        let deep = b.add("deep.sum", Add {}, &[deep, point])?;
+        Ok(vec![b.add("deep.norm", BatchNorm::default(), &[deep])?])
+    }),
     ("sums", |b| {
         let x = image(b, 4, 3, 3)?;
         let gate = b.add("gate", GlobalAverage {}, &[x])?;

@@ -74,6 +74,34 @@ pub const CASES: &[(&str, Make)] = &[
         let x = b.add("both", Concat { axis: 1 }, &[mean, max])?;
         Ok(vec![b.add("head", Linear::dense(3), &[x])?])
     }),
+    ("bottleneck_of_scales", |b| {
+        let [x, lengths] = embeddings(b, true)?;
+        let x = b.add("wide", Linear::dense(40), &[x])?;
+        let x = b.add("wide.scale", NoNorm {}, &[x])?;
+        let narrow = b.add("narrow", Linear::dense(32), &[x])?;
+        let narrow = b.add("narrow.scale", NoNorm {}, &[narrow])?;
+        let shared = b.add("shared", Linear::dense(32), &[x])?;
+        let shared = b.add("shared.scale", NoNorm {}, &[shared])?;
+        let q = b.add("query", Linear::dense(32), &[shared])?;
+        let k = b.add("key", Linear::dense(32), &[shared])?;
+        let v = b.add("value", Linear::dense(32), &[x])?;
+        let y = b.add("attention", Attention { heads: 4 }, &[q, k, v, lengths])?;
+        let mut y = b.add("after", Linear::dense(32), &[y])?;
+        let mut other = narrow;
+        for part in ["0", "1"] {
+            let sum = b.add(format!("{part}.sum"), Add {}, &[y, other])?;
+            other = b.add(format!("{part}.scale"), NoNorm {}, &[sum])?;
+            let up = b.add(format!("{part}.up"), Linear::dense(48), &[other])?;
+            let up = b.add(format!("{part}.relu"), Activation::Relu, &[up])?;
+            y = b.add(format!("{part}.down"), Linear::dense(32), &[up])?;
+        }
+        let y = b.add("out", Linear::grouped(40, 2), &[y])?;
+        let y = b.add("first.sum", Add {}, &[y, x])?;
+        let y = b.add("first.scale", NoNorm {}, &[y])?;
+        let y = b.add("second.scale", NoNorm {}, &[y])?;
+        let y = b.add("gelu", Activation::Gelu, &[y])?;
+        Ok(vec![y])
+    }),
     ("tagger", |b| {
         let [x, lengths] = embeddings(b, true)?;
         let x = layer(b, "0", [x, lengths], 1)?;

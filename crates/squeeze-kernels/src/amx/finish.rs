@@ -3,7 +3,6 @@
 use super::STRIP;
 use crate::activation::vector::{apply, with_constant};
 use crate::activation::{self, Activation};
-use crate::gemm_f32::Residual;
 use crate::vector::{Vector, per_tier};
 use crate::{SharedMut, Tier};
 
@@ -30,7 +29,9 @@ pub(super) struct Finish<'a> {
     /// The scale of each column where sums are of bytes.
     pub scales: Option<&'a [f32; COLUMNS]>,
     pub activation: Activation,
-    pub residual: Residual<'a>,
+    pub residual: Option<&'a [f32]>,
+    /// What the residual is multiplied by.
+    pub factors: [f32; COLUMNS],
     pub output: &'a SharedMut<'a, f32>,
     /// From one row of the output to the next, and where its columns begin and how many there are.
     pub row: usize,
@@ -58,16 +59,11 @@ fn scalar_strip(f: &Finish, sums: &Sums, rows: &Rows) {
                 None => sum,
             };
             *y += f.bias[column];
-            if let Residual::Before(other) = f.residual {
-                *y += other[start + column];
+            if let Some(other) = f.residual {
+                *y += other[start + column] * f.factors[column];
             }
         }
         activation::slice_forward_in_place(Tier::Scalar, f.activation, y);
-        if let Residual::After(other) = f.residual {
-            y.iter_mut()
-                .zip(&other[start..])
-                .for_each(|(y, other)| *y += other);
-        }
     }
 }
 
@@ -98,8 +94,11 @@ fn add<V: Vector>(
     }
     sum = sum + V::load(&f.bias[column..]);
     match f.residual {
-        Residual::Before(other) => sum + other_part(f, other, (column, place)),
-        Residual::None | Residual::After(_) => sum,
+        Some(other) => {
+            let factors = V::load(&f.factors[column..]);
+            other_part::<V>(f, other, (column, place)).mul_add(factors, sum)
+        }
+        None => sum,
     }
 }
 
@@ -112,12 +111,9 @@ fn other_part<V: Vector>(f: &Finish, other: &[f32], (column, place): (usize, usi
     }
 }
 
-/// Writes a vector of the columns that there are, with what comes after the activation.
+/// Writes a vector of the columns that there are.
 #[inline(always)]
-fn put<V: Vector>(f: &Finish, mut sum: V, (column, place): (usize, usize)) {
-    if let Residual::After(other) = f.residual {
-        sum = sum + other_part(f, other, (column, place));
-    }
+fn put<V: Vector>(f: &Finish, sum: V, (column, place): (usize, usize)) {
     let count = V::LANES.min(f.columns - column);
     // SAFETY: no other thread has these rows of these columns (`strip`).
     let y = unsafe { f.output.slice(place..place + count) };

@@ -23,7 +23,7 @@ mod tests;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::gemm_f32::{Epilogue, Residual, Start};
+use crate::gemm_f32::{Epilogue, Start};
 use crate::slab::{self, Plain};
 use crate::{Cpu, SharedMut, Threads, Tier, even};
 #[cfg(target_arch = "x86_64")]
@@ -355,11 +355,7 @@ impl Packed {
         assert!(x.len() >= inputs, "{conv:?}: too few inputs");
         let outputs = (pixels - 1) * self.ldc + conv.out;
         assert!(y.len() >= outputs, "{conv:?}: too few outputs");
-        match epilogue.residual {
-            Residual::None => {}
-            Residual::Before(r) | Residual::After(r) => assert!(r.len() >= outputs),
-        }
-        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= conv.out));
+        epilogue.check(conv.out, outputs);
         let aligned = scratch.as_ptr().align_offset(64);
         let scratch = &mut scratch[aligned..][..self.scratch(threads.count()) - 16];
         let tier = self.kernel.tier;
@@ -493,16 +489,14 @@ impl Packed {
         let (group, panel) = (unit / panels, unit % panels);
         let columns = (self.n - panel * COLUMNS).min(COLUMNS);
         let column = group * self.n + panel * COLUMNS;
-        let mut bias = [0.0; COLUMNS];
-        if let Some(from) = epilogue.bias {
-            bias[..columns].copy_from_slice(&from[column..column + columns]);
-        }
+        let [bias, factors] = epilogue.of_columns(column..column + columns);
         let scales = self.scales.as_chunks().0.get(unit);
         let finish = Finish {
             bias,
             scales,
             activation: epilogue.activation,
-            residual: epilogue.residual,
+            residual: epilogue.residual.map(|residual| residual.values),
+            factors,
             output: y,
             row: self.ldc,
             first: column,

@@ -3,6 +3,7 @@
 use super::*;
 use crate::activation::Activation;
 use crate::conv_f32::Conv;
+use crate::gemm_f32::Residual;
 use crate::gemm_f32::tests::numbers;
 
 /// The layer in double precision, without bias.
@@ -192,11 +193,12 @@ fn epilogues() {
     let (bias, other) = (numbers(50, 3), numbers(37 * 50, 4));
     let sums = reference(&conv, 24, &x, &w);
     for activation in [Activation::Identity, Activation::Relu6, Activation::Gelu] {
-        for residual in [
-            Residual::None,
-            Residual::Before(&other),
-            Residual::After(&other),
-        ] {
+        let factors = Some(&bias[..]);
+        let scaled = Residual {
+            values: &other,
+            factors,
+        };
+        for residual in [None, Some(Residual::plain(&other)), Some(scaled)] {
             let epilogue = Epilogue {
                 start: Start::Zero,
                 bias: Some(&bias),
@@ -206,14 +208,11 @@ fn epilogues() {
             let mut wanted: Vec<f32> = sums.iter().map(|&sum| sum as f32).collect();
             for (at, y) in wanted.iter_mut().enumerate() {
                 *y += bias[at % 50];
-                if matches!(residual, Residual::Before(_)) {
-                    *y += other[at];
+                if let Some(Residual { values, factors }) = residual {
+                    *y += values[at] * factors.map_or(1.0, |factors| factors[at % 50]);
                 }
             }
             crate::activation::slice_forward_in_place(Tier::Scalar, activation, &mut wanted);
-            if matches!(residual, Residual::After(_)) {
-                wanted.iter_mut().zip(&other).for_each(|(y, r)| *y += r);
-            }
             for element in [Element::Bf16x6, Element::I8] {
                 for kernel in KERNELS.iter().filter(|kernel| kernel.is_here()) {
                     let packed = Packed::pack(&w, &conv, (24, 50), element, kernel.tier);

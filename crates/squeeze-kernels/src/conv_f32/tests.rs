@@ -25,7 +25,7 @@ fn square(c: usize, out: usize, kernel: usize, groups: usize) -> Conv {
 
 #[track_caller]
 fn check(conv: Conv) {
-    check_epilogue(conv, Activation::Identity, |_| Residual::None);
+    check_epilogue(conv, Activation::Identity, |_| None);
     let (x, w) = (numbers(conv.input(), 1), numbers(conv.weight(), 2));
     let dy = numbers(conv.output(), 3);
     let (dw0, db0) = (numbers(w.len(), 5), numbers(conv.out, 6));
@@ -57,7 +57,11 @@ fn check(conv: Conv) {
 }
 
 #[track_caller]
-fn check_epilogue(conv: Conv, activation: Activation, residual: impl Fn(&[f32]) -> Residual) {
+fn check_epilogue(
+    conv: Conv,
+    activation: Activation,
+    residual: impl Fn(&[f32]) -> Option<Residual<'_>>,
+) {
     let (x, w) = (numbers(conv.input(), 1), numbers(conv.weight(), 2));
     let (bias, other) = (numbers(conv.out, 3), numbers(conv.output(), 4));
     let epilogue = Epilogue {
@@ -174,8 +178,13 @@ fn taps_that_read_nothing_for_whole_tiles() {
             ..square(140, 20, 3, 1)
         };
         check(conv);
-        check_epilogue(conv, Activation::Relu, |r| Residual::Before(r));
-        check_epilogue(conv, Activation::HardSwish, |r| Residual::After(r));
+        check_epilogue(conv, Activation::Relu, |r| Some(Residual::plain(r)));
+        check_epilogue(conv, Activation::HardSwish, |r| {
+            Some(Residual {
+                values: r,
+                factors: Some(r),
+            })
+        });
     }
 }
 
@@ -252,9 +261,16 @@ fn a_window_that_only_sees_padding() {
 #[test]
 fn every_epilogue() {
     for activation in [Activation::Relu, Activation::Relu6, Activation::HardSwish] {
-        check_epilogue(square(16, 20, 3, 1), activation, |_| Residual::None);
-        check_epilogue(square(4, 20, 3, 2), activation, |r| Residual::Before(r));
-        check_epilogue(square(16, 20, 3, 1), activation, |r| Residual::After(r));
+        check_epilogue(square(16, 20, 3, 1), activation, |_| None);
+        check_epilogue(square(4, 20, 3, 2), activation, |r| {
+            Some(Residual::plain(r))
+        });
+        check_epilogue(square(16, 20, 3, 1), activation, |r| {
+            Some(Residual {
+                values: r,
+                factors: Some(r),
+            })
+        });
     }
 }
 

@@ -24,11 +24,15 @@ fn square(c: usize, out: usize, kernel: usize, groups: usize) -> Conv {
 
 #[track_caller]
 fn check(conv: Conv) {
-    check_epilogue(conv, Activation::Identity, |_| Residual::None);
+    check_epilogue(conv, Activation::Identity, |_| None);
 }
 
 #[track_caller]
-fn check_epilogue(conv: Conv, activation: Activation, residual: impl Fn(&[f32]) -> Residual) {
+fn check_epilogue(
+    conv: Conv,
+    activation: Activation,
+    residual: impl Fn(&[f32]) -> Option<Residual<'_>>,
+) {
     let (x, w) = (numbers(conv.input(), 1), numbers(conv.weight(), 2));
     let (bias, other) = (numbers(conv.out, 3), numbers(conv.output(), 4));
     let epilogue = Epilogue {
@@ -141,9 +145,14 @@ fn groups() {
 fn epilogues() {
     let conv = square(8, 50, 3, 1);
     for activation in [Activation::Relu, Activation::Relu6, Activation::HardSwish] {
-        check_epilogue(conv, activation, |_| Residual::None);
-        check_epilogue(conv, activation, |other| Residual::Before(other));
-        check_epilogue(conv, activation, |other| Residual::After(other));
+        check_epilogue(conv, activation, |_| None);
+        check_epilogue(conv, activation, |other| Some(Residual::plain(other)));
+        check_epilogue(conv, activation, |other| {
+            Some(Residual {
+                values: other,
+                factors: Some(other),
+            })
+        });
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) mod tile;
 
 pub use gradients::{Scratch, bias_gradient, forward, input_gradient, weight_gradient};
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::activation::Activation;
@@ -110,16 +111,23 @@ pub enum Start {
     Add,
 }
 
-/// What is added besides the bias: a tensor that lies like the output.
-#[derive(Debug, Clone, Copy, Default)]
-pub enum Residual<'a> {
-    /// Nothing.
-    #[default]
-    None,
-    /// `act(a w^T + bias + residual)`.
-    Before(&'a [f32]),
-    /// `act(a w^T + bias) + residual`.
-    After(&'a [f32]),
+/// What is added besides the bias, before the activation.
+#[derive(Debug, Clone, Copy)]
+pub struct Residual<'a> {
+    /// A tensor that lies like the output.
+    pub values: &'a [f32],
+    /// What it is multiplied by: one number for each of `groups * n` columns.
+    pub factors: Option<&'a [f32]>,
+}
+
+impl<'a> Residual<'a> {
+    /// A tensor as it is.
+    pub fn plain(values: &'a [f32]) -> Self {
+        Residual {
+            values,
+            factors: None,
+        }
+    }
 }
 
 /// What happens to a tile before it leaves the first cache.
@@ -131,8 +139,37 @@ pub struct Epilogue<'a> {
     pub bias: Option<&'a [f32]>,
     /// The layer's activation.
     pub activation: Activation,
-    /// What is added before or after the activation.
-    pub residual: Residual<'a>,
+    /// What is added before the activation.
+    pub residual: Option<Residual<'a>>,
+}
+
+impl Epilogue<'_> {
+    /// # Panics
+    /// If bias, residual or factors are shorter than so many columns, and so many numbers from the output's first to its last.
+    pub(crate) fn check(&self, columns: usize, outputs: usize) {
+        let holds =
+            |numbers: Option<&[f32]>| numbers.is_none_or(|numbers| numbers.len() >= columns);
+        assert!(holds(self.bias), "the bias is too short");
+        if let Some(Residual { values, factors }) = self.residual {
+            assert!(
+                values.len() >= outputs,
+                "the residual is shorter than the output"
+            );
+            assert!(holds(factors), "too few factors of the residual");
+        }
+    }
+
+    /// Bias and factors of some columns, zeros and ones where there are none or no more columns.
+    pub(crate) fn of_columns<const N: usize>(&self, columns: Range<usize>) -> [[f32; N]; 2] {
+        let factors = self.residual.and_then(|residual| residual.factors);
+        [(self.bias, 0.0), (factors, 1.0)].map(|(from, other)| {
+            let mut all = [other; N];
+            if let Some(from) = from {
+                all[..columns.len()].copy_from_slice(&from[columns.clone()]);
+            }
+            all
+        })
+    }
 }
 
 /// One row of the table of kernels.

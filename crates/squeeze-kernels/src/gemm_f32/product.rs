@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::panels::Panels;
 use super::tile::{COLUMNS, ROWS, Tile};
-use super::{Epilogue, Kernel, Residual, Start};
+use super::{Epilogue, Kernel, Start};
 use crate::activation::vector::{apply, apply_roughly, with_constant};
 use crate::activation::{self, Activation};
 use crate::conv_f32::window::Memo;
@@ -130,16 +130,7 @@ impl Product<'_> {
             self.b.len() >= self.groups * self.panels.group_len(),
             "the packed side is too short"
         );
-        assert!(
-            self.epilogue.bias.is_none_or(|bias| bias.len() >= width),
-            "the bias is too short"
-        );
-        match self.epilogue.residual {
-            Residual::None => {}
-            Residual::Before(r) | Residual::After(r) => {
-                assert!(r.len() >= needed, "the residual is shorter than the output");
-            }
-        }
+        self.epilogue.check(width, needed);
     }
 
     /// Some rows of some panels (counted over all groups).
@@ -229,12 +220,18 @@ impl Product<'_> {
         let tiles = rows.len().div_ceil(mr);
         let advance = width.div_ceil(tiles);
         let e = &self.epilogue;
-        let follows = After::of(e).filter(|_| last);
+        let follows = follows(e.activation).filter(|_| last);
         let limits = if last { e.activation.limits() } else { None };
         let mut near = NEAR;
-        let bias = e.bias.filter(|_| last).map_or(std::ptr::null(), |bias| {
-            bias[group * self.panels.n + columns.start..].as_ptr()
-        });
+        let column = group * self.panels.n + columns.start;
+        let of_columns = |numbers: Option<&[f32]>| {
+            numbers.map_or(std::ptr::null(), |numbers| numbers[column..].as_ptr())
+        };
+        let residual = e.residual.filter(|_| last);
+        let (bias, factors) = (
+            of_columns(e.bias.filter(|_| last)),
+            of_columns(residual.and_then(|residual| residual.factors)),
+        );
         for (tile, start) in rows.clone().step_by(mr).enumerate() {
             let rows = start..(start + mr).min(rows.end);
             self.source.feed(group, rows.clone(), k.clone(), feed);
@@ -242,10 +239,6 @@ impl Product<'_> {
                 continue;
             }
             let at = start * self.output.row + left;
-            let residual = match e.residual {
-                Residual::Before(residual) if last => residual[at..].as_ptr(),
-                Residual::Before(_) | Residual::After(_) | Residual::None => std::ptr::null(),
-            };
             let ahead = b.len() + tile * advance * k.len();
             let place = (c.pointer().wrapping_add(at), self.output.row);
             let tile = Tile {
@@ -263,7 +256,8 @@ impl Product<'_> {
                 columns: columns.len(),
                 add: !first || e.start == Start::Add,
                 bias,
-                residual,
+                residual: residual.map_or(std::ptr::null(), |r| r.values[at..].as_ptr()),
+                factors,
                 limits: limits.unwrap_or((f32::NEG_INFINITY, f32::INFINITY)),
             };
             let run = self.kernel.tiles[rows.len() - 1][width / self.kernel.lanes - 1];
@@ -299,62 +293,52 @@ pub(crate) type Near = [f32; ROWS * COLUMNS];
 /// Nothing yet.
 pub(crate) const NEAR: Near = [0.0; ROWS * COLUMNS];
 
-/// What a tile does not do in registers: an activation, and what is added after it.
-#[derive(Clone, Copy)]
-pub(crate) struct After<'a>(Activation, Residual<'a>);
-
-impl<'a> After<'a> {
-    /// What is left of an epilogue, if anything is.
-    pub fn of(epilogue: &Epilogue<'a>) -> Option<After<'a>> {
-        let after = matches!(epilogue.residual, Residual::After(_));
-        match epilogue.activation.limits() {
-            Some(_) if after => Some(After(Activation::Identity, epilogue.residual)),
-            Some(_) => None,
-            None => Some(After(epilogue.activation, epilogue.residual)),
-        }
-    }
+/// The activation, if a tile does not do it in registers.
+pub(crate) fn follows(activation: Activation) -> Option<Activation> {
+    activation.limits().is_none().then_some(activation)
 }
 
 per_tier! {
-    /// Does what is left, from the first cache to the output, which is so written once.
-    pub(crate) fn after(what: After, near: &Near, c: &SharedMut<f32>, block: Block)
+    /// Does an activation from the first cache to the output, which is so written once.
+    pub(crate) fn after(activation: Activation, near: &Near, c: &SharedMut<f32>, block: Block)
     { scalar: scalar_after, vector: vector_after }
 }
 
 per_tier! {
     /// The same for sums of bytes, which need no more exact activations.
-    pub(crate) fn after_bytes(what: After, near: &Near, c: &SharedMut<f32>, block: Block)
+    pub(crate) fn after_bytes(activation: Activation, near: &Near, c: &SharedMut<f32>, block: Block)
     { scalar: scalar_after, vector: vector_after_bytes }
 }
 
-fn scalar_after(After(activation, residual): After, near: &Near, c: &SharedMut<f32>, block: Block) {
+fn scalar_after(activation: Activation, near: &Near, c: &SharedMut<f32>, block: Block) {
     for row in 0..block.rows {
         let at = block.at + row * block.row;
         // SAFETY: no other part has these rows of these columns.
         let y = unsafe { c.slice(at..at + block.columns) };
         let x = &near[row * COLUMNS..][..block.columns];
         activation::slice_forward(Tier::Scalar, activation, x, y);
-        if let Residual::After(residual) = residual {
-            y.iter_mut().zip(&residual[at..]).for_each(|(y, r)| *y += r);
-        }
     }
 }
 
 #[inline(always)]
-fn vector_after<V: Vector>(what: After, near: &Near, c: &SharedMut<f32>, block: Block) {
-    with_constant!(what.0, F => finish_block::<V>(what.1, near, (c, block), |x| apply(F, x)));
+fn vector_after<V: Vector>(activation: Activation, near: &Near, c: &SharedMut<f32>, block: Block) {
+    with_constant!(activation, F => finish_block::<V>(near, (c, block), |x| apply(F, x)));
 }
 
 #[inline(always)]
-fn vector_after_bytes<V: Vector>(what: After, near: &Near, c: &SharedMut<f32>, block: Block) {
-    with_constant!(what.0, F => {
-        finish_block::<V>(what.1, near, (c, block), |x| apply_roughly(F, x))
+fn vector_after_bytes<V: Vector>(
+    activation: Activation,
+    near: &Near,
+    c: &SharedMut<f32>,
+    block: Block,
+) {
+    with_constant!(activation, F => {
+        finish_block::<V>(near, (c, block), |x| apply_roughly(F, x))
     });
 }
 
 #[inline(always)]
 fn finish_block<V: Vector>(
-    residual: Residual,
     near: &Near,
     (c, block): (&SharedMut<f32>, Block),
     activate: impl Fn(V) -> V,
@@ -366,9 +350,6 @@ fn finish_block<V: Vector>(
         let x = &near[row * COLUMNS..][..block.columns];
         for (x, y) in x.chunks(V::LANES).zip(y.chunks_mut(V::LANES)) {
             activate(V::load_part(x)).store_part(y);
-        }
-        if let Residual::After(residual) = residual {
-            y.iter_mut().zip(&residual[at..]).for_each(|(y, r)| *y += r);
         }
     }
 }

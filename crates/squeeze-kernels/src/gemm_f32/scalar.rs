@@ -36,13 +36,10 @@ pub(crate) fn finish(epilogue: &Epilogue, sum: f32, column: usize, (c, at): (&mu
     };
     let y = &mut c[at..=at];
     y[0] = before + epilogue.bias.map_or(0.0, |bias| bias[column]);
-    if let Residual::Before(residual) = epilogue.residual {
-        y[0] += residual[at];
+    if let Some(Residual { values, factors }) = epilogue.residual {
+        y[0] += values[at] * factors.map_or(1.0, |factors| factors[column]);
     }
     activation::scalar::forward_in_place(epilogue.activation, y);
-    if let Residual::After(residual) = epilogue.residual {
-        y[0] += residual[at];
-    }
 }
 
 /// `dx = dy w` or `dx += dy w`.

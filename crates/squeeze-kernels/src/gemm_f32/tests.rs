@@ -29,7 +29,7 @@ pub(crate) fn close(got: &[f32], want: &[f32], terms: usize) {
 
 #[track_caller]
 fn check(g: Geometry) {
-    check_epilogue(g, Activation::Identity, Start::Zero, |_| Residual::None);
+    check_epilogue(g, Activation::Identity, Start::Zero, |_| None);
 }
 
 #[track_caller]
@@ -37,7 +37,7 @@ fn check_epilogue(
     g: Geometry,
     activation: Activation,
     start: Start,
-    residual: impl Fn(&[f32]) -> Residual,
+    residual: impl Fn(&[f32]) -> Option<Residual<'_>>,
 ) {
     let (a, w) = (numbers(g.m * g.lda, 1), numbers(g.groups * g.n * g.k, 2));
     let (bias, other) = (numbers(g.groups * g.n, 3), numbers(g.m * g.ldc, 4));
@@ -163,9 +163,14 @@ fn every_epilogue() {
     for activation in Activation::ALL {
         for start in [Start::Zero, Start::Add] {
             let g = Geometry::grouped(10, 50, 7, 2);
-            check_epilogue(g, activation, start, |_| Residual::None);
-            check_epilogue(g, activation, start, |r| Residual::Before(r));
-            check_epilogue(g, activation, start, |r| Residual::After(r));
+            check_epilogue(g, activation, start, |_| None);
+            check_epilogue(g, activation, start, |r| Some(Residual::plain(r)));
+            check_epilogue(g, activation, start, |r| {
+                Some(Residual {
+                    values: r,
+                    factors: Some(r),
+                })
+            });
         }
     }
 }
@@ -286,7 +291,7 @@ fn smallest() {
     for g in [Geometry::dense(9, 17, 5), Geometry::grouped(3, 2, 3, 2)] {
         check(g);
         check_epilogue(g, Activation::Silu, Start::Add, |other| {
-            Residual::Before(other)
+            Some(Residual::plain(other))
         });
         check_gradients(g);
     }

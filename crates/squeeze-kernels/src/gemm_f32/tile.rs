@@ -76,7 +76,7 @@ pub(crate) const ROWS: usize = 8;
 /// The most columns of a tile.
 pub(crate) const COLUMNS: usize = 48;
 
-/// What one tile computes: `c = clamp(a b (+ c) + bias + residual)`.
+/// What one tile computes: `c = clamp(a b (+ c) + bias + residual * factor)`.
 pub(crate) struct Tile {
     /// For every segment of k the first element of each row.
     pub a: *const [*const f32; ROWS],
@@ -103,6 +103,8 @@ pub(crate) struct Tile {
     pub bias: *const f32,
     /// As `c`, or null.
     pub residual: *const f32,
+    /// What the residual is multiplied by: one number a column, or null.
+    pub factors: *const f32,
     /// Lower and upper limit of the result.
     pub limits: (f32, f32),
 }
@@ -122,6 +124,7 @@ impl Tile {
         add: false,
         bias: std::ptr::null(),
         residual: std::ptr::null(),
+        factors: std::ptr::null(),
         limits: (f32::NEG_INFINITY, f32::INFINITY),
     };
 }
@@ -130,7 +133,7 @@ impl Tile {
 ///
 /// # Safety
 /// The CPU has the tier of `R`; every row of every segment is valid for `length` numbers `step` apart, `b` for all of its numbers,
-/// and `c`, `to`, `bias` and `residual` for `M` rows (one for `bias`) of `columns`, which lie in `(V - 1) * LANES + 1 ..= V * LANES`.
+/// and `c`, `to`, `bias`, `residual` and `factors` for `M` rows (one for `bias` and `factors`) of `columns`, which lie in `(V - 1) * LANES + 1 ..= V * LANES`.
 #[inline(always)]
 pub(crate) unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile) {
     // What is written over and what is added may lie far away: both are asked for before the sums.
@@ -225,6 +228,11 @@ pub(crate) unsafe fn finish<R: Register, const M: usize, const V: usize, const F
         } else {
             load(t.bias)
         };
+        let factor = if t.factors.is_null() {
+            R::splat(1.0)
+        } else {
+            load(t.factors)
+        };
         for row in 0..M {
             let mut x = sum[row][v];
             let c = t.c.0.wrapping_add(row * t.c.1);
@@ -233,7 +241,7 @@ pub(crate) unsafe fn finish<R: Register, const M: usize, const V: usize, const F
             }
             x = x.add(bias);
             if !t.residual.is_null() {
-                x = x.add(load(t.residual.wrapping_add(row * t.c.1)));
+                x = x.add_product(load(t.residual.wrapping_add(row * t.c.1)), factor);
             }
             x = x.clamp(low, high);
             // SAFETY: as for the loads.

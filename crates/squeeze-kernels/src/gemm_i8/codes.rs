@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::right::Right;
 use crate::activation::Activation;
 use crate::activation::curve::{Curve, SHIFT};
-use crate::gemm_f32::{Epilogue, Residual};
+use crate::gemm_f32::Epilogue;
 use crate::{Quantization, SharedMut};
 
 /// What a layer reads and writes in bytes.
@@ -128,13 +128,5 @@ impl ToBytes {
     /// Bytes of its numbers.
     pub fn bytes(&self) -> usize {
         4 * self.bias.len()
-    }
-}
-
-/// The residual that is added before the activation, from `at` on; null where there is none.
-pub(crate) fn residual_at(residual: Residual, at: usize) -> *const f32 {
-    match residual {
-        Residual::Before(residual) => residual[at..].as_ptr(),
-        Residual::After(_) | Residual::None => std::ptr::null(),
     }
 }

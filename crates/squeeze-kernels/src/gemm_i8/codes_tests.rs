@@ -124,7 +124,7 @@ fn numbers_go_out() {
     let epilogue = Epilogue {
         bias: Some(&bias),
         activation: Activation::Silu,
-        residual: crate::gemm_f32::Residual::Before(&other),
+        residual: Some(crate::gemm_f32::Residual::plain(&other)),
         ..Epilogue::default()
     };
     let numbers: Vec<f32> = a.iter().map(|&a| fixed.codes.input.number(a)).collect();

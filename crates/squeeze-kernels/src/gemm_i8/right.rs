@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::codes::{Fixed, Shared, ToBytes, residual_at};
+use super::codes::{Fixed, Shared, ToBytes};
 use super::tile::{Bytes, Segment, Tile};
 use super::{Kernel, Line, quantize};
 use crate::Tier;
 use crate::gemm_f32::panels::Panels;
-use crate::gemm_f32::product::{After, Block, Near, after_bytes};
+use crate::gemm_f32::product::{Block, Near, after_bytes, follows};
 use crate::gemm_f32::tile::{COLUMNS, Tile as Output};
-use crate::gemm_f32::{Epilogue, Residual};
+use crate::gemm_f32::{Epilogue, Start};
 
 /// Weights of so many bytes stay near while the tiles of all panels are computed for a few rows.
 const SMALL_BYTES: usize = 256 << 10;
@@ -169,18 +169,8 @@ impl Right {
     /// # Panics
     /// If the epilogue adds to the output, or its slices are shorter than `len`, the numbers from the output's first to its last.
     pub fn check(&self, epilogue: &Epilogue, len: usize) {
-        let Epilogue { start, bias, .. } = epilogue;
-        assert_eq!(
-            *start,
-            crate::gemm_f32::Start::Zero,
-            "bytes are never added to"
-        );
-        let columns = self.shape.groups * self.shape.n;
-        assert!(bias.is_none_or(|bias| bias.len() >= columns));
-        match epilogue.residual {
-            Residual::None => {}
-            Residual::Before(r) | Residual::After(r) => assert!(r.len() >= len),
-        }
+        assert_eq!(epilogue.start, Start::Zero, "bytes are never added to");
+        epilogue.check(self.shape.groups * self.shape.n, len);
     }
 
     /// Computes a tile of one panel, counted over all groups; what follows its sums passes through `near`.
@@ -204,12 +194,16 @@ impl Right {
         let (output, bytes) = match (to.output, &self.bytes_out) {
             (Shared::Numbers(c, epilogue), _) => {
                 let there = (c.pointer().wrapping_add(at), to.row);
-                let bias = epilogue.bias.map(|bias| bias[column..].as_ptr());
+                let from = |numbers: Option<&[f32]>, at: usize| {
+                    numbers.map_or(std::ptr::null(), |numbers| numbers[at..].as_ptr())
+                };
+                let residual = epilogue.residual;
                 let output = Output {
                     c: there,
-                    to: After::of(epilogue).map_or(there, |_| near_by),
-                    bias: bias.unwrap_or(std::ptr::null()),
-                    residual: residual_at(epilogue.residual, at),
+                    to: follows(epilogue.activation).map_or(there, |_| near_by),
+                    bias: from(epilogue.bias, column),
+                    residual: from(residual.map(|residual| residual.values), at),
+                    factors: from(residual.and_then(|residual| residual.factors), column),
                     limits: epilogue.activation.limits().unwrap_or(none.limits),
                     ..none
                 };
@@ -256,7 +250,7 @@ impl Right {
         // the caller's promise.
         unsafe { run(&tile) };
         if let Shared::Numbers(c, epilogue) = to.output
-            && let Some(what) = After::of(epilogue)
+            && let Some(what) = follows(epilogue.activation)
         {
             let block = Block {
                 at,

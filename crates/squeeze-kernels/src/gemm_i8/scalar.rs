@@ -133,10 +133,7 @@ impl Numbers {
         Epilogue {
             bias: fixed.bias,
             activation: fixed.activation,
-            residual: self
-                .residual
-                .as_deref()
-                .map_or(Residual::None, Residual::Before),
+            residual: self.residual.as_deref().map(Residual::plain),
             ..Epilogue::default()
         }
     }

@@ -7,11 +7,15 @@ use crate::gemm_f32::{Residual, Start};
 
 #[track_caller]
 fn check(g: Geometry) {
-    check_epilogue(g, Activation::Identity, |_| Residual::None);
+    check_epilogue(g, Activation::Identity, |_| None);
 }
 
 #[track_caller]
-fn check_epilogue(g: Geometry, activation: Activation, residual: impl Fn(&[f32]) -> Residual) {
+fn check_epilogue(
+    g: Geometry,
+    activation: Activation,
+    residual: impl Fn(&[f32]) -> Option<Residual<'_>>,
+) {
     let (a, w) = (numbers(g.m * g.lda, 1), numbers(g.groups * g.n * g.k, 2));
     let (bias, other) = (numbers(g.groups * g.n, 3), numbers(g.m * g.ldc, 4));
     let epilogue = Epilogue {
@@ -67,9 +71,14 @@ fn epilogues() {
     let g = Geometry::dense(10, 50, 24);
     // GELU is as exact as bytes only, which its own test bounds.
     for activation in [Activation::Relu, Activation::Relu6, Activation::Silu] {
-        check_epilogue(g, activation, |_| Residual::None);
-        check_epilogue(g, activation, |other| Residual::Before(other));
-        check_epilogue(g, activation, |other| Residual::After(other));
+        check_epilogue(g, activation, |_| None);
+        check_epilogue(g, activation, |other| Some(Residual::plain(other)));
+        check_epilogue(g, activation, |other| {
+            Some(Residual {
+                values: other,
+                factors: Some(other),
+            })
+        });
     }
 }
 
@@ -203,6 +212,6 @@ fn one_sign_loses_no_bit() {
 fn smallest() {
     check(Geometry::dense(9, 17, 5));
     check_epilogue(Geometry::grouped(3, 2, 7, 2), Activation::Silu, |other| {
-        Residual::After(other)
+        Some(Residual::plain(other))
     });
 }

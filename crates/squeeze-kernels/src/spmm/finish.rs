@@ -4,7 +4,6 @@ use super::product::PANEL;
 use crate::activation::vector::{apply, with_constant};
 use crate::activation::{self, Activation};
 use crate::elementwise::interleave;
-use crate::gemm_f32::Residual;
 use crate::vector::{Vector, per_tier};
 use crate::{SharedMut, Tier};
 
@@ -12,7 +11,9 @@ use crate::{SharedMut, Tier};
 pub(super) struct Finish<'a> {
     pub bias: [f32; PANEL],
     pub activation: Activation,
-    pub residual: Residual<'a>,
+    pub residual: Option<&'a [f32]>,
+    /// What the residual is multiplied by.
+    pub factors: [f32; PANEL],
     pub output: &'a SharedMut<'a, f32>,
     /// The place of the first row's first column, and from one row to the next.
     pub at: usize,
@@ -35,16 +36,11 @@ fn scalar_panel(f: &Finish, sums: &[f32], tile: usize) {
         let y = unsafe { f.output.slice(start..start + f.columns) };
         for (column, y) in y.iter_mut().enumerate() {
             *y = sums[column * tile + row] + f.bias[column];
-            if let Residual::Before(other) = f.residual {
-                *y += other[start + column];
+            if let Some(other) = f.residual {
+                *y += other[start + column] * f.factors[column];
             }
         }
         activation::slice_forward_in_place(Tier::Scalar, f.activation, y);
-        if let Residual::After(other) = f.residual {
-            y.iter_mut()
-                .zip(&other[start..])
-                .for_each(|(y, other)| *y += other);
-        }
     }
 }
 
@@ -66,17 +62,17 @@ fn squares<V: Vector, const L: usize>(f: &Finish, sums: &[f32], tile: usize) {
                     registers[at] = V::load(&sums[(column + at) * tile + first..]);
                 }
                 interleave(&mut registers);
-                let bias = V::load(&f.bias[column..]);
+                let (bias, factors) = (V::load(&f.bias[column..]), V::load(&f.factors[column..]));
                 let start = f.at + first * f.row + column;
                 let (rows, width) = (L.min(f.rows - first), L.min(f.columns - column));
                 // A whole square has a loop of constant length, so that it stays in registers.
                 if rows == L && width == L {
                     for at in 0..L {
-                        line(f, F, registers[at] + bias, (start + at * f.row, L));
+                        line(f, F, [registers[at] + bias, factors], (start + at * f.row, L));
                     }
                 } else {
                     for at in 0..rows {
-                        line(f, F, registers[at] + bias, (start + at * f.row, width));
+                        line(f, F, [registers[at] + bias, factors], (start + at * f.row, width));
                     }
                 }
             }
@@ -86,14 +82,16 @@ fn squares<V: Vector, const L: usize>(f: &Finish, sums: &[f32], tile: usize) {
 
 /// What follows the sums and the bias of so many columns of a row.
 #[inline(always)]
-fn line<V: Vector>(f: &Finish, activation: Activation, mut y: V, (start, width): (usize, usize)) {
-    if let Residual::Before(other) = f.residual {
-        y = y + part(other, start, width);
+fn line<V: Vector>(
+    f: &Finish,
+    activation: Activation,
+    [mut y, factors]: [V; 2],
+    (start, width): (usize, usize),
+) {
+    if let Some(other) = f.residual {
+        y = part::<V>(other, start, width).mul_add(factors, y);
     }
     y = apply(activation, y);
-    if let Residual::After(other) = f.residual {
-        y = y + part(other, start, width);
-    }
     // SAFETY: no other thread has these rows of these columns.
     let to = unsafe { f.output.slice(start..start + width) };
     match width == V::LANES {

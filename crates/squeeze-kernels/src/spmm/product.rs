@@ -7,7 +7,7 @@ use super::lists::Values;
 use super::tile::Tile;
 use super::turn::{self, Rows};
 use super::{Element, Packed};
-use crate::gemm_f32::{Epilogue, Geometry, Residual, Start};
+use crate::gemm_f32::{Epilogue, Geometry, Start};
 use crate::{SharedMut, Threads, even};
 
 /// Outputs that are finished together.
@@ -68,12 +68,8 @@ impl Packed {
             Start::Zero,
             "sparse sums are never added to"
         );
-        assert!(epilogue.bias.is_none_or(|bias| bias.len() >= columns));
         let needed = g.m.checked_sub(1).map_or(0, |m| m * g.ldc + columns);
-        match epilogue.residual {
-            Residual::None => {}
-            Residual::Before(r) | Residual::After(r) => assert!(r.len() >= needed),
-        }
+        epilogue.check(columns, needed);
         let panels = g.groups * g.n.div_ceil(PANEL);
         let units = g.m.div_ceil(self.kernel.lanes);
         let work = g.m * self.lists.places.len() * self.block.outputs() / self.in_one();
@@ -224,14 +220,12 @@ impl Packed {
             self.block(block, registers, (room.turned, room.scales), sums);
         }
         let column = group * g.n + first;
-        let mut bias = [0.0; PANEL];
-        if let Some(from) = epilogue.bias {
-            bias[..columns].copy_from_slice(&from[column..][..columns]);
-        }
+        let [bias, factors] = epilogue.of_columns(column..column + columns);
         let finish = Finish {
             bias,
             activation: epilogue.activation,
-            residual: epilogue.residual,
+            residual: epilogue.residual.map(|residual| residual.values),
+            factors,
             output: c,
             at: rows.start * g.ldc + column,
             row: g.ldc,

@@ -22,7 +22,7 @@ fn sparse(g: &Geometry, block: Block, keep: usize) -> Vec<f32> {
 #[track_caller]
 fn check(g: Geometry) {
     for keep in [1, 2, 7, 1000] {
-        check_epilogue(g, keep, Activation::Identity, |_| Residual::None);
+        check_epilogue(g, keep, Activation::Identity, |_| None);
     }
 }
 
@@ -31,7 +31,7 @@ fn check_epilogue(
     g: Geometry,
     keep: usize,
     activation: Activation,
-    residual: impl Fn(&[f32]) -> Residual,
+    residual: impl Fn(&[f32]) -> Option<Residual<'_>>,
 ) {
     let (a, other) = (numbers(g.m * g.lda, 1), numbers(g.m * g.ldc, 4));
     let bias = numbers(g.groups * g.n, 3);
@@ -115,9 +115,14 @@ fn long_sums() {
 fn epilogues() {
     let g = Geometry::dense(37, 21, 24);
     for activation in Activation::ALL {
-        check_epilogue(g, 2, activation, |_| Residual::None);
-        check_epilogue(g, 2, activation, |other| Residual::Before(other));
-        check_epilogue(g, 2, activation, |other| Residual::After(other));
+        check_epilogue(g, 2, activation, |_| None);
+        check_epilogue(g, 2, activation, |other| Some(Residual::plain(other)));
+        check_epilogue(g, 2, activation, |other| {
+            Some(Residual {
+                values: other,
+                factors: Some(other),
+            })
+        });
     }
 }
 
@@ -227,6 +232,11 @@ fn smallest() {
         Geometry::grouped(9, 5, 5, 2),
         2,
         Activation::Relu,
-        |other| Residual::After(other),
+        |other| {
+            Some(Residual {
+                values: other,
+                factors: Some(other),
+            })
+        },
     );
 }

@@ -22,7 +22,7 @@ use crate::conv_f32::Conv;
 use crate::gemm_f32::gradients::pack_weight;
 use crate::gemm_f32::panels::Panels;
 use crate::gemm_f32::product::{Output, Product, Strided};
-use crate::gemm_f32::{self, Epilogue, Geometry, Residual};
+use crate::gemm_f32::{self, Epilogue, Geometry};
 use crate::slab::{Block, Slab};
 use crate::{Cpu, SharedMut, Threads, Tier, even};
 use grid::Grid;
@@ -321,16 +321,7 @@ impl Packed {
             "{conv:?}: {} outputs are too few",
             y.len()
         );
-        assert!(
-            epilogue.bias.is_none_or(|bias| bias.len() >= conv.out),
-            "the bias is too short"
-        );
-        match epilogue.residual {
-            Residual::None => {}
-            Residual::Before(r) | Residual::After(r) => {
-                assert!(r.len() >= needed, "the residual is shorter than the output");
-            }
-        }
+        epilogue.check(conv.out, needed);
     }
 }
 

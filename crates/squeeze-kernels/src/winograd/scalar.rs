@@ -147,11 +147,10 @@ pub(super) fn back(job: &Back, tiles: Range<usize>, y: &SharedMut<f32>) {
 }
 
 fn write(epilogue: &Epilogue, sum: f32, channel: usize, (y, at): (&SharedMut<f32>, usize)) {
-    let residual = match epilogue.residual {
-        Residual::None => Residual::None,
-        Residual::Before(residual) => Residual::Before(&residual[at..]),
-        Residual::After(residual) => Residual::After(&residual[at..]),
-    };
+    let residual = epilogue.residual.map(|residual| Residual {
+        values: &residual.values[at..],
+        ..residual
+    });
     let epilogue = Epilogue {
         residual,
         ..*epilogue

@@ -3,6 +3,7 @@
 use super::*;
 use crate::activation::Activation;
 use crate::conv_f32;
+use crate::gemm_f32::Residual;
 use crate::gemm_f32::Start;
 use crate::gemm_f32::tests::{close, numbers};
 
@@ -41,7 +42,7 @@ fn near(got: &[f32], want: &[f32], conv: &Conv) {
 #[track_caller]
 fn check(conv: Conv) {
     check_epilogue(conv, (Activation::Identity, Start::Zero), conv.out, |_| {
-        Residual::None
+        None
     });
 }
 
@@ -50,7 +51,7 @@ fn check_epilogue(
     conv: Conv,
     (activation, start): (Activation, Start),
     stride: usize,
-    residual: impl Fn(&[f32]) -> Residual,
+    residual: impl Fn(&[f32]) -> Option<Residual<'_>>,
 ) {
     let (x, w) = (numbers(conv.input(), 1), numbers(conv.weight(), 2));
     let len = conv.output() / conv.out.max(1) * stride;
@@ -95,15 +96,9 @@ fn define(
             .flat_map(|pixel| pixel[..conv.out].to_vec())
             .collect()
     };
-    let other = match epilogue.residual {
-        Residual::None => vec![],
-        Residual::Before(r) | Residual::After(r) => dense(r),
-    };
-    let residual = match epilogue.residual {
-        Residual::None => Residual::None,
-        Residual::Before(_) => Residual::Before(&other),
-        Residual::After(_) => Residual::After(&other),
-    };
+    let other = epilogue.residual.map(|residual| dense(residual.values));
+    let residual = epilogue.residual.zip(other.as_ref());
+    let residual = residual.map(|(residual, values)| Residual { values, ..residual });
     let mut sums = dense(y);
     let epilogue = Epilogue {
         residual,
@@ -181,12 +176,17 @@ fn dilated() {
 fn every_epilogue() {
     for activation in [Activation::Relu, Activation::Relu6, Activation::HardSwish] {
         for start in [Start::Zero, Start::Add] {
-            let with = |residual: fn(&[f32]) -> Residual| {
+            let with = |residual: fn(&[f32]) -> Option<Residual<'_>>| {
                 check_epilogue(same(6, 7, 16, 20), (activation, start), 20, residual);
             };
-            with(|_| Residual::None);
-            with(|r| Residual::Before(r));
-            with(|r| Residual::After(r));
+            with(|_| None);
+            with(|r| Some(Residual::plain(r)));
+            with(|r| {
+                Some(Residual {
+                    values: r,
+                    factors: Some(r),
+                })
+            });
         }
     }
 }
@@ -197,7 +197,7 @@ fn part_of_a_wider_image() {
         same(9, 7, 8, 16),
         (Activation::Relu, Start::Zero),
         40,
-        |r| Residual::Before(r),
+        |r| Some(Residual::plain(r)),
     );
 }
 

@@ -240,7 +240,7 @@ fn line_there<V: Vector, const A: usize>(d: &[V; A]) -> [V; A] {
 struct End<'a, V> {
     add: bool,
     bias: Option<&'a [f32]>,
-    residual: Option<&'a [f32]>,
+    residual: Option<Residual<'a>>,
     limits: [V; 2],
 }
 
@@ -258,10 +258,7 @@ fn tiles_back<V: Vector, const A: usize, const R: usize>(
     let end = End {
         add: e.start == Start::Add,
         bias: e.bias,
-        residual: match e.residual {
-            Residual::Before(residual) => Some(residual),
-            Residual::After(_) | Residual::None => None,
-        },
+        residual: e.residual,
         limits: [V::splat(low), V::splat(high)],
     };
     for tile in tiles {
@@ -289,32 +286,21 @@ fn tiles_back<V: Vector, const A: usize, const R: usize>(
                 );
             }
         }
-        if in_registers.is_none() || matches!(e.residual, Residual::After(_)) {
+        // Most activations are done while the pixel is in the first cache.
+        if in_registers.is_none() {
             for i in 0..place.exist[0] {
                 for j in 0..place.exist[1] {
                     let at = first + i * next[0] + j * next[1];
                     // SAFETY: no other part has this pixel.
                     let y = unsafe { y.slice(at..at + conv.out) };
-                    after::<V>(e, at, y);
+                    let tier = match V::LANES {
+                        16 => Tier::Avx512,
+                        _ => Tier::Avx2,
+                    };
+                    slice_forward_in_place(tier, e.activation, y);
                 }
             }
         }
-    }
-}
-
-/// What is not done in registers, while the pixel is in the first cache: most activations, and what is added after them.
-#[inline(always)]
-fn after<V: Vector>(e: &Epilogue, at: usize, y: &mut [f32]) {
-    if e.activation.limits().is_none() {
-        let tier = match V::LANES {
-            16 => Tier::Avx512,
-            _ => Tier::Avx2,
-        };
-        slice_forward_in_place(tier, e.activation, y);
-    }
-    if let Residual::After(residual) = e.residual {
-        let residual = &residual[at..][..y.len()];
-        y.iter_mut().zip(residual).for_each(|(y, r)| *y += r);
     }
 }
 
@@ -356,8 +342,12 @@ fn channels_back<V: Vector, const A: usize, const R: usize, const FULL: bool>(
                 sum = load(y) + sum;
             }
             sum = sum + bias;
-            if let Some(residual) = end.residual {
-                sum = sum + load(&residual[at..]);
+            if let Some(Residual { values, factors }) = end.residual {
+                let other = load(&values[at..]);
+                sum = match factors {
+                    Some(factors) => other.mul_add(load(&factors[channel..]), sum),
+                    None => sum + other,
+                };
             }
             // The right operand is what comes out of NaN.
             let sum = high.min(low.max(sum));
