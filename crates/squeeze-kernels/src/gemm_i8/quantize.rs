@@ -96,8 +96,13 @@ fn scalar_bytes(x: &[f32], middle: f32, factor: f32, to: &mut [u8]) {
 fn vector_bytes<V: Vector>(x: &[f32], middle: f32, factor: f32, to: &mut [u8]) {
     assert!(x.len() <= to.len());
     let (middle, factor) = (V::splat(middle), V::splat(factor));
-    let whole = x.len() / V::LANES * V::LANES;
-    for at in (0..whole).step_by(V::LANES) {
+    let (four, whole) = (4 * V::LANES, x.len() / V::LANES * V::LANES);
+    let fours = x.chunks_exact(four).zip(to.chunks_exact_mut(four));
+    for (x, to) in fours {
+        let part = |at: usize| (V::load(&x[at * V::LANES..][..V::LANES]) - middle) * factor;
+        V::store_bytes_four([part(0), part(1), part(2), part(3)], to);
+    }
+    for at in (x.len() / four * four..whole).step_by(V::LANES) {
         let x = V::load(&x[at..at + V::LANES]);
         ((x - middle) * factor).store_bytes(&mut to[at..at + V::LANES]);
     }
@@ -121,21 +126,29 @@ pub(crate) fn scalar_span(x: &[f32]) -> [f32; 2] {
 #[inline(always)]
 fn vector_span<V: Vector>(x: &[f32]) -> [f32; 2] {
     let zero = V::splat(0.0);
-    let (mut tops, mut bottoms, mut odd) = ([zero; 2], [zero; 2], [zero; 2]);
-    for pair in x.chunks(2 * V::LANES) {
-        for (at, part) in pair.chunks(V::LANES).enumerate() {
-            let x = V::load_part(part);
-            tops[at] = x.max(tops[at]);
-            bottoms[at] = (zero - x).max(bottoms[at]);
-            // Nothing times zero is zero but a finite number.
-            odd[at] = x.mul_add(zero, odd[at]);
+    let (mut tops, mut bottoms, mut odd) = ([zero; 4], [zero; 4], [zero; 4]);
+    let mut meet = |at: usize, x: V| {
+        tops[at] = x.max(tops[at]);
+        bottoms[at] = x.min(bottoms[at]);
+        // Nothing times zero is zero but a finite number.
+        odd[at] = x.mul_add(zero, odd[at]);
+    };
+    let fours = x.chunks_exact(4 * V::LANES);
+    for part in fours.remainder().chunks(V::LANES) {
+        meet(0, V::load_part(part));
+    }
+    for four in fours {
+        for at in 0..4 {
+            meet(at, V::load(&four[at * V::LANES..][..V::LANES]));
         }
     }
-    match (odd[0] + odd[1]).sum() == 0.0 {
-        true => span(
-            -bottoms[0].max(bottoms[1]).largest(),
-            tops[0].max(tops[1]).largest(),
-        ),
+    let [top, bottom, odd] = [
+        (tops[0].max(tops[1])).max(tops[2].max(tops[3])),
+        (bottoms[0].min(bottoms[1])).min(bottoms[2].min(bottoms[3])),
+        (odd[0] + odd[1]) + (odd[2] + odd[3]),
+    ];
+    match odd.sum() == 0.0 {
+        true => span(-(zero - bottom).largest(), top.largest()),
         false => [0.0, vector_largest::<V>(x)],
     }
 }

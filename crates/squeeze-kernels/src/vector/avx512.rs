@@ -229,6 +229,19 @@ impl Vector for F32x16 {
         }
     }
     #[inline(always)]
+    fn store_bytes_four(four: [Self; 4], to: &mut [u8]) {
+        // Packing works in quarters of a register; the permutation brings the sixteen groups of four bytes into order.
+        // SAFETY: see above.
+        unsafe {
+            let [a, b, c, d] = four.map(|x| _mm512_cvtps_epi32(x.0));
+            let packed = _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let bytes = _mm512_permutexvar_epi32(order, packed);
+            let bytes = _mm512_xor_si512(bytes, _mm512_set1_epi8(i8::MIN));
+            _mm512_storeu_si512(to[..64].as_mut_ptr().cast(), bytes);
+        }
+    }
+    #[inline(always)]
     fn load_bytes(from: &[u8]) -> Self {
         // SAFETY: see above.
         Self(unsafe {
