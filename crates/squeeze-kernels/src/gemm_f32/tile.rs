@@ -150,13 +150,9 @@ pub(crate) unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile)
     }
     // SAFETY: the caller's promise.
     let sum = unsafe { sums::<R, M, V>(t) };
-    if t.columns == V * R::LANES {
-        // SAFETY: the caller's promise.
-        unsafe { finish::<R, M, V, true>(t, &sum) }
-    } else {
-        // SAFETY: the caller's promise.
-        unsafe { finish::<R, M, V, false>(t, &sum) }
-    }
+    let with_bias = |bias: R, row: usize, v: usize| sum[row][v].add(bias);
+    // SAFETY: the caller's promise.
+    unsafe { finish::<R, M, V>(t, with_bias) }
 }
 
 /// The sums of a tile. Its accumulators are touched only by loops of constant length, so that they stay in registers; what leaves
@@ -202,14 +198,33 @@ unsafe fn sums<R: Register, const M: usize, const V: usize>(t: &Tile) -> [[R; V]
     out
 }
 
-/// Writes the sums out: added to `c` where asked, with bias and residual, limited.
+/// Writes the sums out: added to `c` where asked, with bias and residual, limited. `with_bias` gives those of a row and register,
+/// each once, so that they go from register to memory.
 ///
 /// # Safety
 /// As for [`tile`].
 #[inline(always)]
-pub(crate) unsafe fn finish<R: Register, const M: usize, const V: usize, const FULL: bool>(
+pub(crate) unsafe fn finish<R: Register, const M: usize, const V: usize>(
     t: &Tile,
-    sum: &[[R; V]; M],
+    with_bias: impl Fn(R, usize, usize) -> R,
+) {
+    if t.columns == V * R::LANES {
+        // SAFETY: the caller's promise.
+        unsafe { finish_columns::<R, M, V, true>(t, with_bias) }
+    } else {
+        // SAFETY: the caller's promise.
+        unsafe { finish_columns::<R, M, V, false>(t, with_bias) }
+    }
+}
+
+/// The same where all columns of the last register exist, or not.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn finish_columns<R: Register, const M: usize, const V: usize, const FULL: bool>(
+    t: &Tile,
+    with_bias: impl Fn(R, usize, usize) -> R,
 ) {
     let (low, high) = (R::splat(t.limits.0), R::splat(t.limits.1));
     for v in 0..V {
@@ -234,12 +249,10 @@ pub(crate) unsafe fn finish<R: Register, const M: usize, const V: usize, const F
             load(t.factors)
         };
         for row in 0..M {
-            let mut x = sum[row][v];
-            let c = t.c.0.wrapping_add(row * t.c.1);
+            let mut x = with_bias(bias, row, v);
             if t.add {
-                x = x.add(load(c));
+                x = x.add(load(t.c.0.wrapping_add(row * t.c.1)));
             }
-            x = x.add(bias);
             if !t.residual.is_null() {
                 x = x.add_product(load(t.residual.wrapping_add(row * t.c.1)), factor);
             }

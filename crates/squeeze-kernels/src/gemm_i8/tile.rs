@@ -114,15 +114,12 @@ pub(crate) unsafe fn tile<S: Sums, const M: usize, const V: usize>(t: &Tile) {
             false => unsafe { finish_bytes::<S, M, V, false>(t, &sum) },
         };
     }
+    let scaled = |bias: S::Floats, row: usize, v: usize| {
+        // SAFETY: the caller's promise.
+        unsafe { scaled::<S>(t, sum[row][v], (bias, row, v)) }
+    };
     // SAFETY: the caller's promise.
-    let sum = unsafe { scaled::<S, M, V>(t, &sum) };
-    if t.output.columns == V * S::Floats::LANES {
-        // SAFETY: the caller's promise.
-        unsafe { finish::<S::Floats, M, V, true>(&t.output, &sum) }
-    } else {
-        // SAFETY: the caller's promise.
-        unsafe { finish::<S::Floats, M, V, false>(&t.output, &sum) }
-    }
+    unsafe { finish::<S::Floats, M, V>(&t.output, scaled) }
 }
 
 /// The sums of a tile.
@@ -169,35 +166,30 @@ unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile) -> [[S; V]; M]
     out
 }
 
-/// The sums as the numbers that they stand for.
+/// The numbers that the sums of a row and register stand for, with their bias.
 ///
 /// # Safety
 /// As for [`tile`].
 #[inline(always)]
-unsafe fn scaled<S: Sums, const M: usize, const V: usize>(
+unsafe fn scaled<S: Sums>(
     t: &Tile,
-    sum: &[[S; V]; M],
-) -> [[S::Floats; V]; M] {
+    sum: S,
+    (bias, row, v): (S::Floats, usize, usize),
+) -> S::Floats {
     let lanes = S::Floats::LANES;
-    let none = S::Floats::splat(0.0);
-    let mut out = [[none; V]; M];
+    let mut out = bias;
     // SAFETY (of all blocks below): the caller's promise.
-    for row in 0..M {
-        let scale = S::Floats::splat(unsafe { *t.row_scales.0.add(row * t.row_scales.1) });
-        for v in 0..V {
-            let scale =
-                none.add_product(scale, unsafe { S::Floats::load(t.scales.add(v * lanes)) });
-            out[row][v] = none.add_product(sum[row][v].floats(), scale);
-        }
-        if !t.middles.0.is_null() {
-            let middle = S::Floats::splat(unsafe { *t.middles.0.add(row * t.middles.1) });
-            for v in 0..V {
-                let sums = unsafe { S::Floats::load(t.sums.add(v * lanes)) };
-                out[row][v] = out[row][v].add_product(middle, sums);
-            }
-        }
+    if !t.middles.0.is_null() {
+        let middle = S::Floats::splat(unsafe { *t.middles.0.add(row * t.middles.1) });
+        let sums = unsafe { S::Floats::load(t.sums.add(v * lanes)) };
+        out = out.add_product(middle, sums);
     }
-    out
+    let row_scale = S::Floats::splat(unsafe { *t.row_scales.0.add(row * t.row_scales.1) });
+    let scale = unsafe { S::Floats::load(t.scales.add(v * lanes)) };
+    out.add_product(
+        sum.floats(),
+        S::Floats::splat(0.0).add_product(row_scale, scale),
+    )
 }
 
 /// Writes the sums out as bytes: with bias and residual, limited.
