@@ -8,7 +8,7 @@ use squeeze_kernels::{Slab, Threads};
 use crate::kernel::Kernel;
 use crate::plan::{Place, Plan, Step};
 use crate::program::{Draft, Program, Source, ValueId, Work};
-use crate::target::Target;
+use crate::target::{Precision, Target};
 use crate::texts::Stretch;
 
 /// Bytes of a number.
@@ -111,7 +111,13 @@ fn kernels(program: &mut Program, target: Target) -> Vec<Kernel> {
             .lock()
             .map(|mut work| std::mem::replace(&mut *work, Work::Move));
         let work = work.expect("each step is taken once");
-        let kernel = Kernel::pick(program, &program.steps[at], work, target, &slab);
+        let step = &program.steps[at];
+        let target =
+            match target.precision == Precision::Int8 && program.is_of_whole_texts(step.output) {
+                true => target.with_precision(Precision::F32),
+                false => target,
+            };
+        let kernel = Kernel::pick(program, step, work, target, &slab);
         kernels[at].get_or_init(|| kernel);
     });
     let kernels = kernels.into_iter().map(OnceLock::into_inner);

@@ -1,7 +1,7 @@
 //! The network between graph and plan: steps in single assignment over values that have a home.
 
 use squeeze_graph::ops::{Pool, ResizeMode};
-use squeeze_graph::{Shape, channel_axis, elements};
+use squeeze_graph::{Element, Shape, channel_axis, elements};
 use squeeze_kernels::Quantization;
 use squeeze_kernels::activation::Activation;
 use squeeze_kernels::elementwise::Block;
@@ -345,6 +345,12 @@ impl Program {
     pub fn is_packed(&self, id: ValueId) -> bool {
         let shape = &self.values[id].shape;
         self.texts.is_some_and(|texts| texts.has_rows(shape))
+    }
+
+    /// Whether a value has a row for each text: what a head makes of one is few multiply-adds, whose errors nothing averages out.
+    pub fn is_of_whole_texts(&self, id: ValueId) -> bool {
+        let tokens = |input: &InputSpec| input.element == Element::Index && input.shape.len() == 2;
+        self.inputs.iter().any(tokens) && self.values[id].shape.len() == 2
     }
 
     /// How many steps read each value; an output counts as a reader.

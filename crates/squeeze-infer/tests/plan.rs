@@ -45,9 +45,9 @@ fn plans_compute_what_graphs_say() {
     );
 }
 
-/// Scales become part of the layers before them, and layers whose readers take rows with gaps become one.
+/// Scales become part of the layers before them, layers whose readers take rows with gaps become one, and heads stay numbers.
 #[test]
-fn scales_leave_no_steps() {
+fn a_bottleneck_has_few_steps() {
     let graph = cases::cases()
         .into_iter()
         .find(|graph| graph.name() == "bottleneck_of_scales");
@@ -55,6 +55,14 @@ fn scales_leave_no_steps() {
     let plan = compile(&graph, &lively(&graph), &Target::here(1)).expect("it fits");
     assert!(plan.steps().all(|step| step.kind != "no_norm"));
     assert!(plan.steps().any(|step| step.name == "shared + value"));
+    let target = Target::here(1).with_precision(Precision::Int8);
+    let plan = compile(&graph, &lively(&graph), &target).expect("it fits");
+    let in_bytes = |name: &str| {
+        let step = plan.steps().find(|step| step.name == name);
+        step.expect("there is such a step").kernel.contains("i8")
+    };
+    assert!(in_bytes("after"), "layers of tokens are in bytes");
+    assert!(!in_bytes("pooler"), "heads of texts are not");
 }
 
 fn is_transformed(kernel: &str) -> bool {

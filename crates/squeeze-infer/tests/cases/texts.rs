@@ -100,7 +100,9 @@ pub const CASES: &[(&str, Make)] = &[
         let y = b.add("first.scale", NoNorm {}, &[y])?;
         let y = b.add("second.scale", NoNorm {}, &[y])?;
         let y = b.add("gelu", Activation::Gelu, &[y])?;
-        Ok(vec![y])
+        let first = b.add("first", Select { axis: 1, index: 0 }, &[y])?;
+        let pooled = b.add("pooler", Linear::dense(40), &[first])?;
+        Ok(vec![y, pooled])
     }),
     ("tagger", |b| {
         let [x, lengths] = embeddings(b, true)?;
