@@ -327,6 +327,10 @@ impl Source for Image<'_> {
         1
     }
 
+    fn unit(&self) -> usize {
+        ROWS
+    }
+
     fn is_costly(&self) -> bool {
         true
     }

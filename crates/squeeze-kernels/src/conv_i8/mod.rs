@@ -184,7 +184,8 @@ impl Packed {
         let (units, lines) = (self.right.units(), conv.n * conv.out_h());
         // As for products of bytes.
         let parts = threads.parts(conv.macs() / 4, units.max(lines));
-        let by_lines = lines >= units;
+        let (panels, most) = (&self.right.panels, lines.div_ceil(parts));
+        let by_lines = panels.split_by_rows((lines, most), (conv.groups, parts), lines >= units);
         threads.run(parts, &|part| {
             let (lines, panels) = match by_lines {
                 true => (even(lines, parts, part), 0..units),

@@ -139,11 +139,9 @@ pub fn forward(cpu: Cpu, depthwise: &Depthwise, x: &[f32], filter: Filter, y: &m
     let row_len = depthwise.out_w() * depthwise.c;
     let rows = depthwise.n * depthwise.out_h();
     // The clamp is free in registers; other activations are one more pass over a row that is in cache.
-    let (clamp, after) = match filter.activation {
-        Activation::Relu => ([0.0, f32::INFINITY], None),
-        Activation::Relu6 => ([0.0, 6.0], None),
-        Activation::Identity => ([f32::NEG_INFINITY, f32::INFINITY], None),
-        other => ([f32::NEG_INFINITY, f32::INFINITY], Some(other)),
+    let (clamp, after) = match filter.activation.limits() {
+        Some((low, high)) => ([low, high], None),
+        None => ([f32::NEG_INFINITY, f32::INFINITY], Some(filter.activation)),
     };
     let shared = SharedMut::new(y);
     cpu.split(rows, depthwise.output() * depthwise.taps(), |range| {

@@ -78,6 +78,28 @@ impl Panels {
         self.across * self.lanes * self.k
     }
 
+    /// Whether parts should share `rows` rows, the busiest `most` of them, each with the panels of all groups, or else the panels, each
+    /// with all rows: what is preferred, unless the other way the busiest part has a tenth less to do.
+    pub(crate) fn split_by_rows(
+        &self,
+        (rows, most): (usize, usize),
+        (groups, parts): (usize, usize),
+        prefer_rows: bool,
+    ) -> bool {
+        let columns = |unit: usize| match self.place(unit) {
+            (group, 0) => group * self.n,
+            (group, index) => group * self.n + self.columns(index).start,
+        };
+        let units = (0..parts).map(|part| even(groups * self.count, parts, part));
+        let busiest = units.map(|units| columns(units.end) - columns(units.start));
+        let by_rows = most * groups * self.n;
+        let by_columns = rows * busiest.max().unwrap_or(0);
+        match prefer_rows {
+            true => 9 * by_rows <= 10 * by_columns,
+            false => 10 * by_rows < 9 * by_columns,
+        }
+    }
+
     /// Packs rows `rows` of panel `index` into its place within the group's slice; columns that do not exist become zeros. The
     /// view begins at the first of these rows and at column 0.
     pub(crate) fn pack(

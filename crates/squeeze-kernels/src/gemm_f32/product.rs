@@ -28,6 +28,8 @@ pub(crate) trait Source: Sync {
     fn stretch(&self) -> usize;
     /// From one k to the next within a stretch.
     fn step(&self) -> usize;
+    /// Parts begin at multiples of so many rows.
+    fn unit(&self) -> usize;
     /// Whether `feed` has something to look up for a tile's rows that it remembers for other panels.
     fn is_costly(&self) -> bool {
         false
@@ -90,22 +92,20 @@ impl Product<'_> {
             false => threads.parts(work, units.max(tiles)),
         };
         let c = SharedMut::new(c);
-        // Each thread should read the smaller side whole and only its share of the larger one, if that is even enough.
-        let evenness = |pieces: usize| pieces as f64 / (pieces.div_ceil(parts) * parts) as f64;
+        // Each thread should read the smaller side whole and only its share of the larger one.
         let prefer_rows = self.m > self.panels.n;
-        let by_rows = match prefer_rows {
-            true => evenness(tiles) >= 0.9 * evenness(units),
-            false => evenness(tiles) * 0.9 > evenness(units),
+        let unit = self.source.unit();
+        let own = |part: usize| {
+            let units = even(self.m.div_ceil(unit), parts, part);
+            units.start * unit..(units.end * unit).min(self.m)
         };
-        threads.run(parts, &|part| {
-            if by_rows {
-                let tiles = even(tiles, parts, part);
-                let rows =
-                    tiles.start * self.kernel.rows()..(tiles.end * self.kernel.rows()).min(self.m);
-                self.part(rows, 0..units, &c);
-            } else {
-                self.part(0..self.m, even(units, parts, part), &c);
-            }
+        let most = (0..parts).map(|part| own(part).len()).max().unwrap_or(0);
+        let by_rows = self
+            .panels
+            .split_by_rows((self.m, most), (self.groups, parts), prefer_rows);
+        threads.run(parts, &|part| match by_rows {
+            true => self.part(own(part), 0..units, &c),
+            false => self.part(0..self.m, even(units, parts, part), &c),
         });
     }
 
@@ -373,6 +373,10 @@ impl Source for Strided<'_> {
         1
     }
 
+    fn unit(&self) -> usize {
+        1
+    }
+
     fn feed(&self, group: usize, rows: Range<usize>, k: Range<usize>, feed: &mut Feed) {
         let first = rows.start * self.row + group * self.group + k.start;
         let count = rows.len();
@@ -403,6 +407,10 @@ impl Source for Interleaved<'_> {
     }
 
     fn step(&self) -> usize {
+        self.rows
+    }
+
+    fn unit(&self) -> usize {
         self.rows
     }
 

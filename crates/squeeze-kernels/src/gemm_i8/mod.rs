@@ -226,11 +226,9 @@ impl Packed {
         let left = &Rows::Marked(&rows);
         let (units, tiles) = (self.right.units(), g.m.div_ceil(self.right.rows()));
         let parts = threads.parts(self.work(), units.max(tiles));
-        if tiles >= units || parts == 1 {
+        if self.by_rows(parts) {
             threads.run(parts, &|part| {
-                let tiles = even(tiles, parts, part);
-                let step = self.right.rows();
-                let own = tiles.start * step..(tiles.end * step).min(g.m);
+                let own = even(g.m, parts, part);
                 let block = self.block();
                 for first in own.clone().step_by(block) {
                     let rows_here = first..(first + block).min(own.end);
@@ -282,12 +280,10 @@ impl Packed {
         let left = &Rows::Plain { bytes, row };
         let (units, tiles) = (self.right.units(), g.m.div_ceil(self.right.rows()));
         let parts = threads.parts(self.work(), units.max(tiles));
+        let by_rows = self.by_rows(parts);
         threads.run(parts, &|part| {
-            let (rows, panels) = match tiles >= units || parts == 1 {
-                true => {
-                    let (tiles, step) = (even(tiles, parts, part), self.right.rows());
-                    (tiles.start * step..(tiles.end * step).min(g.m), 0..units)
-                }
+            let (rows, panels) = match by_rows {
+                true => (even(g.m, parts, part), 0..units),
                 false => (0..g.m, even(units, parts, part)),
             };
             for first in rows.clone().step_by(self.block()) {
@@ -295,6 +291,14 @@ impl Packed {
                 self.part(rows_here, panels.clone(), left, c);
             }
         });
+    }
+
+    /// Whether parts share the rows, else the panels.
+    fn by_rows(&self, parts: usize) -> bool {
+        let g = &self.geometry;
+        let prefer_rows = g.m.div_ceil(self.right.rows()) >= self.right.units();
+        let (panels, most) = (&self.right.panels, g.m.div_ceil(parts));
+        parts == 1 || panels.split_by_rows((g.m, most), (g.groups, parts), prefer_rows)
     }
 
     /// Its time in multiply-adds of single precision: a product of bytes takes about a quarter of the time of one of numbers, and for
