@@ -56,7 +56,7 @@ pub fn compile_owned(
     passes::join(&mut program);
     passes::settle(&mut program);
     passes::bytes(&mut program, *target);
-    passes::bands(&mut program);
+    passes::bands(&mut program, target.threads);
     passes::pools(&mut program, *target);
     passes::in_place(&mut program);
     Ok(bind::bind(program, *target))

@@ -176,6 +176,15 @@ impl Window {
         [out(0, h + top + bottom), out(1, w + left + right)]
     }
 
+    /// How many rows more than there are so many threads read that share the rows of the output.
+    pub fn rows_read_twice(&self, threads: usize) -> usize {
+        let rows = self.out()[0];
+        let threads = threads.clamp(1, rows.max(1));
+        let reach = (self.kernel[0] - 1) * self.dilation[0] + 1;
+        let each = (rows.div_ceil(threads).max(1) - 1) * self.stride[0] + reach;
+        (each * threads).saturating_sub(self.size[1] + self.padding[0] + self.padding[2])
+    }
+
     /// Rows that so many rows of the output read.
     pub fn rows_read(&self, rows: usize) -> usize {
         let reach = (self.kernel[0] - 1) * self.dilation[0] + 1;
@@ -392,5 +401,26 @@ impl Work {
             Self::Layer(layer) => !layer.is_depthwise(),
             _ => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_read_the_rows_between_them_twice() {
+        let mut window = Window {
+            size: [1, 14, 14],
+            kernel: [5; 2],
+            padding: [2; 4],
+            ..Window::rows(1)
+        };
+        assert_eq!([1, 2, 7].map(|n| window.rows_read_twice(n)), [0, 4, 24]);
+        window.stride = [2; 2];
+        assert_eq!([1, 2].map(|n| window.rows_read_twice(n)), [0, 4]);
+        window.kernel = [1; 2];
+        window.padding = [0; 4];
+        assert_eq!(window.rows_read_twice(2), 0);
     }
 }

@@ -8,18 +8,21 @@ const FEWEST_BYTES: usize = 512 << 10;
 /// A band of fewer pixels is not worth reading the point layers' weights again.
 const FEWEST_PIXELS: usize = 96;
 
+/// Rows that two threads both need are computed by both: at most one of so many.
+const MOST_TWICE: usize = 5;
+
 /// Joins depthwise layers with the point layers before and behind them where the images between are large.
-pub(crate) fn bands(program: &mut Program) {
+pub(crate) fn bands(program: &mut Program, threads: usize) {
     let mut at = 0;
     while at < program.steps.len() {
-        if !join(program, at) {
+        if !join(program, at, threads) {
             at += 1;
         }
     }
 }
 
 /// Joins the depthwise layer at this step, if it is one and gains; steps may move.
-fn join(program: &mut Program, at: usize) -> bool {
+fn join(program: &mut Program, at: usize, threads: usize) -> bool {
     let step = &program.steps[at];
     let is_image = program.values[step.output].shape.len() == 4;
     let Work::Layer(layer) = &step.work else {
@@ -68,6 +71,9 @@ fn join(program: &mut Program, at: usize) -> bool {
     };
     let window = band.depthwise.window;
     if band.rows() * window.stride[0] * window.size[2] < FEWEST_PIXELS {
+        return false;
+    }
+    if band.expand.is_some() && window.rows_read_twice(threads) * MOST_TWICE > window.size[1] {
         return false;
     }
     let last = behind.unwrap_or(at);
