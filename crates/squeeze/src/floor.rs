@@ -44,7 +44,7 @@ impl Peaks {
             bf16_tiles_gflops: peak::tile_gops(Element::Bf16, TRIES),
             int8_tiles_gops: peak::tile_gops(Element::I8, TRIES),
             l1_gbytes: peak::read_gbytes(tier, L1 / 2, TRIES),
-            l2_gbytes: peak::read_gbytes(tier, L2, TRIES),
+            l2_gbytes: peak::read_gbytes(tier, L2 / 4, TRIES),
             memory_gbytes: peak::read_gbytes(tier, MEMORY, 3),
         }
     }
