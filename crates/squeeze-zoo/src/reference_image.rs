@@ -4,7 +4,7 @@
 use squeeze_graph::{Builder, Graph, GraphError, NodeId};
 
 use crate::ZooError;
-use crate::blocks::{Inverted, inverted};
+use crate::blocks::{Inverted, InvertedNames, inverted};
 use crate::space_image::{ImageSpace, fire, residual};
 
 /// How every block of a reference is filled.
@@ -52,12 +52,9 @@ fn block(
         Kind::Inverted => {
             let row = Inverted {
                 stride,
-                ..Inverted::new(out, 6)
+                ..Inverted::new(out, 6 * b.channels(x))
             };
-            let names = ["expand", "filter", "project"];
-            let names =
-                names.map(|step| ["conv", "norm"].map(|part| format!("{path}.{step}.{part}")));
-            inverted(b, &names, &format!("{path}.sum"), &row, x)
+            inverted(b, &InvertedNames::words(&format!("{path}.")), &row, x)
         }
         Kind::Fire => fire(b, &format!("{path}."), [out, stride], x),
         Kind::Residual => residual(b, &format!("{path}."), [out, stride, 1], x),

@@ -5,7 +5,7 @@ use squeeze_graph::ops::{Activation, Add, ChannelShuffle, Concat, Dropout, Globa
 use squeeze_graph::{Builder, Choice, Element, GraphError, NodeId, Space};
 
 use crate::ZooError;
-use crate::blocks::{ConvNorm, Inverted, conv_norm, inverted};
+use crate::blocks::{ConvNorm, Inverted, InvertedNames, conv_norm, inverted};
 
 /// What a space of image classifiers, or one classifier of the family, is made for.
 #[derive(Clone, Debug, PartialEq)]
@@ -220,11 +220,9 @@ fn choice(
                 stride,
                 dilation,
                 groups,
-                ..Inverted::new(out, expand)
+                ..Inverted::new(out, expand * b.channels(x))
             };
-            let names = ["expand", "filter", "project"];
-            let names = names.map(|step| ["conv", "norm"].map(|part| format!("{step}.{part}")));
-            inverted(b, &names, "sum", &row, x)?
+            inverted(b, &InvertedNames::words(""), &row, x)?
         }
         Fire => fire(b, "", [out, stride], x)?,
         Residual(groups) => residual(b, "", [out, stride, groups], x)?,

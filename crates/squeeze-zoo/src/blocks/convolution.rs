@@ -8,6 +8,8 @@ use squeeze_graph::{Builder, GraphError, NodeId};
 pub struct ConvNorm {
     /// The convolution.
     pub conv: Conv2d,
+    /// The norm.
+    pub norm: BatchNorm,
     /// What follows the norm, if anything.
     pub activation: Option<Activation>,
 }
@@ -17,6 +19,7 @@ impl ConvNorm {
     pub fn square(out: usize, kernel: usize) -> Self {
         Self {
             conv: Conv2d::square(out, kernel),
+            norm: BatchNorm::default(),
             activation: None,
         }
     }
@@ -41,6 +44,11 @@ impl ConvNorm {
         }
     }
 
+    /// The same with this norm.
+    pub fn norm(self, norm: BatchNorm) -> Self {
+        Self { norm, ..self }
+    }
+
     /// The same with this activation behind the norm.
     pub fn then(self, activation: Activation) -> Self {
         Self {
@@ -61,9 +69,32 @@ pub fn conv_norm(
     x: NodeId,
 ) -> Result<NodeId, GraphError> {
     let x = b.add(conv, row.conv.clone(), &[x])?;
-    let x = b.add(norm, BatchNorm::default(), &[x])?;
+    let x = b.add(norm, row.norm.clone(), &[x])?;
     match row.activation {
         Some(activation) => b.add(format!("{norm}.act"), activation, &[x]),
         None => Ok(x),
+    }
+}
+
+/// [`conv_norm`] with the names `path.0` and `path.1`, as a sequence of PyTorch calls them.
+///
+/// # Errors
+/// As [`conv_norm`].
+pub fn sequence(
+    b: &mut Builder,
+    path: &str,
+    row: &ConvNorm,
+    x: NodeId,
+) -> Result<NodeId, GraphError> {
+    conv_norm(b, [&format!("{path}.0"), &format!("{path}.1")], row, x)
+}
+
+/// `channels`, to the nearest multiple of 8 that loses at most a tenth.
+pub(crate) fn divisible(channels: f64) -> usize {
+    let rounded = (((channels + 4.0) / 8.0) as usize * 8).max(8);
+    if (rounded as f64) < 0.9 * channels {
+        rounded + 8
+    } else {
+        rounded
     }
 }

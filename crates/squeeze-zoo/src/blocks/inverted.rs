@@ -1,19 +1,19 @@
 //! The inverted residual: expand, filter each channel, project (Sandler et al., 2018), with the
-//! grouped 1x1 convolutions of SqueezeNAS (Shaw et al., 2019).
+//! gate of MobileNetV3 (Howard et al., 2019), and with grouped 1x1 convolutions.
 
-use squeeze_graph::ops::{Activation, Add, ChannelShuffle};
+use squeeze_graph::ops::{Activation, Add, BatchNorm, ChannelShuffle};
 use squeeze_graph::{Builder, GraphError, NodeId};
 
-use super::{ConvNorm, conv_norm};
+use super::{ConvNorm, SqueezeExcite, conv_norm, squeeze_excite};
 
 /// An inverted residual block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Inverted {
     /// Output channels.
     pub out: usize,
-    /// Times that the channels grow inside; at 1 the expanding convolution is left out unless it
-    /// is grouped.
-    pub expand: usize,
+    /// Channels inside; where they are those of the input the expanding convolution is left out
+    /// unless it is grouped.
+    pub hidden: usize,
     /// Size of the depthwise window.
     pub kernel: usize,
     /// Step of the depthwise window.
@@ -24,55 +24,105 @@ pub struct Inverted {
     pub groups: usize,
     /// What follows the first two convolutions.
     pub activation: Activation,
+    /// Gate behind the depthwise convolution.
+    pub gate: Option<SqueezeExcite>,
+    /// The norm behind each convolution.
+    pub norm: BatchNorm,
 }
 
 impl Inverted {
-    /// A block of stride 1 with a 3x3 window, dense 1x1 convolutions and ReLU.
-    pub fn new(out: usize, expand: usize) -> Self {
+    /// A block of stride 1 with a 3x3 window, dense 1x1 convolutions, ReLU and no gate.
+    pub fn new(out: usize, hidden: usize) -> Self {
         Self {
             out,
-            expand,
+            hidden,
             kernel: 3,
             stride: 1,
             dilation: 1,
             groups: 1,
             activation: Activation::Relu,
+            gate: None,
+            norm: BatchNorm::default(),
         }
     }
 }
 
-/// Adds the block; `names` gives the weight path of the convolution and norm of each of the three
-/// steps, and of the sum. The input is added when stride and channels allow it.
+/// Weight paths inside the block.
+#[derive(Clone, Debug)]
+pub struct InvertedNames {
+    /// Convolution and norm of each of the three steps.
+    pub steps: [[String; 2]; 3],
+    /// The gate.
+    pub gate: String,
+    /// The residual sum.
+    pub sum: String,
+}
+
+impl InvertedNames {
+    /// Those of search spaces: words in front of `conv` and `norm`.
+    pub fn words(prefix: &str) -> Self {
+        let steps = ["expand", "filter", "project"];
+        let pair = |step: &str| ["conv", "norm"].map(|part| format!("{prefix}{step}.{part}"));
+        Self {
+            steps: steps.map(pair),
+            gate: format!("{prefix}gate"),
+            sum: format!("{prefix}sum"),
+        }
+    }
+
+    /// torchvision's for a block on `channels`: steps are counted, and those that are left out
+    /// take no number.
+    pub(crate) fn counted(path: &str, row: &Inverted, channels: usize) -> Self {
+        let filter = usize::from(row.hidden != channels);
+        let project = filter + 1 + usize::from(row.gate.is_some());
+        let pair = |step| [0, 1].map(|part| format!("{path}.block.{step}.{part}"));
+        Self {
+            steps: [pair(0), pair(filter), pair(project)],
+            gate: format!("{path}.block.{}", filter + 1),
+            sum: format!("{path}.sum"),
+        }
+    }
+}
+
+/// Adds the block. The input is added when stride and channels allow it.
 ///
 /// # Errors
 /// When a name is taken or groups do not divide the channels.
 pub fn inverted(
     b: &mut Builder,
-    names: &[[String; 2]; 3],
-    sum: &str,
+    names: &InvertedNames,
     row: &Inverted,
     x: NodeId,
 ) -> Result<NodeId, GraphError> {
     let channels = b.channels(x);
-    let hidden = channels * row.expand;
-    let [first, middle, last] = names.each_ref().map(|pair| pair.each_ref().map(|s| &**s));
+    let steps = names.steps.each_ref();
+    let [first, middle, last] = steps.map(|pair| pair.each_ref().map(|s| &**s));
+    let point = |out| {
+        ConvNorm::square(out, 1)
+            .groups(row.groups)
+            .norm(row.norm.clone())
+    };
     let mut y = x;
-    if row.expand > 1 || row.groups > 1 {
-        let expand = ConvNorm::square(hidden, 1).groups(row.groups);
-        y = conv_norm(b, first, &expand.then(row.activation), y)?;
+    if row.hidden != channels || row.groups > 1 {
+        y = conv_norm(b, first, &point(row.hidden).then(row.activation), y)?;
     }
     if row.groups > 1 {
         let shuffle = ChannelShuffle { groups: row.groups };
         y = b.add(format!("{}.shuffle", first[1]), shuffle, &[y])?;
     }
-    let filter = ConvNorm::square(hidden, row.kernel)
-        .groups(hidden)
+    let filter = ConvNorm::square(row.hidden, row.kernel)
+        .groups(row.hidden)
         .stride(row.stride)
-        .dilated(row.dilation);
-    y = conv_norm(b, middle, &filter.then(row.activation), y)?;
-    y = conv_norm(b, last, &ConvNorm::square(row.out, 1).groups(row.groups), y)?;
+        .dilated(row.dilation)
+        .norm(row.norm.clone())
+        .then(row.activation);
+    y = conv_norm(b, middle, &filter, y)?;
+    if let Some(gate) = row.gate {
+        y = squeeze_excite(b, &names.gate, gate, y)?;
+    }
+    y = conv_norm(b, last, &point(row.out), y)?;
     if row.stride == 1 && row.out == channels {
-        y = b.add(sum, Add {}, &[y, x])?;
+        y = b.add(names.sum.as_str(), Add {}, &[y, x])?;
     }
     Ok(y)
 }

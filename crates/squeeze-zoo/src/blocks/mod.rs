@@ -1,14 +1,20 @@
 //! Parts that networks and search spaces share: each adds its nodes to a network in the making.
 
+mod aspp;
 mod convolution;
 mod encoder;
 mod fire;
 mod inverted;
+mod squeeze_excite;
 
-pub use convolution::{ConvNorm, conv_norm};
+pub use aspp::{Aspp, aspp};
+pub(crate) use aspp::{bilinear_like, spread};
+pub(crate) use convolution::divisible;
+pub use convolution::{ConvNorm, conv_norm, sequence};
 pub(crate) use encoder::finish;
 pub use encoder::{
     Embeddings, EncoderLayer, Groups, LayerNames, attention_part, embeddings, feed_forward,
 };
 pub use fire::{Fire, fire};
-pub use inverted::{Inverted, inverted};
+pub use inverted::{Inverted, InvertedNames, inverted};
+pub use squeeze_excite::{SqueezeExcite, squeeze_excite};

@@ -3,19 +3,18 @@
 use squeeze_graph::ops::{Activation, Conv2d, Dropout, Linear, Pool, PoolKind, Reshape};
 use squeeze_graph::{Builder, Element, Graph, GraphError};
 
-use crate::list::{Entry, Options, Task};
+use crate::list::{Entry, Options, TOP1, Task};
 
 /// The published network.
-pub(crate) const ROWS: &[Entry] = &[Entry {
-    name: "alexnet",
-    task: Task::Image,
-    source: "Krizhevsky, 2014; torchvision",
-    params: 61_100_840,
-    head: &[],
-    gmacs: Some(0.714),
-    accuracy: Some("56.522 % top-1 on ImageNet (torchvision)"),
-    make: alexnet,
-}];
+pub(crate) const ROWS: &[Entry] = &[Entry::new(
+    "alexnet",
+    Task::Image,
+    "Krizhevsky, 2014; torchvision",
+    61_100_840,
+    alexnet,
+)
+.gmacs("0.714")
+.accuracy(56.522, TOP1)];
 
 /// Index in torchvision, output channels, window, stride, padding, and whether a pool follows.
 const FEATURES: &[(usize, [usize; 4], Then)] = &[

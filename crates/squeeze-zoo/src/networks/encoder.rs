@@ -8,97 +8,58 @@ use squeeze_graph::{Builder, Element, Graph, GraphError};
 use crate::blocks::{
     Embeddings, EncoderLayer, Groups, LayerNames, attention_part, embeddings, feed_forward,
 };
-use crate::list::{Entry, Options, Task};
-
-const BERT: &[&str] = &["classifier"];
+use crate::list::{Entry, Make, Options, Task};
 
 /// The published encoders.
 pub(crate) const ROWS: &[Entry] = &[
-    Entry {
-        name: "bert-base",
-        task: Task::Text,
-        source: "Devlin et al., 2018; transformers",
-        params: 109_482_240,
-        head: BERT,
-        gmacs: Some(11.174),
-        accuracy: Some("78.3 GLUE score on test (from MobileBERT, Sun et al., 2020)"),
-        make: |options| Row::bert("bert-base", [12, 768, 12]).graph(options),
-    },
-    Entry {
-        name: "bert-medium",
-        task: Task::Text,
-        source: "Turc et al., 2019; transformers",
-        params: 41_373_184,
-        head: BERT,
-        gmacs: None,
-        accuracy: Some("73.5 GLUE score on test (google-research/bert)"),
-        make: |options| Row::bert("bert-medium", [8, 512, 8]).graph(options),
-    },
-    Entry {
-        name: "bert-small",
-        task: Task::Text,
-        source: "Turc et al., 2019; transformers",
-        params: 28_763_648,
-        head: BERT,
-        gmacs: None,
-        accuracy: Some("71.2 GLUE score on test (google-research/bert)"),
-        make: |options| Row::bert("bert-small", [4, 512, 8]).graph(options),
-    },
-    Entry {
-        name: "bert-mini",
-        task: Task::Text,
-        source: "Turc et al., 2019; transformers",
-        params: 11_170_560,
-        head: BERT,
-        gmacs: None,
-        accuracy: Some("65.8 GLUE score on test (google-research/bert)"),
-        make: |options| Row::bert("bert-mini", [4, 256, 4]).graph(options),
-    },
-    Entry {
-        name: "bert-tiny",
-        task: Task::Text,
-        source: "Turc et al., 2019; transformers",
-        params: 4_385_920,
-        head: BERT,
-        gmacs: None,
-        accuracy: Some("64.2 GLUE score on test (google-research/bert)"),
-        make: |options| Row::bert("bert-tiny", [2, 128, 2]).graph(options),
-    },
-    Entry {
-        name: "minilm-l6-h384",
-        task: Task::Text,
-        source: "Wang et al., 2020; transformers",
-        params: 22_713_216,
-        head: BERT,
-        gmacs: None,
-        accuracy: None,
-        make: |options| Row::bert("minilm-l6-h384", [6, 384, 12]).graph(options),
-    },
-    Entry {
-        name: "distilbert",
-        task: Task::Text,
-        source: "Sanh et al., 2019; transformers",
-        params: 66_362_880,
-        head: &["pre_classifier", "classifier"],
-        gmacs: None,
-        accuracy: None,
-        make: |options| {
+    text("bert-base", DEVLIN, 109_482_240, |options| {
+        Row::bert("bert-base", [12, 768, 12]).graph(options)
+    })
+    .gmacs("11.174")
+    .accuracy(
+        78.3,
+        "GLUE score on test (from MobileBERT, Sun et al., 2020)",
+    ),
+    text("bert-medium", TURC, 41_373_184, |options| {
+        Row::bert("bert-medium", [8, 512, 8]).graph(options)
+    })
+    .accuracy(73.5, GLUE),
+    text("bert-small", TURC, 28_763_648, |options| {
+        Row::bert("bert-small", [4, 512, 8]).graph(options)
+    })
+    .accuracy(71.2, GLUE),
+    text("bert-mini", TURC, 11_170_560, |options| {
+        Row::bert("bert-mini", [4, 256, 4]).graph(options)
+    })
+    .accuracy(65.8, GLUE),
+    text("bert-tiny", TURC, 4_385_920, |options| {
+        Row::bert("bert-tiny", [2, 128, 2]).graph(options)
+    })
+    .accuracy(64.2, GLUE),
+    text(
+        "minilm-l6-h384",
+        "Wang et al., 2020; transformers",
+        22_713_216,
+        |options| Row::bert("minilm-l6-h384", [6, 384, 12]).graph(options),
+    ),
+    text(
+        "distilbert",
+        "Sanh et al., 2019; transformers",
+        66_362_880,
+        |options| {
             let row = Row {
                 family: DISTILBERT,
                 ..Row::bert("distilbert", [6, 768, 12])
             };
             row.graph(options)
         },
-    },
-    Entry {
-        name: "squeezebert",
-        task: Task::Text,
-        source: "Iandola et al., 2020; transformers",
-        params: 51_089_664,
-        head: BERT,
-        gmacs: Some(3.699),
-        accuracy: Some("78.1 GLUE score on test (the paper)"),
-        make: |options| {
+    )
+    .head(&["pre_classifier", "classifier"]),
+    text(
+        "squeezebert",
+        "Iandola et al., 2020; transformers",
+        51_089_664,
+        |options| {
             let row = Row {
                 family: SQUEEZEBERT,
                 groups: Groups::SQUEEZEBERT,
@@ -106,8 +67,18 @@ pub(crate) const ROWS: &[Entry] = &[
             };
             row.graph(options)
         },
-    },
+    )
+    .gmacs("3.699")
+    .accuracy(78.1, "GLUE score on test (the paper)"),
 ];
+
+const DEVLIN: &str = "Devlin et al., 2018; transformers";
+const TURC: &str = "Turc et al., 2019; transformers";
+const GLUE: &str = "GLUE score on test (google-research/bert)";
+
+const fn text(name: &'static str, source: &'static str, params: u64, make: Make) -> Entry {
+    Entry::new(name, Task::Text, source, params, make).head(&["classifier"])
+}
 
 /// An encoder with its head.
 struct Row {

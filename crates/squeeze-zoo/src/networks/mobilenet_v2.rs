@@ -3,20 +3,19 @@
 use squeeze_graph::ops::{Activation, Dropout, GlobalAverage, Linear};
 use squeeze_graph::{Builder, Element, Graph, GraphError};
 
-use crate::blocks::{ConvNorm, Inverted, conv_norm, inverted};
-use crate::list::{Entry, Options, Task};
+use crate::blocks::{ConvNorm, Inverted, InvertedNames, divisible, inverted, sequence};
+use crate::list::{Entry, Options, TOP1, Task};
 
 /// The published network; other widths through [`Options::width`].
-pub(crate) const ROWS: &[Entry] = &[Entry {
-    name: "mobilenet_v2",
-    task: Task::Image,
-    source: "Sandler et al., 2018; torchvision",
-    params: 3_504_872,
-    head: &[],
-    gmacs: Some(0.301),
-    accuracy: Some("71.878 % top-1 on ImageNet (torchvision)"),
-    make: mobilenet_v2,
-}];
+pub(crate) const ROWS: &[Entry] = &[Entry::new(
+    "mobilenet_v2",
+    Task::Image,
+    "Sandler et al., 2018; torchvision",
+    3_504_872,
+    mobilenet_v2,
+)
+.gmacs("0.301")
+.accuracy(71.878, TOP1)];
 
 /// Expansion, channels, repeats, stride of the first.
 const STAGES: &[[usize; 4]] = &[
@@ -29,45 +28,28 @@ const STAGES: &[[usize; 4]] = &[
     [6, 320, 1, 1],
 ];
 
-/// Channels times `width`, to the nearest multiple of 8 that loses at most a tenth.
-fn scaled(channels: usize, width: f64) -> usize {
-    let exact = channels as f64 * width;
-    let rounded = (((exact + 4.0) / 8.0) as usize * 8).max(8);
-    if (rounded as f64) < 0.9 * exact {
-        rounded + 8
-    } else {
-        rounded
-    }
-}
-
 fn mobilenet_v2(options: &Options) -> Result<Graph, GraphError> {
     let width = options.width.unwrap_or(1.0);
+    let scaled = |channels: usize, width: f64| divisible(channels as f64 * width);
     let mut b = Builder::new("mobilenet_v2");
     let mut x = b.input("image", &options.image_shape(), Element::Number)?;
     let stem = ConvNorm::square(scaled(32, width), 3).stride(2);
     let act = Activation::Relu6;
-    x = conv_norm(&mut b, ["features.0.0", "features.0.1"], &stem.then(act), x)?;
+    x = sequence(&mut b, "features.0", &stem.then(act), x)?;
     let mut index = 1;
     for &[expand, channels, repeats, stride] in STAGES {
         for repeat in 0..repeats {
             let row = Inverted {
                 stride: if repeat == 0 { stride } else { 1 },
                 activation: act,
-                ..Inverted::new(scaled(channels, width), expand)
+                ..Inverted::new(scaled(channels, width), expand * b.channels(x))
             };
-            let path = format!("features.{index}");
-            x = inverted(
-                &mut b,
-                &names(&path, expand),
-                &format!("{path}.sum"),
-                &row,
-                x,
-            )?;
+            x = inverted(&mut b, &names(index, expand), &row, x)?;
             index += 1;
         }
     }
     let last = ConvNorm::square(scaled(1280, width.max(1.0)), 1).then(act);
-    x = conv_norm(&mut b, ["features.18.0", "features.18.1"], &last, x)?;
+    x = sequence(&mut b, "features.18", &last, x)?;
     x = b.add("pool", GlobalAverage {}, &[x])?;
     x = b.add("classifier.0", Dropout { rate: 0.2 }, &[x])?;
     x = b.add("classifier.1", Linear::dense(options.image_classes()), &[x])?;
@@ -75,12 +57,16 @@ fn mobilenet_v2(options: &Options) -> Result<Graph, GraphError> {
 }
 
 /// torchvision's names: without an expanding convolution the others move up.
-fn names(path: &str, expand: usize) -> [[String; 2]; 3] {
-    let at = |last: &str| format!("{path}.conv.{last}");
+fn names(index: usize, expand: usize) -> InvertedNames {
+    let at = |last: &str| format!("features.{index}.conv.{last}");
     let first = usize::from(expand > 1);
-    let pair = |index: usize| [at(&format!("{index}.0")), at(&format!("{index}.1"))];
+    let pair = |step: usize| [at(&format!("{step}.0")), at(&format!("{step}.1"))];
     let last = [at(&format!("{}", first + 1)), at(&format!("{}", first + 2))];
-    [pair(0), pair(first), last]
+    InvertedNames {
+        steps: [pair(0), pair(first), last],
+        gate: at("gate"),
+        sum: format!("features.{index}.sum"),
+    }
 }
 
 #[cfg(test)]

@@ -4,31 +4,24 @@ use squeeze_graph::ops::{Activation, Conv2d, Dropout, GlobalAverage, Pool, PoolK
 use squeeze_graph::{Builder, Element, Graph, GraphError};
 
 use crate::blocks::{Fire, fire};
-use crate::list::{Entry, Options, Task};
+use crate::list::{Entry, Make, Options, TOP1, Task};
 
 /// The published versions.
 pub(crate) const ROWS: &[Entry] = &[
-    Entry {
-        name: "squeezenet1_0",
-        task: Task::Image,
-        source: "Iandola et al., 2016; torchvision",
-        params: 1_248_424,
-        head: &[],
-        gmacs: Some(0.819),
-        accuracy: Some("58.092 % top-1 on ImageNet (torchvision)"),
-        make: |options| squeezenet("squeezenet1_0", V1_0, options),
-    },
-    Entry {
-        name: "squeezenet1_1",
-        task: Task::Image,
-        source: "Iandola et al., 2016; torchvision",
-        params: 1_235_496,
-        head: &[],
-        gmacs: Some(0.349),
-        accuracy: Some("58.178 % top-1 on ImageNet (torchvision)"),
-        make: |options| squeezenet("squeezenet1_1", V1_1, options),
-    },
+    row("squeezenet1_0", 1_248_424, "0.819", 58.092, |options| {
+        squeezenet("squeezenet1_0", V1_0, options)
+    }),
+    row("squeezenet1_1", 1_235_496, "0.349", 58.178, |options| {
+        squeezenet("squeezenet1_1", V1_1, options)
+    }),
 ];
+
+const fn row(name: &'static str, params: u64, gmacs: &'static str, top1: f64, make: Make) -> Entry {
+    let source = "Iandola et al., 2016; torchvision";
+    Entry::new(name, Task::Image, source, params, make)
+        .gmacs(gmacs)
+        .accuracy(top1, TOP1)
+}
 
 enum Layer {
     /// Output channels and window, stride 2, with ReLU.

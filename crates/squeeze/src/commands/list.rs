@@ -7,7 +7,7 @@ use serde_json::json;
 use squeeze_kernels as kernels;
 use squeeze_kernels::Tier;
 use squeeze_measure::{Machine, Profile};
-use squeeze_zoo::{Options, Task};
+use squeeze_zoo::Options;
 
 use crate::error::Outcome;
 use crate::out::{self, Columns};
@@ -45,16 +45,21 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
 }
 
 fn models(as_json: bool) -> anyhow::Result<()> {
-    let mut table = Columns::new(&["name", "task", "parameters>", "multiply-adds>", "source"]);
+    let mut table = Columns::new(&[
+        "name",
+        "task",
+        "parameters>",
+        "multiply-adds>",
+        "published accuracy",
+        "source",
+    ]);
     for entry in squeeze_zoo::list() {
-        let task = match entry.task {
-            Task::Image => "image",
-            Task::Text => "text",
-        };
+        let task = entry.task.name();
+        let accuracy = entry.accuracy.map(|accuracy| accuracy.to_string());
         let cost = squeeze_zoo::build(entry.name, &Options::default())?.cost();
         if as_json {
             out::json(&json!({
-                "name": entry.name, "task": task, "params": cost.params, "macs": cost.macs, "source": entry.source,
+                "name": entry.name, "task": task, "params": cost.params, "macs": cost.macs, "accuracy": accuracy, "source": entry.source,
             }))?;
         }
         table.row([
@@ -62,6 +67,7 @@ fn models(as_json: bool) -> anyhow::Result<()> {
             task,
             &show_count(cost.params),
             &show_count(cost.macs),
+            accuracy.as_deref().unwrap_or_default(),
             entry.source,
         ]);
     }

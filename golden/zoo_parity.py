@@ -1,0 +1,152 @@
+"""Every network of the zoo against PyTorch: random weights, the same input, outputs compared.
+
+    python golden/zoo_parity.py target/release/squeeze [NAME ..] [--squeezenas FOLDER]
+
+needs torch, torchvision, timm and safetensors. For each name of `squeeze list models` (or those given) it builds the
+PyTorch network from a fixed seed; moves norms away from what they start as and sets their statistics by a pass over
+random images, then moves those as well; saves the weights; runs `squeeze import` and `squeeze worker`; and prints the
+largest difference as a share of the largest output, which must be below 1e-4. With FOLDER, which holds published
+SqueezeNAS weights (lat_small.pth ..), these are read by both sides as well.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import torch
+from torch import nn
+
+import zoo_torch
+
+LIMIT = 1e-4
+
+arguments = argparse.ArgumentParser()
+arguments.add_argument("squeeze")
+arguments.add_argument("names", nargs="*")
+arguments.add_argument("--squeezenas")
+
+
+class Out(nn.Module):
+    """The main output of torchvision's segmentation networks."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x)["out"]
+
+
+def network(name):
+    """The PyTorch network of a name, and what gives its output."""
+    import torchvision
+
+    if name.startswith("squeezenas_"):
+        found = zoo_torch.squeezenas(name.removeprefix("squeezenas_"))
+        return found, found
+    timm_names = {"mobilenet_v1": "mobilenetv1_100", "mobilenet_v4_conv_small": "mobilenetv4_conv_small"}
+    if name in timm_names:
+        import timm
+
+        found = timm.create_model(timm_names[name])
+        return found, found
+    if name.startswith(("fcn_", "deeplabv3_", "lraspp_")):
+        make = getattr(torchvision.models.segmentation, name)
+        aux = {} if name.startswith("lraspp_") else {"aux_loss": True}
+        found = make(weights=None, weights_backbone=None, num_classes=21, **aux)
+        return found, Out(found)
+    found = getattr(torchvision.models, name.removeprefix("fix"))(weights=None)
+    return found, found
+
+
+def randomize(run, size):
+    """Norms that are not what they start as, with statistics of what really passes, moved a little."""
+    norms = [part for part in run.modules() if isinstance(part, nn.BatchNorm2d)]
+    with torch.no_grad():
+        for norm in norms:
+            norm.weight.uniform_(0.5, 1.5)
+            norm.bias.normal_(0, 0.2)
+            norm.momentum = None
+        if norms:
+            run.train()
+            for part in run.modules():
+                if isinstance(part, nn.Dropout):
+                    part.eval()
+            run(torch.randn(2, 3, *size))
+        for norm in norms:
+            norm.running_mean += 0.2 * norm.running_var.sqrt() * torch.randn_like(norm.running_mean)
+            norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.7, 1.4)
+    return run.eval()
+
+
+def input_shape(squeeze, name):
+    lines = subprocess.run([squeeze, "show", name, "--json"], check=True, capture_output=True, text=True).stdout
+    return json.loads(lines.splitlines()[0])["output"]
+
+
+def ours(squeeze, folder, file, name, image):
+    """The answer of `squeeze` with the weights of `file`."""
+    model = os.path.join(folder, "model.squeeze")
+    command = [squeeze, "import", file, "--model", name, "-o", model]
+    subprocess.run(command, check=True, capture_output=True)
+    image.numpy().tofile(os.path.join(folder, "x.bin"))
+    meta = {"inputs": [{"name": "x", "shape": list(image.shape), "dtype": "float32"}]}
+    with open(os.path.join(folder, "meta.json"), "w") as to:
+        json.dump(meta, to)
+    out = os.path.join(folder, "out.npy")
+    lines = "out %s\nquit\n" % out
+    subprocess.run([squeeze, "worker", folder, "1"], input=lines, check=True, capture_output=True, text=True)
+    return np.load(out)
+
+
+def check(squeeze, name, weights=None):
+    """Whether both answers agree."""
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    shape = input_shape(squeeze, name)
+    found, run = network(name)
+    image = torch.randn(shape)
+    with tempfile.TemporaryDirectory() as folder:
+        if weights:
+            file = weights
+            found.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+            run.eval()
+        else:
+            file = os.path.join(folder, "weights.safetensors")
+            size = [224, 224] if shape[2] < 800 else shape[2:]
+            randomize(run, size)
+            save_file({key: value.contiguous() for key, value in found.state_dict().items()}, file)
+        with torch.inference_mode():
+            wanted = run(image).numpy()
+        answer = ours(squeeze, folder, file, name, image)
+    assert answer.shape == wanted.shape, (answer.shape, wanted.shape)
+    largest = np.abs(wanted).max()
+    error = np.abs(answer - wanted).max() / largest
+    spread = wanted.std() / largest
+    good = bool(error < LIMIT and spread > 1e-3)
+    what = "published weights" if weights else "random weights"
+    print("%-30s %-18s %-20s error %.1e of the largest output, deviation %.2f of it%s"
+          % (name, what, "x".join(map(str, shape)), error, spread, "" if good else "  FAILED"), flush=True)
+    return good
+
+
+def main():
+    given = arguments.parse_args()
+    torch.set_num_threads(1)
+    listed = subprocess.run([given.squeeze, "list", "models", "--json"], check=True, capture_output=True, text=True)
+    rows = map(json.loads, listed.stdout.splitlines())
+    names = given.names or [row["name"] for row in rows if row["task"] != "text"]
+    good = True
+    for name in names:
+        good &= check(given.squeeze, name)
+        file = os.path.join(given.squeezenas or "", name.removeprefix("squeezenas_") + ".pth")
+        if given.squeezenas and name.startswith("squeezenas_") and os.path.exists(file):
+            good &= check(given.squeeze, name, file)
+    sys.exit(0 if good else 1)
+
+
+main()
