@@ -1,6 +1,6 @@
 """Networks of the zoo that no Python package has, in PyTorch, with the weight names of the published files.
 
-SqueezeNAS as ashaw596/squeezenas has it: `squeezenas(name)` for the six networks.
+SqueezeNAS as ashaw596/squeezenas has it, U-Net as milesial/Pytorch-UNet, DeepLabV3+ as VainF/DeepLabV3Plus-Pytorch.
 """
 import torch
 from torch import nn
@@ -145,3 +145,130 @@ class SqueezeNas(nn.Module):
 def squeezenas(name):
     """`lat_small` and so on."""
     return SqueezeNas(PICKS[name].split(), name.split("_")[1])
+
+
+class Double(nn.Module):
+    def __init__(self, a, b, middle=None):
+        super().__init__()
+        middle = middle or b
+        self.double_conv = nn.Sequential(conv(a, middle, 3), nn.BatchNorm2d(middle), nn.ReLU(),
+                                         conv(middle, b, 3), nn.BatchNorm2d(b), nn.ReLU())
+
+    def forward(self, x):
+        return self.double_conv(x)
+
+
+class Up(nn.Module):
+    def __init__(self, a, b):
+        super().__init__()
+        self.conv = Double(a, b, a // 2)
+
+    def forward(self, x, level):
+        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+        return self.conv(torch.cat([level, x], 1))
+
+
+class Down(nn.Module):
+    def __init__(self, a, b):
+        super().__init__()
+        self.maxpool_conv = nn.Sequential(nn.MaxPool2d(2), Double(a, b))
+
+    def forward(self, x):
+        return self.maxpool_conv(x)
+
+
+class Last(nn.Module):
+    def __init__(self, a, b):
+        super().__init__()
+        self.conv = nn.Conv2d(a, b, 1)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+class UNet(nn.Module):
+    """milesial/Pytorch-UNet with bilinear resizing, in any width (there 64)."""
+
+    def __init__(self, classes, width):
+        super().__init__()
+        w = width
+        self.inc, self.outc = Double(3, w), Last(w, classes)
+        self.down1, self.down2 = Down(w, 2 * w), Down(2 * w, 4 * w)
+        self.down3, self.down4 = Down(4 * w, 8 * w), Down(8 * w, 8 * w)
+        self.up1, self.up2 = Up(16 * w, 4 * w), Up(8 * w, 2 * w)
+        self.up3, self.up4 = Up(4 * w, w), Up(2 * w, w)
+
+    def forward(self, x):
+        levels = [self.inc(x)]
+        for down in (self.down1, self.down2, self.down3, self.down4):
+            levels.append(down(levels[-1]))
+        x = levels.pop()
+        for up in (self.up1, self.up2, self.up3, self.up4):
+            x = up(x, levels.pop())
+        return self.outc(x)
+
+
+class Padded(nn.Module):
+    """The block of VainF/DeepLabV3Plus-Pytorch: its input is padded, not the image inside it."""
+
+    def __init__(self, a, b, stride, dilation, expand):
+        super().__init__()
+        h = a * expand
+        unit = lambda a, b, k, **more: nn.Sequential(nn.Conv2d(a, b, k, bias=False, **more), nn.BatchNorm2d(b), nn.ReLU6())
+        first = [unit(a, h, 1)] if expand > 1 else []
+        filter = unit(h, h, 3, stride=stride, dilation=dilation, groups=h)
+        self.conv = nn.Sequential(*first, filter, conv(h, b), nn.BatchNorm2d(b))
+        self.keeps, self.padding = stride == 1 and a == b, [dilation] * 4
+
+    def forward(self, x):
+        y = self.conv(F.pad(x, self.padding))
+        return x + y if self.keeps else y
+
+
+class DeepLabHead(nn.Module):
+    def __init__(self, high, low, classes):
+        from torchvision.models.segmentation.deeplabv3 import ASPP
+
+        super().__init__()
+        self.project = nn.Sequential(conv(low, 48), nn.BatchNorm2d(48), nn.ReLU())
+        self.aspp = ASPP(high, [6, 12, 18])
+        self.classifier = nn.Sequential(conv(304, 256, 3), nn.BatchNorm2d(256), nn.ReLU(), nn.Conv2d(256, classes, 1))
+
+    def forward(self, low, high):
+        low, high = self.project(low), self.aspp(high)
+        high = F.interpolate(high, size=low.shape[2:], mode="bilinear", align_corners=False)
+        return self.classifier(torch.cat([low, high], 1))
+
+
+class Backbone(nn.Module):
+    def __init__(self):
+        super().__init__()
+        blocks = [nn.Sequential(nn.Conv2d(3, 32, 3, 2, bias=False), nn.BatchNorm2d(32), nn.ReLU6())]
+        rows = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
+        channels, strides, dilation = 32, 2, 1
+        for expand, out, repeats, stride in rows:
+            before = dilation
+            if strides == 16:
+                dilation, stride = dilation * stride, 1
+            strides *= stride
+            for i in range(repeats):
+                first = i == 0
+                blocks.append(Padded(channels, out, stride if first else 1, before if first else dilation, expand))
+                channels = out
+        every = nn.Sequential(*blocks)
+        self.low_level_features, self.high_level_features = every[:4], every[4:]
+
+    def forward(self, x):
+        low = self.low_level_features(x)
+        return low, self.high_level_features(low)
+
+
+class DeepLabPlus(nn.Module):
+    """deeplabv3plus_mobilenet of VainF/DeepLabV3Plus-Pytorch with output stride 16."""
+
+    def __init__(self, classes=21):
+        super().__init__()
+        self.backbone, self.classifier = Backbone(), DeepLabHead(320, 24, classes)
+
+    def forward(self, x):
+        return F.interpolate(self.classifier(*self.backbone(x)), size=x.shape[2:], mode="bilinear", align_corners=False)

@@ -29,6 +29,8 @@ pub struct Entry {
     pub gmacs: Option<&'static str>,
     /// Published accuracy.
     pub accuracy: Option<Accuracy>,
+    /// Where this network and the published one, or its figures, part.
+    pub remark: Option<&'static str>,
     pub(crate) make: Make,
 }
 
@@ -82,6 +84,7 @@ impl Entry {
             beyond: None,
             gmacs: None,
             accuracy: None,
+            remark: None,
             make,
         }
     }
@@ -95,6 +98,12 @@ impl Entry {
     /// With published accuracy.
     pub(crate) const fn accuracy(mut self, value: f64, of: &'static str) -> Self {
         self.accuracy = Some(Accuracy(value, of));
+        self
+    }
+
+    /// With a word on what is not as published.
+    pub(crate) const fn remark(mut self, remark: &'static str) -> Self {
+        self.remark = Some(remark);
         self
     }
 
@@ -230,8 +239,10 @@ pub fn list() -> &'static [Entry] {
             networks::regnet::ROWS,
             networks::fcn::ROWS,
             networks::deeplab_v3::ROWS,
+            networks::deeplab_v3_plus::ROWS,
             networks::lraspp::ROWS,
             networks::squeezenas::ROWS,
+            networks::unet::ROWS,
         ];
         families.concat()
     });

@@ -72,12 +72,12 @@ const fn row(name: &'static str, params: u64, make: Make) -> Entry {
     )
 }
 
-/// The same network, on images of the size it was tuned for and tested at. The published weights
-/// were trained with TensorFlow's padding, which is one-sided at stride 2; here it is
-/// torchvision's.
+/// The same network, on images of the size it was tuned for and tested at.
 const fn fixed(name: &'static str, params: u64, top1: f64, make: Make) -> Entry {
     let source = "Touvron et al., 2020; facebookresearch/FixRes";
-    Entry::new(name, Task::Image, source, params, make).accuracy(top1, FIXED_TOP1)
+    Entry::new(name, Task::Image, source, params, make)
+        .accuracy(top1, FIXED_TOP1)
+        .remark("published weights expect TensorFlow's padding; here it is torchvision's")
 }
 
 const FIXED_TOP1: &str = "% top-1 on ImageNet (facebookresearch/FixRes, no extra data)";

@@ -18,7 +18,7 @@ pub(crate) const ROWS: &[Entry] = &[Entry::new(
 .accuracy(71.878, TOP1)];
 
 /// Expansion, channels, repeats, stride of the first.
-const STAGES: &[[usize; 4]] = &[
+pub(crate) const STAGES: &[[usize; 4]] = &[
     [1, 16, 1, 1],
     [6, 24, 2, 2],
     [6, 32, 3, 2],

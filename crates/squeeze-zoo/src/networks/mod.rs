@@ -2,6 +2,7 @@
 
 pub(crate) mod alexnet;
 pub(crate) mod deeplab_v3;
+pub(crate) mod deeplab_v3_plus;
 pub(crate) mod efficientnet;
 pub(crate) mod encoder;
 pub(crate) mod fcn;
@@ -16,4 +17,5 @@ pub(crate) mod resnet;
 pub(crate) mod shufflenet_v2;
 pub(crate) mod squeezenas;
 pub(crate) mod squeezenet;
+pub(crate) mod unet;
 pub(crate) mod vgg;
