@@ -2,7 +2,7 @@
 
     python golden/zoo_parity.py target/release/squeeze [NAME ..] [--squeezenas FOLDER]
 
-needs torch, torchvision, timm and safetensors. For each name of `squeeze list models` (or those given) it builds the
+needs torch, torchvision, timm, transformers and safetensors. For each name of `squeeze list models` (or those given) it builds the
 PyTorch network from a fixed seed; moves norms away from what they start as (to where an activation is seldom zero:
 else a hundred random layers turn the last bit of PyTorch's own sums into a tenth of the answer) and sets their
 statistics by a pass over random images, then moves those as well; saves the weights; runs `squeeze import` and `squeeze worker`; and prints the
@@ -24,6 +24,38 @@ import zoo_torch
 
 LIMIT = 1e-4
 
+LARGE = dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
+ROBERTA = dict(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5)
+
+
+def sized(layers, width, heads, inner=None):
+    return dict(hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=inner or 4 * width)
+
+
+# Family in transformers, and what its configuration says beside the defaults.
+TEXT = {
+    "bert-large": ("Bert", LARGE),
+    "bert-base": ("Bert", {}),
+    "bert-medium": ("Bert", sized(8, 512, 8)),
+    "bert-small": ("Bert", sized(4, 512, 8)),
+    "bert-mini": ("Bert", sized(4, 256, 4)),
+    "bert-tiny": ("Bert", sized(2, 128, 2)),
+    "minilm-l12-h384": ("Bert", sized(12, 384, 12)),
+    "minilm-l6-h384": ("Bert", sized(6, 384, 12)),
+    "tinybert-l6-h768": ("Bert", sized(6, 768, 12)),
+    "tinybert-l4-h312": ("Bert", sized(4, 312, 12, 1200)),
+    "roberta-large": ("Roberta", {**ROBERTA, **LARGE}),
+    "roberta-base": ("Roberta", ROBERTA),
+    "distilroberta": ("Roberta", {**ROBERTA, "num_hidden_layers": 6}),
+    "electra-large": ("Electra", dict(embedding_size=1024, **LARGE)),
+    "electra-base": ("Electra", dict(embedding_size=768, **sized(12, 768, 12))),
+    "electra-base-generator": ("Electra", dict(embedding_size=768)),
+    "electra-small": ("Electra", dict(embedding_size=128)),
+    "distilbert": ("DistilBert", {}),
+    "squeezebert": ("SqueezeBert", dict(embedding_size=768)),
+    "mobilebert": ("MobileBert", dict(classifier_activation=False)),
+}
+
 arguments = argparse.ArgumentParser()
 arguments.add_argument("squeeze")
 arguments.add_argument("names", nargs="*")
@@ -41,9 +73,30 @@ class Out(nn.Module):
         return self.network(x)["out"]
 
 
+class Logits(nn.Module):
+    """The scores of a text network; padding is behind the text."""
+
+    def __init__(self, network, types):
+        super().__init__()
+        self.network, self.types = network, types
+
+    def forward(self, ids, types, mask):
+        more = {"token_type_ids": types} if self.types else {}
+        return self.network(input_ids=ids, attention_mask=mask, **more).logits
+
+
 def network(name):
     """The PyTorch network of a name, and what gives its output."""
     import torchvision
+
+    if name in TEXT:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        import transformers
+
+        family, more = TEXT[name]
+        config = getattr(transformers, family + "Config")(num_labels=2, **more)
+        found = getattr(transformers, family + "ForSequenceClassification")(config)
+        return found, Logits(found, family not in ("Roberta", "DistilBert"))
 
     if name.startswith("squeezenas_"):
         found = zoo_torch.squeezenas(name.removeprefix("squeezenas_"))
@@ -65,6 +118,23 @@ def network(name):
         return found, Out(found)
     found = getattr(torchvision.models, name.removeprefix("fix"))(weights=None)
     return found, found
+
+
+def randomize_text(run):
+    """Norms, biases and tables that are not what they start as, and weights large enough that every layer counts."""
+    with torch.no_grad():
+        for name, value in run.named_parameters():
+            scale = name.endswith("weight") and value.ndim == 1
+            value += 0.2 * torch.randn_like(value) if scale else 0.03 * torch.randn_like(value)
+    return run.eval()
+
+
+def text(name):
+    """Indices, types and mask of a text that is shorter than its place; MobileBERT's last token would see padding there."""
+    ids = torch.randint(5, 30000, (1, 128))
+    types = (torch.arange(128) > 50).long()[None]
+    mask = (torch.arange(128) < (128 if name == "mobilebert" else 100)).long()[None]
+    return {"ids": ids, "types": types, "mask": mask}
 
 
 def randomize(run, size):
@@ -92,15 +162,17 @@ def input_shape(squeeze, name):
     return json.loads(lines.splitlines()[0])["output"]
 
 
-def ours(squeeze, folder, file, name, image):
+def ours(squeeze, folder, file, name, inputs):
     """The answer of `squeeze` with the weights of `file`."""
     model = os.path.join(folder, "model.squeeze")
     command = [squeeze, "import", file, "--model", name, "-o", model]
     subprocess.run(command, check=True, capture_output=True)
-    image.numpy().tofile(os.path.join(folder, "x.bin"))
-    meta = {"inputs": [{"name": "x", "shape": list(image.shape), "dtype": "float32"}]}
+    rows = []
+    for key, value in inputs.items():
+        value.numpy().tofile(os.path.join(folder, key + ".bin"))
+        rows.append({"name": key, "shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")})
     with open(os.path.join(folder, "meta.json"), "w") as to:
-        json.dump(meta, to)
+        json.dump({"inputs": rows}, to)
     out = os.path.join(folder, "out.npy")
     lines = "out %s\nquit\n" % out
     subprocess.run([squeeze, "worker", folder, "1"], input=lines, check=True, capture_output=True, text=True)
@@ -114,7 +186,7 @@ def check(squeeze, name, weights=None):
     torch.manual_seed(0)
     shape = input_shape(squeeze, name)
     found, run = network(name)
-    image = torch.randn(shape)
+    inputs = text(name) if name in TEXT else {"x": torch.randn(shape)}
     with tempfile.TemporaryDirectory() as folder:
         if weights:
             file = weights
@@ -122,12 +194,14 @@ def check(squeeze, name, weights=None):
             run.eval()
         else:
             file = os.path.join(folder, "weights.safetensors")
-            size = [224, 224] if shape[2] < 800 else shape[2:]
-            randomize(run, size)
+            if name in TEXT:
+                randomize_text(run)
+            else:
+                randomize(run, [224, 224] if shape[2] < 800 else shape[2:])
             save_file({key: value.contiguous() for key, value in found.state_dict().items()}, file)
         with torch.inference_mode():
-            wanted = run(image).numpy()
-        answer = ours(squeeze, folder, file, name, image)
+            wanted = run(*inputs.values()).numpy()
+        answer = ours(squeeze, folder, file, name, inputs)
     assert answer.shape == wanted.shape, (answer.shape, wanted.shape)
     largest = np.abs(wanted).max()
     error = np.abs(answer - wanted).max() / largest
@@ -144,7 +218,7 @@ def main():
     torch.set_num_threads(1)
     listed = subprocess.run([given.squeeze, "list", "models", "--json"], check=True, capture_output=True, text=True)
     rows = map(json.loads, listed.stdout.splitlines())
-    names = given.names or [row["name"] for row in rows if row["task"] != "text"]
+    names = given.names or [row["name"] for row in rows]
     good = True
     for name in names:
         good &= check(given.squeeze, name)

@@ -37,12 +37,43 @@ pub fn published(name: &str) -> Vec<String> {
     names
 }
 
-/// Whether a published weight of shape `theirs` holds the numbers of ours as they are: equal, or
-/// with a window of size 1 behind, as SqueezeBERT's 1-D convolutions have it.
-pub fn same_numbers(ours: &[usize], theirs: &[usize]) -> bool {
-    match theirs.strip_prefix(ours) {
-        Some(rest) => rest.iter().all(|&size| size == 1),
-        None => false,
+/// Weights of ours that are a published one with the only row of a published table added to each
+/// of its rows.
+const ADDED: &[[&str; 2]] = &[
+    // RoBERTa knows one type of token, so that its embedding is added at every position.
+    [
+        "roberta.embeddings.position_embeddings.weight",
+        "roberta.embeddings.token_type_embeddings.weight",
+    ],
+];
+
+/// The published table whose only row is added to each row of our weight `name`.
+pub fn added(name: &str) -> Option<&'static str> {
+    let row = ADDED.iter().find(|[ours, _]| *ours == name);
+    row.map(|&[_, table]| table)
+}
+
+/// How the numbers of a published weight are those of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// As they are.
+    Same,
+    /// Ours is a window over tokens `[out, in, taps]`, theirs a layer over neighbouring tokens side
+    /// by side `[out, taps * in]`, the last tap first: MobileBERT's embeddings.
+    Neighbours,
+}
+
+/// The layout of a published weight of shape `theirs` for one of ours; nothing when it does not
+/// fit. Windows of size 1 behind are left out, as SqueezeBERT's 1-D convolutions have them.
+pub fn layout(ours: &[usize], theirs: &[usize]) -> Option<Layout> {
+    if let Some(rest) = theirs.strip_prefix(ours) {
+        return rest.iter().all(|&size| size == 1).then_some(Layout::Same);
+    }
+    match (ours, theirs) {
+        (&[out, channels, taps], &[rows, columns]) if out == rows && channels * taps == columns => {
+            Some(Layout::Neighbours)
+        }
+        _ => None,
     }
 }
 
@@ -60,10 +91,26 @@ mod tests {
     }
 
     #[test]
-    fn windows_of_one_are_left_out() {
-        assert!(same_numbers(&[768, 192], &[768, 192, 1]));
-        assert!(same_numbers(&[768], &[768]));
-        assert!(!same_numbers(&[768, 192], &[768, 768, 1]));
-        assert!(!same_numbers(&[768, 192], &[768, 192, 3]));
+    fn shapes_that_fit() {
+        assert_eq!(layout(&[768, 192], &[768, 192, 1]), Some(Layout::Same));
+        assert_eq!(layout(&[768], &[768]), Some(Layout::Same));
+        assert_eq!(layout(&[768, 192], &[768, 768, 1]), None);
+        assert_eq!(layout(&[768, 192], &[768, 192, 3]), None);
+        let neighbours = layout(&[512, 128, 3], &[512, 384]);
+        assert_eq!(neighbours, Some(Layout::Neighbours));
+        assert_eq!(layout(&[512, 128, 3], &[512, 128]), None);
+    }
+
+    #[test]
+    fn the_only_type_is_added_to_positions() {
+        let table = added("roberta.embeddings.position_embeddings.weight");
+        let graph = crate::build("roberta-base", &crate::Options::default()).expect("fits");
+        let beyond = crate::list()
+            .iter()
+            .find(|entry| entry.name == graph.name())
+            .and_then(|entry| entry.beyond);
+        let path = beyond.map(|beyond| format!("{}.weight", beyond.path));
+        assert_eq!(table, path.as_deref());
+        assert_eq!(added("bert.embeddings.position_embeddings.weight"), None);
     }
 }

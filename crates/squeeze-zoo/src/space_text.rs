@@ -93,6 +93,7 @@ impl TextSpace {
             vocabulary: self.vocabulary,
             width: self.width,
             places: self.places,
+            first: 0,
             dropout: self.dropout,
             epsilon: EPSILON,
         };

@@ -130,6 +130,8 @@ pub struct Embeddings {
     pub width: usize,
     /// Rows of the position table.
     pub places: usize,
+    /// Row of the first token in it.
+    pub first: usize,
     /// Share of elements dropped while training.
     pub dropout: f64,
     /// Added to the variance in the norm.
@@ -155,7 +157,7 @@ pub fn embeddings(
     let name = |last: &str| join(path, last);
     let tokens = b.add(name("word_embeddings"), table(row.vocabulary), &[ids])?;
     let position = Position {
-        first: 0,
+        first: row.first,
         places: row.places,
     };
     let places = b.add(name("position_ids"), position, &[ids])?;

@@ -1,6 +1,7 @@
-//! Encoders that classify text: BERT (Devlin et al., 2018) in the sizes of Turc et al. (2019),
-//! MiniLM, DistilBERT (Sanh et al., 2019) and SqueezeBERT (Iandola et al., 2020), with the weight
-//! names of `transformers`.
+//! Encoders that classify text, with the weight names of `transformers`: BERT (Devlin et al., 2018)
+//! in the sizes of Turc et al. (2019), MiniLM (Wang et al., 2020), TinyBERT (Jiao et al., 2019),
+//! RoBERTa (Liu et al., 2019), ELECTRA (Clark et al., 2020), DistilBERT (Sanh et al., 2019) and
+//! SqueezeBERT (Iandola et al., 2020).
 
 use squeeze_graph::ops::{Activation, Dropout, Linear, Select};
 use squeeze_graph::{Builder, Element, Graph, GraphError};
@@ -8,11 +9,14 @@ use squeeze_graph::{Builder, Element, Graph, GraphError};
 use crate::blocks::{
     Embeddings, EncoderLayer, Groups, LayerNames, attention_part, embeddings, feed_forward,
 };
-use crate::list::{Entry, Make, Options, Task};
+use crate::list::{Beyond, Entry, Make, Options, Task};
 
 /// The published encoders.
 pub(crate) const ROWS: &[Entry] = &[
-    text("bert-base", DEVLIN, 109_482_240, |options| {
+    bert("bert-large", DEVLIN, 335_141_888, |options| {
+        Row::bert("bert-large", [24, 1024, 16]).graph(options)
+    }),
+    bert("bert-base", DEVLIN, 109_482_240, |options| {
         Row::bert("bert-base", [12, 768, 12]).graph(options)
     })
     .gmacs("11.174")
@@ -20,42 +24,68 @@ pub(crate) const ROWS: &[Entry] = &[
         78.3,
         "GLUE score on test (from MobileBERT, Sun et al., 2020)",
     ),
-    text("bert-medium", TURC, 41_373_184, |options| {
+    bert("bert-medium", TURC, 41_373_184, |options| {
         Row::bert("bert-medium", [8, 512, 8]).graph(options)
     })
     .accuracy(73.5, GLUE),
-    text("bert-small", TURC, 28_763_648, |options| {
+    bert("bert-small", TURC, 28_763_648, |options| {
         Row::bert("bert-small", [4, 512, 8]).graph(options)
     })
     .accuracy(71.2, GLUE),
-    text("bert-mini", TURC, 11_170_560, |options| {
+    bert("bert-mini", TURC, 11_170_560, |options| {
         Row::bert("bert-mini", [4, 256, 4]).graph(options)
     })
     .accuracy(65.8, GLUE),
-    text("bert-tiny", TURC, 4_385_920, |options| {
+    bert("bert-tiny", TURC, 4_385_920, |options| {
         Row::bert("bert-tiny", [2, 128, 2]).graph(options)
     })
     .accuracy(64.2, GLUE),
-    text(
-        "minilm-l6-h384",
-        "Wang et al., 2020; transformers",
-        22_713_216,
-        |options| Row::bert("minilm-l6-h384", [6, 384, 12]).graph(options),
-    ),
-    text(
-        "distilbert",
-        "Sanh et al., 2019; transformers",
-        66_362_880,
-        |options| {
-            let row = Row {
-                family: DISTILBERT,
-                ..Row::bert("distilbert", [6, 768, 12])
-            };
-            row.graph(options)
-        },
-    )
+    bert("minilm-l12-h384", WANG, 33_360_000, |options| {
+        Row::bert("minilm-l12-h384", [12, 384, 12]).graph(options)
+    }),
+    bert("minilm-l6-h384", WANG, 22_713_216, |options| {
+        Row::bert("minilm-l6-h384", [6, 384, 12]).graph(options)
+    }),
+    bert("tinybert-l6-h768", JIAO, 66_955_008, |options| {
+        Row::bert("tinybert-l6-h768", [6, 768, 12]).graph(options)
+    }),
+    bert("tinybert-l4-h312", JIAO, 14_350_248, |options| {
+        let row = Row {
+            inner: 1200,
+            ..Row::bert("tinybert-l4-h312", [4, 312, 12])
+        };
+        row.graph(options)
+    }),
+    roberta("roberta-large", LIU, 354_310_144, 1024, |options| {
+        Row::roberta("roberta-large", [24, 1024, 16]).graph(options)
+    }),
+    roberta("roberta-base", LIU, 124_055_040, 768, |options| {
+        Row::roberta("roberta-base", [12, 768, 12]).graph(options)
+    }),
+    roberta("distilroberta", SANH, 81_527_808, 768, |options| {
+        Row::roberta("distilroberta", [6, 768, 12]).graph(options)
+    }),
+    electra("electra-large", 334_092_288, |options| {
+        Row::electra("electra-large", [24, 1024, 16], 1024).graph(options)
+    }),
+    electra("electra-base", 108_891_648, |options| {
+        Row::electra("electra-base", [12, 768, 12], 768).graph(options)
+    }),
+    electra("electra-base-generator", 33_511_168, |options| {
+        Row::electra("electra-base-generator", [12, 256, 4], 768).graph(options)
+    }),
+    electra("electra-small", 13_483_008, |options| {
+        Row::electra("electra-small", [12, 256, 4], 128).graph(options)
+    }),
+    Entry::new("distilbert", Task::Text, SANH, 66_362_880, |options| {
+        let row = Row {
+            family: DISTILBERT,
+            ..Row::bert("distilbert", [6, 768, 12])
+        };
+        row.graph(options)
+    })
     .head(&["pre_classifier", "classifier"]),
-    text(
+    bert(
         "squeezebert",
         "Iandola et al., 2020; transformers",
         51_089_664,
@@ -74,11 +104,40 @@ pub(crate) const ROWS: &[Entry] = &[
 
 const DEVLIN: &str = "Devlin et al., 2018; transformers";
 const TURC: &str = "Turc et al., 2019; transformers";
+const WANG: &str = "Wang et al., 2020; transformers";
+const JIAO: &str = "Jiao et al., 2019; transformers";
+const LIU: &str = "Liu et al., 2019; transformers";
+const SANH: &str = "Sanh et al., 2019; transformers";
 const GLUE: &str = "GLUE score on test (google-research/bert)";
 
-const fn text(name: &'static str, source: &'static str, params: u64, make: Make) -> Entry {
+const fn bert(name: &'static str, source: &'static str, params: u64, make: Make) -> Entry {
     Entry::new(name, Task::Text, source, params, make).head(&["classifier"])
 }
+
+const fn roberta(
+    name: &'static str,
+    source: &'static str,
+    params: u64,
+    width: u64,
+    make: Make,
+) -> Entry {
+    let only_type = Beyond {
+        params: width,
+        macs: 0,
+        path: "roberta.embeddings.token_type_embeddings",
+        what: "the only type embedding, which import adds to the positions",
+    };
+    Entry::new(name, Task::Text, source, params, make)
+        .head(LAYERS_HEAD)
+        .beyond(only_type)
+}
+
+const fn electra(name: &'static str, params: u64, make: Make) -> Entry {
+    let source = "Clark et al., 2020; transformers";
+    Entry::new(name, Task::Text, source, params, make).head(LAYERS_HEAD)
+}
+
+const LAYERS_HEAD: &[&str] = &["classifier.dense", "classifier.out_proj"];
 
 /// An encoder with its head.
 struct Row {
@@ -86,44 +145,83 @@ struct Row {
     layers: usize,
     width: usize,
     heads: usize,
+    /// Width between the two feed-forward layers.
+    inner: usize,
+    /// Width of the tables; where it is not the encoder's, a linear layer follows them.
+    tables: usize,
     groups: Groups,
     family: Family,
 }
 
-/// How a family names its weights and ends.
+/// How a family names its weights and ends, and the words that it knows.
 #[derive(Clone, Copy)]
 struct Family {
     root: &'static str,
     layer: &'static str,
     names: LayerNames,
+    types: Types,
     head: Head,
+    vocabulary: usize,
+    /// Rows of the position table, and the row of the first token.
+    places: [usize; 2],
+    epsilon: f64,
 }
 
+/// Whether the types of tokens come in.
+#[derive(Clone, Copy, PartialEq)]
+enum Types {
+    Two,
+    None,
+}
+
+/// What follows the first token.
 #[derive(Clone, Copy, PartialEq)]
 enum Head {
-    /// Types come in; the first token goes through a pooler with tanh.
+    /// A pooler with tanh, a layer for the classes.
     Pooler,
-    /// No types; the first token goes through a layer with ReLU.
+    /// A layer with ReLU, one for the classes.
     PreClassifier,
+    /// Two layers under `classifier`, with this between them.
+    Layers(Activation),
 }
 
-const BERT_FAMILY: Family = Family {
+const BERT: Family = Family {
     root: "bert",
     layer: "encoder.layer",
     names: LayerNames::BERT,
+    types: Types::Two,
     head: Head::Pooler,
+    vocabulary: 30522,
+    places: [512, 0],
+    epsilon: 1e-12,
 };
 const SQUEEZEBERT: Family = Family {
     root: "transformer",
     layer: "encoder.layers",
     names: LayerNames::SQUEEZEBERT,
-    head: Head::Pooler,
+    ..BERT
 };
 const DISTILBERT: Family = Family {
     root: "distilbert",
     layer: "transformer.layer",
     names: LayerNames::DISTILBERT,
+    types: Types::None,
     head: Head::PreClassifier,
+    ..BERT
+};
+const ROBERTA: Family = Family {
+    root: "roberta",
+    types: Types::None,
+    head: Head::Layers(Activation::Tanh),
+    vocabulary: 50265,
+    places: [514, 2],
+    epsilon: 1e-5,
+    ..BERT
+};
+const ELECTRA: Family = Family {
+    root: "electra",
+    head: Head::Layers(Activation::Gelu),
+    ..BERT
 };
 
 impl Row {
@@ -134,57 +232,84 @@ impl Row {
             layers,
             width,
             heads,
+            inner: 4 * width,
+            tables: width,
             groups: Groups::DENSE,
-            family: BERT_FAMILY,
+            family: BERT,
+        }
+    }
+
+    fn roberta(name: &'static str, sizes: [usize; 3]) -> Self {
+        Self {
+            family: ROBERTA,
+            ..Self::bert(name, sizes)
+        }
+    }
+
+    fn electra(name: &'static str, sizes: [usize; 3], tables: usize) -> Self {
+        Self {
+            family: ELECTRA,
+            tables,
+            ..Self::bert(name, sizes)
         }
     }
 
     fn graph(&self, options: &Options) -> Result<Graph, GraphError> {
-        let Family {
-            root,
-            layer,
-            names,
-            head,
-        } = self.family;
-        let (text, epsilon, dropout) = ([1, options.text_length()], 1e-12, 0.1);
+        let family = &self.family;
+        let (root, names) = (family.root, &family.names);
+        let (text, dropout) = ([1, options.text_length()], 0.1);
+        let epsilon = family.epsilon;
         let mut b = Builder::new(self.name);
         let ids = b.input("ids", &text, Element::Index)?;
-        let types = match head {
-            Head::Pooler => Some(b.input("types", &text, Element::Index)?),
-            Head::PreClassifier => None,
+        let types = match family.types {
+            Types::Two => Some(b.input("types", &text, Element::Index)?),
+            Types::None => None,
         };
         let lengths = b.input("lengths", &[1], Element::Index)?;
+        let [places, first] = family.places;
         let tables = Embeddings {
-            vocabulary: 30522,
-            width: self.width,
-            places: 512,
+            vocabulary: family.vocabulary,
+            width: self.tables,
+            places,
+            first,
             dropout,
             epsilon,
         };
         let mut x = embeddings(&mut b, &format!("{root}.embeddings"), &tables, ids, types)?;
+        if self.tables != self.width {
+            let project = Linear::dense(self.width);
+            x = b.add(format!("{root}.embeddings_project"), project, &[x])?;
+        }
         let row = EncoderLayer {
             heads: self.heads,
-            inner: 4 * self.width,
+            inner: self.inner,
             groups: self.groups,
             shuffle: false,
             dropout,
             epsilon,
         };
         for index in 0..self.layers {
-            let path = format!("{root}.{layer}.{index}");
-            x = attention_part(&mut b, &path, &row, &names, [x, lengths])?;
-            x = feed_forward(&mut b, &path, &row, &names, x)?;
+            let path = format!("{root}.{}.{index}", family.layer);
+            x = attention_part(&mut b, &path, &row, names, [x, lengths])?;
+            x = feed_forward(&mut b, &path, &row, names, x)?;
         }
         let first = Select { axis: 1, index: 0 };
         x = b.add("first_token", first, &[x])?;
-        let (path, activation) = match head {
-            Head::Pooler => (format!("{root}.pooler.dense"), Activation::Tanh),
-            Head::PreClassifier => ("pre_classifier".into(), Activation::Relu),
+        let (path, activation, last) = match family.head {
+            Head::Pooler => (
+                format!("{root}.pooler.dense"),
+                Activation::Tanh,
+                "classifier",
+            ),
+            Head::PreClassifier => ("pre_classifier".into(), Activation::Relu, "classifier"),
+            Head::Layers(activation) => {
+                ("classifier.dense".into(), activation, "classifier.out_proj")
+            }
         };
         x = b.add(path.clone(), Linear::dense(self.width), &[x])?;
         x = b.add(format!("{path}.act"), activation, &[x])?;
         x = b.add("dropout", Dropout { rate: dropout }, &[x])?;
-        x = b.add("classifier", Linear::dense(options.text_classes()), &[x])?;
+        x = b.add(last, Linear::dense(options.text_classes()), &[x])?;
         b.finish(&[x])
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod encoder;
 pub(crate) mod fcn;
 pub(crate) mod lraspp;
 pub(crate) mod mnasnet;
+pub(crate) mod mobilebert;
 pub(crate) mod mobilenet_v1;
 pub(crate) mod mobilenet_v2;
 pub(crate) mod mobilenet_v3;

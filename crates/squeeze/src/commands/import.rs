@@ -7,7 +7,7 @@ use serde_json::json;
 use squeeze_formats::{Meta, ModelFile};
 use squeeze_graph::Graph;
 use squeeze_tensor::{Tensor, Weights};
-use squeeze_zoo::names::{published, same_numbers};
+use squeeze_zoo::names::{Layout, added, layout, published};
 
 use crate::error::Outcome;
 use crate::out;
@@ -82,24 +82,48 @@ fn name_of(path: &Path) -> String {
 
 /// The network's weights, each found in the file under one of the names it is published by.
 fn matched(graph: &Graph, file: &Weights) -> anyhow::Result<Weights> {
+    let find = |name: &str| {
+        let names = published(name);
+        names.into_iter().find_map(|known| file.get(&known))
+    };
     let mut weights = Weights::default();
     let mut missing = vec![];
     for (name, param) in graph.params() {
-        let found = published(&name)
-            .into_iter()
-            .find_map(|known| file.get(&known));
-        let Some(tensor) = found else {
+        let Some(tensor) = find(&name) else {
             missing.push(name);
             continue;
         };
-        if !same_numbers(&param.shape, tensor.shape()) {
+        let Some(layout) = layout(&param.shape, tensor.shape()) else {
             bail!(
                 "{name} is {:?} in the file, the network asks for {:?}",
                 tensor.shape(),
                 param.shape
             );
+        };
+        let mut values = tensor.floats();
+        if layout == Layout::Neighbours {
+            values = windows(&values, &param.shape);
         }
-        weights.insert(name, Tensor::from_f32(&param.shape, &tensor.floats()));
+        if let Some(table) = added(&name) {
+            let Some(row) = find(table).map(Tensor::floats) else {
+                missing.push(table.into());
+                continue;
+            };
+            let width = param.shape[1];
+            if row.len() != width {
+                bail!(
+                    "{table} has {} numbers, one row of {width} is asked for",
+                    row.len()
+                );
+            }
+            for values in values.chunks_mut(width) {
+                values
+                    .iter_mut()
+                    .zip(&row)
+                    .for_each(|(value, more)| *value += more);
+            }
+        }
+        weights.insert(name, Tensor::from_f32(&param.shape, &values));
     }
     if !missing.is_empty() {
         let shown = missing
@@ -114,6 +138,17 @@ fn matched(graph: &Graph, file: &Weights) -> anyhow::Result<Weights> {
         );
     }
     Ok(weights)
+}
+
+/// A window `[out, channels, taps]` from a layer `[out, taps * channels]`, the last tap first.
+fn windows(layer: &[f32], shape: &[usize]) -> Vec<f32> {
+    let (channels, taps) = (shape[1], shape[2]);
+    let rows = layer.chunks(channels * taps);
+    let of_row = |row: &[f32]| -> Vec<f32> {
+        let at = |index: usize| row[(taps - 1 - index % taps) * channels + index / taps];
+        (0..row.len()).map(at).collect()
+    };
+    rows.flat_map(of_row).collect()
 }
 
 #[cfg(test)]
@@ -134,5 +169,17 @@ mod tests {
             .expect_err("one is missing")
             .to_string();
         assert!(error.contains(&name), "{error}");
+    }
+
+    #[test]
+    fn neighbours_become_a_window() {
+        // Two outputs of two channels and three taps; in the layer the next token comes first.
+        let layer = [
+            5.0, 6.0, 3.0, 4.0, 1.0, 2.0, 11.0, 12.0, 9.0, 10.0, 7.0, 8.0,
+        ];
+        let wanted = [
+            1.0, 3.0, 5.0, 2.0, 4.0, 6.0, 7.0, 9.0, 11.0, 8.0, 10.0, 12.0,
+        ];
+        assert_eq!(windows(&layer, &[2, 2, 3]), wanted);
     }
 }

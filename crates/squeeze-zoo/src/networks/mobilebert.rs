@@ -1,0 +1,134 @@
+//! MobileBERT (Sun et al., 2020), with the weight names of `transformers`.
+//!
+//! As in `google/mobilebert-uncased`, no layer lies between the first token and the classifier.
+//! Three neighbouring tokens side by side and the layer behind them are a convolution over tokens.
+
+use squeeze_graph::ops::{
+    Activation, Add, Attention, Conv1d, Dropout, Embedding, Linear, NoNorm, Position, Select,
+};
+use squeeze_graph::{Builder, Element, Graph, GraphError, NodeId};
+
+use crate::list::{Entry, Options, Task};
+
+/// The published network.
+pub(crate) const ROWS: &[Entry] = &[Entry::new(
+    "mobilebert",
+    Task::Text,
+    "Sun et al., 2020; transformers",
+    24_581_888,
+    mobilebert,
+)
+.head(&["classifier"])
+.gmacs("2.693")
+.accuracy(77.7, "GLUE score on test (the paper)")];
+
+const LAYERS: usize = 24;
+const HEADS: usize = 4;
+/// Width between layers.
+const WIDTH: usize = 512;
+/// Width inside a layer, and of the token table.
+const NARROW: usize = 128;
+/// Width between the two layers of a feed-forward part.
+const INNER: usize = 512;
+/// Feed-forward parts of a layer.
+const PARTS: usize = 4;
+
+fn mobilebert(options: &Options) -> Result<Graph, GraphError> {
+    let text = [1, options.text_length()];
+    let mut b = Builder::new("mobilebert");
+    let ids = b.input("ids", &text, Element::Index)?;
+    let types = b.input("types", &text, Element::Index)?;
+    let lengths = b.input("lengths", &[1], Element::Index)?;
+    let mut x = embeddings(&mut b, [ids, types, lengths])?;
+    for index in 0..LAYERS {
+        x = layer(
+            &mut b,
+            &format!("mobilebert.encoder.layer.{index}"),
+            [x, lengths],
+        )?;
+    }
+    let first = Select { axis: 1, index: 0 };
+    x = b.add("first_token", first, &[x])?;
+    x = b.add("dropout", Dropout { rate: 0.0 }, &[x])?;
+    x = b.add("classifier", Linear::dense(options.text_classes()), &[x])?;
+    b.finish(&[x])
+}
+
+fn embeddings(b: &mut Builder, [ids, types, lengths]: [NodeId; 3]) -> Result<NodeId, GraphError> {
+    let name = |last: &str| format!("mobilebert.embeddings.{last}");
+    let table = |rows, width| Embedding { rows, width };
+    let tokens = b.add(name("word_embeddings"), table(30522, NARROW), &[ids])?;
+    let neighbours = Conv1d {
+        out: WIDTH,
+        kernel: 3,
+        dilation: 1,
+        groups: 1,
+        bias: true,
+    };
+    let tokens = b.add(
+        name("embedding_transformation"),
+        neighbours,
+        &[tokens, lengths],
+    )?;
+    let position = Position {
+        first: 0,
+        places: 512,
+    };
+    let places = b.add(name("position_ids"), position, &[ids])?;
+    let places = b.add(name("position_embeddings"), table(512, WIDTH), &[places])?;
+    let types = b.add(name("token_type_embeddings"), table(2, WIDTH), &[types])?;
+    let x = b.add(name("sum"), Add {}, &[tokens, places, types])?;
+    b.add(name("LayerNorm"), NoNorm {}, &[x])
+}
+
+/// A layer: down to the narrow width, attention, feed-forward parts, up again.
+fn layer(b: &mut Builder, path: &str, [x, lengths]: [NodeId; 2]) -> Result<NodeId, GraphError> {
+    let name = |last: &str| format!("{path}.{last}");
+    let narrow = scaled(b, &name("bottleneck.input"), x)?;
+    let shared = scaled(b, &name("bottleneck.attention"), x)?;
+    let linear = Linear::dense(NARROW);
+    let query = b.add(name("attention.self.query"), linear.clone(), &[shared])?;
+    let key = b.add(name("attention.self.key"), linear.clone(), &[shared])?;
+    let value = b.add(name("attention.self.value"), linear, &[x])?;
+    let heads = Attention { heads: HEADS };
+    let mut y = b.add(name("attention"), heads, &[query, key, value, lengths])?;
+    y = summed(b, &name("attention.output"), NARROW, [y, narrow])?;
+    for part in 1..PARTS {
+        let inner = name(&format!("ffn.{}", part - 1));
+        y = feed_forward(
+            b,
+            [&format!("{inner}.intermediate"), &format!("{inner}.output")],
+            y,
+        )?;
+    }
+    y = feed_forward(b, [&name("intermediate"), &name("output")], y)?;
+    summed(b, &name("output.bottleneck"), WIDTH, [y, x])
+}
+
+fn feed_forward(
+    b: &mut Builder,
+    [grow, shrink]: [&str; 2],
+    x: NodeId,
+) -> Result<NodeId, GraphError> {
+    let y = b.add(format!("{grow}.dense"), Linear::dense(INNER), &[x])?;
+    let y = b.add(format!("{grow}.act"), Activation::Relu, &[y])?;
+    summed(b, shrink, NARROW, [y, x])
+}
+
+/// A linear layer to the narrow width with a scale.
+fn scaled(b: &mut Builder, path: &str, x: NodeId) -> Result<NodeId, GraphError> {
+    let x = b.add(format!("{path}.dense"), Linear::dense(NARROW), &[x])?;
+    b.add(format!("{path}.LayerNorm"), NoNorm {}, &[x])
+}
+
+/// A linear layer, the sum with `x`, a scale.
+fn summed(
+    b: &mut Builder,
+    path: &str,
+    width: usize,
+    [y, x]: [NodeId; 2],
+) -> Result<NodeId, GraphError> {
+    let y = b.add(format!("{path}.dense"), Linear::dense(width), &[y])?;
+    let y = b.add(format!("{path}.sum"), Add {}, &[y, x])?;
+    b.add(format!("{path}.LayerNorm"), NoNorm {}, &[y])
+}
