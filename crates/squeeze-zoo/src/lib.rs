@@ -11,13 +11,15 @@
 
 pub mod blocks;
 mod list;
+mod markdown;
 pub mod names;
 mod networks;
 mod reference_image;
 mod space_image;
 mod space_text;
 
-pub use list::{Entry, Options, Task, ZooError, build, list};
+pub use list::{Accuracy, Beyond, Entry, Options, Task, ZooError, build, list};
+pub use markdown::markdown;
 pub use reference_image::image_references;
 pub use space_image::{ImageSpace, image};
 pub use space_text::{TextSpace, text, text_references};
