@@ -101,11 +101,13 @@ def network(name):
     if name.startswith("squeezenas_"):
         found = zoo_torch.squeezenas(name.removeprefix("squeezenas_"))
         return found, found
-    own = {"unet_small": lambda: zoo_torch.UNet(21, 16), "deeplabv3plus_mobilenet": zoo_torch.DeepLabPlus}
+    own = {"unet_small": lambda: zoo_torch.UNet(21, 16), "deeplabv3plus_mobilenet": zoo_torch.DeepLabPlus,
+           "deeplabv3plus_xception65": zoo_torch.DeepLabXception}
     if name in own:
         found = own[name]()
         return found, found
-    timm_names = {"mobilenet_v1": "mobilenetv1_100", "mobilenet_v4_conv_small": "mobilenetv4_conv_small"}
+    timm_names = {"mobilenet_v1": "mobilenetv1_100", "mobilenet_v4_conv_small": "mobilenetv4_conv_small",
+                  "xception65": "xception65"}
     if name in timm_names:
         import timm
 
@@ -197,7 +199,7 @@ def check(squeeze, name, weights=None):
             if name in TEXT:
                 randomize_text(run)
             else:
-                randomize(run, [224, 224] if shape[2] < 800 else shape[2:])
+                randomize(run, [224, 224] if not name.startswith("squeezenas") else shape[2:])
             save_file({key: value.contiguous() for key, value in found.state_dict().items()}, file)
         with torch.inference_mode():
             wanted = run(*inputs.values()).numpy()

@@ -272,3 +272,36 @@ class DeepLabPlus(nn.Module):
 
     def forward(self, x):
         return F.interpolate(self.classifier(*self.backbone(x)), size=x.shape[2:], mode="bilinear", align_corners=False)
+
+
+def separable(a, b, d=1):
+    unit = lambda *layers: nn.Sequential(*layers, nn.BatchNorm2d(layers[0].out_channels), nn.ReLU())
+    return nn.Sequential(unit(conv(a, a, 3, g=a, d=d)), unit(conv(a, b)))
+
+
+class DeepLabXception(nn.Module):
+    """DeepLabV3+ of tensorflow/models on timm's Xception-65, output stride 16, separable convolutions in the head."""
+
+    def __init__(self, classes=19):
+        import timm
+        from torchvision.models.segmentation.deeplabv3 import ASPP
+
+        super().__init__()
+        self.backbone = timm.create_model("xception65", output_stride=16)
+        self.backbone.blocks[1].stack.conv2.register_forward_hook(lambda part, inputs, out: setattr(self, "low", out.clone()))
+        head = nn.Module()
+        head.project = nn.Sequential(conv(256, 48), nn.BatchNorm2d(48), nn.ReLU())
+        head.aspp = ASPP(2048, [6, 12, 18])
+        for index, rate in enumerate([6, 12, 18]):
+            head.aspp.convs[index + 1] = separable(2048, 256, rate)
+        head.classifier = nn.ModuleList([separable(304, 256), separable(256, 256), nn.Identity(), nn.Conv2d(256, classes, 1)])
+        self.classifier = head
+
+    def forward(self, x):
+        larger = lambda x, size: F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+        high = self.classifier.aspp(self.backbone.forward_features(x))
+        low = self.classifier.project(self.low)
+        y = torch.cat([low, larger(high, low.shape[2:])], 1)
+        for part in self.classifier.classifier:
+            y = part(y)
+        return larger(y, x.shape[2:])

@@ -238,6 +238,7 @@ pub fn list() -> &'static [Entry] {
             networks::mnasnet::ROWS,
             networks::efficientnet::ROWS,
             networks::regnet::ROWS,
+            networks::xception::ROWS,
             networks::fcn::ROWS,
             networks::deeplab_v3::ROWS,
             networks::deeplab_v3_plus::ROWS,

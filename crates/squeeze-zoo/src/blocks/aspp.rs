@@ -16,6 +16,45 @@ pub struct Aspp {
     pub out: usize,
     /// Dilations of the 3x3 convolutions.
     pub rates: [usize; 3],
+    /// What these are.
+    pub window: Window,
+}
+
+/// A 3x3 convolution with norm and ReLU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// Over all channels.
+    Dense,
+    /// Depthwise, then 1x1, each with norm and ReLU (Chen et al., 2018).
+    Separable,
+}
+
+/// Adds a 3x3 convolution under `path`.
+///
+/// # Errors
+/// When a name is taken or `x` is no image.
+pub(crate) fn window(
+    b: &mut Builder,
+    path: &str,
+    kind: Window,
+    [out, dilation]: [usize; 2],
+    x: NodeId,
+) -> Result<NodeId, GraphError> {
+    let relu = Activation::Relu;
+    match kind {
+        Window::Dense => {
+            let wide = ConvNorm::square(out, 3).dilated(dilation).then(relu);
+            sequence(b, path, &wide, x)
+        }
+        Window::Separable => {
+            let channels = b.channels(x);
+            let filter = ConvNorm::square(channels, 3).groups(channels);
+            let filter = filter.dilated(dilation).then(relu);
+            let x = sequence(b, &format!("{path}.0"), &filter, x)?;
+            let point = ConvNorm::square(out, 1).then(relu);
+            sequence(b, &format!("{path}.1"), &point, x)
+        }
+    }
 }
 
 /// Adds the pyramid under `path`, with torchvision's names.
@@ -28,9 +67,8 @@ pub fn aspp(b: &mut Builder, path: &str, row: Aspp, x: NodeId) -> Result<NodeId,
     let point = ConvNorm::square(row.out, 1).then(relu);
     let mut branches = vec![sequence(b, &name("convs.0"), &point, x)?];
     for (index, rate) in row.rates.into_iter().enumerate() {
-        let wide = ConvNorm::square(row.out, 3).dilated(rate).then(relu);
         let path = name(&format!("convs.{}", index + 1));
-        branches.push(sequence(b, &path, &wide, x)?);
+        branches.push(window(b, &path, row.window, [row.out, rate], x)?);
     }
     let linear = Linear {
         bias: false,

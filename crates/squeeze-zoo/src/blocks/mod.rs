@@ -7,8 +7,8 @@ mod fire;
 mod inverted;
 mod squeeze_excite;
 
-pub use aspp::{Aspp, aspp};
-pub(crate) use aspp::{bilinear_like, spread};
+pub use aspp::{Aspp, Window, aspp};
+pub(crate) use aspp::{bilinear_like, spread, window};
 pub(crate) use convolution::divisible;
 pub use convolution::{ConvNorm, conv_norm, sequence};
 pub(crate) use encoder::finish;

@@ -7,7 +7,7 @@ use squeeze_graph::{Builder, Element, Graph, GraphError, NodeId};
 use super::fcn::{AUXILIARY, auxiliary};
 use super::mobilenet_v3::{self, LARGE};
 use super::resnet::{RESNET50, RESNET101};
-use crate::blocks::{Aspp, ConvNorm, aspp, bilinear_like, conv_norm};
+use crate::blocks::{Aspp, ConvNorm, Window, aspp, bilinear_like, conv_norm};
 use crate::list::{Entry, MIOU, Make, Options, Task};
 
 /// The published networks.
@@ -67,6 +67,7 @@ fn deeplab(
     let pyramid = Aspp {
         out: 256,
         rates: [12, 24, 36],
+        window: Window::Dense,
     };
     x = aspp(&mut b, "classifier.0", pyramid, x)?;
     let inner = ConvNorm::square(256, 3).then(Activation::Relu);

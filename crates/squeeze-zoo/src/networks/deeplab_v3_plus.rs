@@ -1,41 +1,112 @@
-//! DeepLabV3+ (Chen et al., 2018) on a dilated MobileNetV2, with the weight names of
-//! VainF/DeepLabV3Plus-Pytorch.
+//! DeepLabV3+ (Chen et al., 2018): on a dilated MobileNetV2 with the weight names of
+//! VainF/DeepLabV3Plus-Pytorch, and on Xception-65 with separable convolutions in the head, as
+//! tensorflow/models has it.
 //!
-//! As there, the first convolution is not padded, and each block pads its input instead of the
-//! image inside it: the border that the depthwise convolution sees has gone through the norm.
+//! In the MobileNetV2 the first convolution is not padded, and each block pads its input instead
+//! of the image inside it: the border that the depthwise convolution sees has gone through the
+//! norm.
 
 use squeeze_graph::ops::{Activation, Add, Concat, Conv2d};
 use squeeze_graph::{Builder, Element, Graph, GraphError, NodeId};
 
 use super::mobilenet_v2::STAGES;
-use crate::blocks::{Aspp, ConvNorm, aspp, bilinear_like, conv_norm, sequence};
+use super::xception::{self, Features};
+use crate::blocks::{Aspp, ConvNorm, Window, aspp, bilinear_like, conv_norm, sequence, window};
 use crate::list::{Entry, Options, Task};
 
-/// The published network, at 513 x 513 pixels with the classes of Pascal VOC.
-pub(crate) const ROWS: &[Entry] = &[Entry::new(
-    "deeplabv3plus_mobilenet",
-    Task::Segment,
-    "Chen et al., 2018; VainF/DeepLabV3Plus-Pytorch",
-    5_225_717,
-    deeplab,
-)
-.remark("the source prints 17.0 G, with norms and activations counted")
-.accuracy(
-    71.1,
-    "% mean IoU on Pascal VOC 2012 (VainF/DeepLabV3Plus-Pytorch)",
-)];
+/// The published networks: at 513 x 513 pixels with the classes of Pascal VOC, and at 1025 x 2049
+/// with those of Cityscapes.
+pub(crate) const ROWS: &[Entry] = &[
+    Entry::new(
+        "deeplabv3plus_mobilenet",
+        Task::Segment,
+        "Chen et al., 2018; VainF/DeepLabV3Plus-Pytorch",
+        5_225_717,
+        on_mobilenet,
+    )
+    .remark("the source prints 17.0 G, with norms and activations counted")
+    .accuracy(
+        71.1,
+        "% mean IoU on Pascal VOC 2012 (VainF/DeepLabV3Plus-Pytorch)",
+    ),
+    Entry::new(
+        "deeplabv3plus_xception65",
+        Task::Segment,
+        "Chen et al., 2018; tensorflow/models",
+        41_054_899,
+        on_xception,
+    )
+    .accuracy(
+        78.79,
+        "% mean IoU on Cityscapes, validation (tensorflow/models)",
+    )
+    .remark(
+        "parameters are counted; the source prints 418.64 G, 0.06 % more, and not what it counts",
+    ),
+];
 
 const ACT: Activation = Activation::Relu6;
 
 /// Blocks that lie in front of the features that the decoder sees.
 const LOW: usize = 3;
 
-fn deeplab(options: &Options) -> Result<Graph, GraphError> {
+fn on_mobilenet(options: &Options) -> Result<Graph, GraphError> {
     let mut b = Builder::new("deeplabv3plus_mobilenet");
     let image = b.input("image", &options.image_or([513; 2]), Element::Number)?;
+    let features = mobilenet(&mut b, image)?;
+    let classes = options.pixel_classes();
+    let x = head(&mut b, Window::Dense, classes, features)?;
+    let x = bilinear_like(&mut b, "out", [x, image])?;
+    b.finish(&[x])
+}
+
+fn on_xception(options: &Options) -> Result<Graph, GraphError> {
+    let mut b = Builder::new("deeplabv3plus_xception65");
+    let image = options.image_or([1025, 2049]);
+    let image = b.input("image", &image, Element::Number)?;
+    let features = xception::body(&mut b, "backbone.", 16, image)?;
+    let classes = options.classes.unwrap_or(19);
+    let x = head(&mut b, Window::Separable, classes, features)?;
+    let x = bilinear_like(&mut b, "out", [x, image])?;
+    b.finish(&[x])
+}
+
+/// The pyramid on the last features beside the narrowed first ones, and the classes of each pixel.
+/// Separable windows are two, a dense one is alone.
+fn head(
+    b: &mut Builder,
+    kind: Window,
+    classes: usize,
+    features: Features,
+) -> Result<NodeId, GraphError> {
+    let pyramid = Aspp {
+        out: 256,
+        rates: [6, 12, 18],
+        window: kind,
+    };
+    let mut x = aspp(b, "classifier.aspp", pyramid, features.high)?;
+    let narrow = ConvNorm::square(48, 1).then(Activation::Relu);
+    let low = sequence(b, "classifier.project", &narrow, features.low)?;
+    x = bilinear_like(b, "classifier.resize", [x, low])?;
+    x = b.add("classifier.concat", Concat { axis: 1 }, &[low, x])?;
+    let paths: &[&str] = match kind {
+        Window::Dense => &["classifier.classifier"],
+        Window::Separable => &["classifier.classifier.0", "classifier.classifier.1"],
+    };
+    for path in paths {
+        x = window(b, path, kind, [256, 1], x)?;
+    }
+    let last = Conv2d {
+        bias: true,
+        ..Conv2d::square(classes, 1)
+    };
+    b.add("classifier.classifier.3", last, &[x])
+}
+
+fn mobilenet(b: &mut Builder, image: NodeId) -> Result<Features, GraphError> {
     let mut stem = ConvNorm::square(32, 3).stride(2).then(ACT);
     stem.conv.padding = [0; 4];
-    let mut x = sequence(&mut b, "backbone.low_level_features.0", &stem, image)?;
+    let mut x = sequence(b, "backbone.low_level_features.0", &stem, image)?;
     let (mut low, mut index, mut strides, mut dilation) = (x, 1, 2, 1);
     for &[expand, out, repeats, stride] in STAGES {
         // The first block of a dilated stage keeps the dilation of the stage before.
@@ -48,7 +119,7 @@ fn deeplab(options: &Options) -> Result<Graph, GraphError> {
         for _ in 0..repeats {
             let level = if index <= LOW { "low" } else { "high" };
             let path = format!("backbone.{level}_level_features.{index}");
-            x = block(&mut b, &path, [expand, out], next, x)?;
+            x = block(b, &path, [expand, out], next, x)?;
             if index == LOW {
                 low = x;
             }
@@ -56,24 +127,7 @@ fn deeplab(options: &Options) -> Result<Graph, GraphError> {
             index += 1;
         }
     }
-    let pyramid = Aspp {
-        out: 256,
-        rates: [6, 12, 18],
-    };
-    x = aspp(&mut b, "classifier.aspp", pyramid, x)?;
-    let narrow = ConvNorm::square(48, 1).then(Activation::Relu);
-    low = sequence(&mut b, "classifier.project", &narrow, low)?;
-    x = bilinear_like(&mut b, "classifier.resize", [x, low])?;
-    x = b.add("classifier.concat", Concat { axis: 1 }, &[low, x])?;
-    let inner = ConvNorm::square(256, 3).then(Activation::Relu);
-    x = sequence(&mut b, "classifier.classifier", &inner, x)?;
-    let last = Conv2d {
-        bias: true,
-        ..Conv2d::square(options.pixel_classes(), 1)
-    };
-    x = b.add("classifier.classifier.3", last, &[x])?;
-    x = bilinear_like(&mut b, "out", [x, image])?;
-    b.finish(&[x])
+    Ok(Features { low, high: x })
 }
 
 fn block(

@@ -20,3 +20,4 @@ pub(crate) mod squeezenas;
 pub(crate) mod squeezenet;
 pub(crate) mod unet;
 pub(crate) mod vgg;
+pub(crate) mod xception;
