@@ -3,6 +3,8 @@
 //! Node names follow the reference implementations, so that most weights are found under their
 //! own name. What is left are rows here.
 
+use crate::list::list;
+
 /// Endings that some files have in place of ours.
 const ENDINGS: &[[&str; 2]] = &[
     // Checkpoints converted from TensorFlow keep its names for norms.
@@ -53,6 +55,23 @@ pub fn added(name: &str) -> Option<&'static str> {
     row.map(|&[_, table]| table)
 }
 
+/// Endings of tensors that published files hold beside weights.
+const COUNTERS: &[&str] = &[".num_batches_tracked", ".position_ids"];
+
+/// Whether a tensor of a published file has no part in what `network` answers: counters, indices,
+/// and what the list says is published beside its weights.
+pub fn is_beside(network: &str, name: &str) -> bool {
+    let entry = list().iter().find(|entry| entry.name == network);
+    let path = entry
+        .and_then(|entry| entry.beyond)
+        .map(|beyond| beyond.path);
+    let below = |path: &str| {
+        name.strip_prefix(path)
+            .is_some_and(|rest| rest.starts_with('.'))
+    };
+    COUNTERS.iter().any(|ending| name.ends_with(ending)) || path.is_some_and(below)
+}
+
 /// How the numbers of a published weight are those of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -99,6 +118,14 @@ mod tests {
         let neighbours = layout(&[512, 128, 3], &[512, 384]);
         assert_eq!(neighbours, Some(Layout::Neighbours));
         assert_eq!(layout(&[512, 128, 3], &[512, 128]), None);
+    }
+
+    #[test]
+    fn what_lies_beside_weights() {
+        assert!(is_beside("resnet50", "layer1.0.bn1.num_batches_tracked"));
+        assert!(is_beside("fcn_resnet50", "aux_classifier.4.weight"));
+        assert!(!is_beside("fcn_resnet50", "aux_classifiers.weight"));
+        assert!(!is_beside("resnet50", "aux_classifier.4.weight"));
     }
 
     #[test]

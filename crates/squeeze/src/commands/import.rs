@@ -1,5 +1,6 @@
 //! `squeeze import`: a network or published weights of other programs as a Squeeze model file.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -7,7 +8,7 @@ use serde_json::json;
 use squeeze_formats::{Meta, ModelFile};
 use squeeze_graph::Graph;
 use squeeze_tensor::{Tensor, Weights};
-use squeeze_zoo::names::{Layout, added, layout, published};
+use squeeze_zoo::names::{Layout, added, is_beside, layout, published};
 
 use crate::error::Outcome;
 use crate::out;
@@ -84,15 +85,19 @@ fn name_of(path: &Path) -> String {
 fn matched(graph: &Graph, file: &Weights) -> anyhow::Result<Weights> {
     let find = |name: &str| {
         let names = published(name);
-        names.into_iter().find_map(|known| file.get(&known))
+        let known = names.into_iter().find(|known| file.get(known).is_some())?;
+        let tensor = file.get(&known).expect("it was just found");
+        Some((known, tensor))
     };
     let mut weights = Weights::default();
     let mut missing = vec![];
+    let mut used = HashSet::new();
     for (name, param) in graph.params() {
-        let Some(tensor) = find(&name) else {
+        let Some((known, tensor)) = find(&name) else {
             missing.push(name);
             continue;
         };
+        used.insert(known);
         let Some(layout) = layout(&param.shape, tensor.shape()) else {
             bail!(
                 "{name} is {:?} in the file, the network asks for {:?}",
@@ -105,39 +110,45 @@ fn matched(graph: &Graph, file: &Weights) -> anyhow::Result<Weights> {
             values = windows(&values, &param.shape);
         }
         if let Some(table) = added(&name) {
-            let Some(row) = find(table).map(Tensor::floats) else {
+            let Some((known, tensor)) = find(table) else {
                 missing.push(table.into());
                 continue;
             };
-            let width = param.shape[1];
+            used.insert(known);
+            let (row, width) = (tensor.floats(), param.shape[1]);
             if row.len() != width {
-                bail!(
-                    "{table} has {} numbers, one row of {width} is asked for",
-                    row.len()
-                );
+                let found = tensor.shape();
+                bail!("{table} is {found:?} in the file, one row of {width} is asked for");
             }
             for values in values.chunks_mut(width) {
-                values
-                    .iter_mut()
-                    .zip(&row)
-                    .for_each(|(value, more)| *value += more);
+                let pairs = values.iter_mut().zip(&row);
+                pairs.for_each(|(value, more)| *value += more);
             }
         }
         weights.insert(name, Tensor::from_f32(&param.shape, &values));
     }
-    if !missing.is_empty() {
-        let shown = missing
-            .iter()
-            .take(3)
-            .cloned()
-            .collect::<Vec<_>>()
-            .join(", ");
-        bail!(
-            "{} of the network's weights are not in the file, the first are {shown}",
-            missing.len()
-        );
+    let left: Vec<_> = file
+        .iter()
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| !used.contains(name) && !is_beside(graph.name(), name))
+        .collect();
+    let shown = |names: &[String]| names[..names.len().min(3)].join(", ");
+    let lacks = format!(
+        "{} of the network's weights are not in the file, the first are {}",
+        missing.len(),
+        shown(&missing)
+    );
+    let holds = format!(
+        "{} of the file's tensors are not in the network, the first are {}",
+        left.len(),
+        shown(&left)
+    );
+    match (missing.is_empty(), left.is_empty()) {
+        (true, true) => Ok(weights),
+        (false, true) => bail!(lacks),
+        (true, false) => bail!(holds),
+        (false, false) => bail!("{lacks}; {holds}"),
     }
-    Ok(weights)
 }
 
 /// A window `[out, channels, taps]` from a layer `[out, taps * channels]`, the last tap first.
@@ -169,6 +180,24 @@ mod tests {
             .expect_err("one is missing")
             .to_string();
         assert!(error.contains(&name), "{error}");
+    }
+
+    #[test]
+    fn a_tensor_that_is_left_over_is_named() {
+        let graph = squeeze_zoo::build("squeezenet1_1", &Options::default()).expect("a known name");
+        let mut file = squeeze_rewrite::fresh(&graph, Seed(1));
+        let counter = Tensor::from_f32(&[1], &[7.0]);
+        file.insert("features.0.num_batches_tracked", counter.clone());
+        matched(&graph, &file).expect("counters are no weights");
+        file.insert("features.99.weight", counter);
+        let (name, _) = graph.params().remove(3);
+        file.remove(&name);
+        let error = matched(&graph, &file).expect_err("one is missing, one is left");
+        let error = error.to_string();
+        assert!(
+            error.contains(&name) && error.contains("features.99.weight"),
+            "{error}"
+        );
     }
 
     #[test]
