@@ -33,6 +33,10 @@ def sized(layers, width, heads, inner=None):
     return dict(hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=inner or 4 * width)
 
 
+def albert(layers, width, heads):
+    return dict(hidden_act="gelu_new", **sized(layers, width, heads))
+
+
 # Family in transformers, and what its configuration says beside the defaults.
 TEXT = {
     "bert-large": ("Bert", LARGE),
@@ -54,6 +58,10 @@ TEXT = {
     "electra-small": ("Electra", dict(embedding_size=128)),
     "distilbert": ("DistilBert", {}),
     "squeezebert": ("SqueezeBert", dict(embedding_size=768)),
+    "albert-base": ("Albert", albert(12, 768, 12)),
+    "albert-large": ("Albert", albert(24, 1024, 16)),
+    "albert-xlarge": ("Albert", albert(24, 2048, 16)),
+    "albert-xxlarge": ("Albert", albert(12, 4096, 64)),
     "mobilebert": ("MobileBert", dict(classifier_activation=False)),
 }
 

@@ -1,6 +1,7 @@
 //! Builds a [`Graph`] node by node, each checked as it is added.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use crate::graph::{Element, Graph, GraphError, Node, NodeId};
 use crate::op::{Input, Op, SlotOp};
@@ -65,7 +66,60 @@ impl Builder {
         op: impl Into<Op>,
         inputs: &[NodeId],
     ) -> Result<NodeId, GraphError> {
-        let (name, op) = (name.into(), op.into());
+        let name = name.into();
+        self.place([name.clone(), name], op.into(), inputs)
+    }
+
+    /// Adds a node of another network under its name, with its weights and perhaps another operator.
+    ///
+    /// # Errors
+    /// As [`Builder::add`], or when the node that it shares weights with is not there.
+    pub fn copy(
+        &mut self,
+        node: &Node,
+        op: impl Into<Op>,
+        inputs: &[NodeId],
+    ) -> Result<NodeId, GraphError> {
+        let names = [node.name.clone(), node.weights.clone()];
+        self.place(names, op.into(), inputs)
+    }
+
+    /// Adds `nodes` again, with the same weights and `suffix` behind their names; what took `from` takes `to` there. Gives the last.
+    ///
+    /// # Errors
+    /// When a name is taken or a node cannot take what it gets then.
+    ///
+    /// # Panics
+    /// When there are no nodes.
+    pub fn repeat(
+        &mut self,
+        nodes: Range<usize>,
+        suffix: &str,
+        [from, to]: [NodeId; 2],
+    ) -> Result<NodeId, GraphError> {
+        let (start, mut last) = (nodes.start, None);
+        let first = self.graph.nodes.len();
+        for at in nodes {
+            let node = self.graph.nodes[at].clone();
+            let moved = |&id: &NodeId| match id.0.checked_sub(start) {
+                _ if id == from => to,
+                Some(offset) if id.0 < at => NodeId(first + offset),
+                _ => id,
+            };
+            let inputs: Vec<_> = node.inputs.iter().map(moved).collect();
+            let names = [format!("{}{suffix}", node.name), node.weights];
+            last = Some(self.place(names, node.op, &inputs)?);
+        }
+        Ok(last.expect("there is a node to repeat"))
+    }
+
+    /// Adds a node of this name and path of weights.
+    pub(crate) fn place(
+        &mut self,
+        [name, weights]: [String; 2],
+        op: Op,
+        inputs: &[NodeId],
+    ) -> Result<NodeId, GraphError> {
         let nodes = &self.graph.nodes;
         if let Some(id) = inputs.iter().find(|id| id.0 >= nodes.len()) {
             return Err(GraphError::Missing {
@@ -88,12 +142,28 @@ impl Builder {
             .map(|id| nodes[id.0].shape.as_slice())
             .collect();
         let shape = op.shape(&shapes).map_err(wrong)?;
+        if weights != name {
+            let is_owner = |node: &&Node| node.name == weights && node.weights == weights;
+            let Some(owner) = nodes.iter().find(is_owner) else {
+                return Err(GraphError::Missing {
+                    node: name,
+                    input: weights,
+                });
+            };
+            if self.graph.params_of(owner) != op.params(&shapes) {
+                return Err(GraphError::Shared {
+                    node: name,
+                    owner: weights,
+                });
+            }
+        }
         if !self.names.insert(name.clone()) {
             return Err(GraphError::Name { node: name });
         }
         let element = op.gives();
         self.graph.nodes.push(Node {
             name,
+            weights,
             op,
             inputs: inputs.to_vec(),
             shape,
@@ -191,7 +261,7 @@ impl Builder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{Conv2d, Embedding, Linear};
+    use crate::ops::{Add, Conv2d, Embedding, Linear};
 
     #[test]
     fn errors_name_the_node() {
@@ -212,6 +282,36 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "x: this name is taken; every node needs its own"
+        );
+    }
+
+    #[test]
+    fn repeated_nodes_share_their_weights() {
+        let mut b = Builder::new("test");
+        let x = b.input("x", &[1, 8], Element::Number).expect("fits");
+        let y = b.add("layer", Linear::dense(8), &[x]).expect("fits");
+        let y = b.add("sum", Add {}, &[y, x]).expect("fits");
+        let y = b.repeat(1..3, ".1", [x, y]).expect("it fits again");
+        let y = b.repeat(1..3, ".2", [x, y]).expect("and again");
+        let graph = b.finish(&[y]).expect("one output");
+        let once = 8 * 8 + 8;
+        assert_eq!(graph.params().len(), 2);
+        assert_eq!((graph.cost().params, graph.cost().macs), (once, 3 * 64));
+        let sum = &graph.nodes()[graph.find("sum.2").expect("repeated").0];
+        let inputs = sum.inputs.iter().map(|&id| &*graph.node(id).name);
+        assert_eq!(inputs.collect::<Vec<_>>(), ["layer.2", "sum.1"]);
+        assert_eq!(Graph::from_toml(&graph.to_toml()), Ok(graph));
+    }
+
+    #[test]
+    fn weights_that_differ_are_not_shared() {
+        let mut b = Builder::new("test");
+        let x = b.input("x", &[1, 8], Element::Number).expect("fits");
+        let y = b.add("layer", Linear::dense(4), &[x]).expect("fits");
+        let error = b.repeat(1..2, ".1", [x, y]).expect_err("4 channels, not 8");
+        assert_eq!(
+            error.to_string(),
+            "layer.1: its weights are not those of `layer`"
         );
     }
 

@@ -40,7 +40,11 @@ impl AddAssign for Cost {
 impl Graph {
     /// Cost of one node.
     pub fn cost_of(&self, node: &Node) -> Cost {
-        let params = self.params_of(node);
+        // Shared weights are the earlier node's.
+        let params = match self.shares(node) {
+            true => vec![],
+            false => self.params_of(node),
+        };
         let count = |statistics: bool| -> u64 {
             let wanted = params
                 .iter()

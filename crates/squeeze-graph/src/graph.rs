@@ -26,8 +26,10 @@ pub struct NodeId(pub usize);
 /// An operator with its name and its place in the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
-    /// Unique name, and the path of its weights: `encoder.layer.0.output.dense`.
+    /// Unique name: `encoder.layer.0.output.dense`.
     pub name: String,
+    /// Path of its weights: its name, or that of an earlier node that has the same ones.
+    pub weights: String,
     /// What it computes.
     pub op: Op,
     /// Where its inputs come from; always earlier nodes.
@@ -76,6 +78,14 @@ pub enum GraphError {
     NoOutput {
         /// Name of the network.
         graph: String,
+    },
+    /// A node would share weights that are not as its own would be.
+    #[error("{node}: its weights are not those of `{owner}`")]
+    Shared {
+        /// Name of the node.
+        node: String,
+        /// The node that has the weights.
+        owner: String,
     },
     /// Another number of input shapes than the network has inputs.
     #[error("network `{graph}` takes {wanted} inputs, {found} are given")]
@@ -162,12 +172,17 @@ impl Graph {
             .collect()
     }
 
-    /// The weights of one node.
+    /// Whether a node has the weights of an earlier one.
+    pub fn shares(&self, node: &Node) -> bool {
+        node.weights != node.name
+    }
+
+    /// The weights of one node, its own or shared.
     pub fn params_of(&self, node: &Node) -> Vec<Param> {
         node.op.params(&self.input_shapes(node))
     }
 
-    /// Every weight: full name and what it is, in running order.
+    /// Every weight once: full name and what it is, in running order.
     pub fn params(&self) -> Vec<(String, Param)> {
         let named = |node: &Node, param: Param| (format!("{}.{}", node.name, param.suffix), param);
         let of = |node| {
@@ -175,7 +190,8 @@ impl Graph {
                 .into_iter()
                 .map(move |param| named(node, param))
         };
-        self.nodes.iter().flat_map(of).collect()
+        let owners = self.nodes.iter().filter(|node| !self.shares(node));
+        owners.flat_map(of).collect()
     }
 
     /// How many nodes use each node's result; an output counts as a use.

@@ -194,7 +194,7 @@ impl Space {
                     })?;
                     inline(&mut b, node, choice, &inputs)?
                 }
-                None => b.add(node.name.clone(), node.op.clone(), &inputs)?,
+                None => b.copy(node, node.op.clone(), &inputs)?,
             };
             place.push(new);
         }
@@ -288,8 +288,9 @@ fn inline(
     let mut place = inputs.to_vec();
     for node in &body.nodes()[inputs.len()..] {
         let inputs: Vec<_> = node.inputs.iter().map(|id| place[id.0]).collect();
-        let name = format!("{}.{}.{}", slot.name, choice.name(), node.name);
-        place.push(b.add(name, node.op.clone(), &inputs)?);
+        let prefixed = |path: &str| format!("{}.{}.{path}", slot.name, choice.name());
+        let names = [prefixed(&node.name), prefixed(&node.weights)];
+        place.push(b.place(names, node.op.clone(), &inputs)?);
     }
     Ok(place[body.outputs()[0].0])
 }

@@ -20,6 +20,9 @@ struct File {
 #[derive(Serialize, Deserialize)]
 struct Row {
     name: String,
+    /// The node whose weights it has too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    weights: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     inputs: Vec<String>,
     #[serde(flatten)]
@@ -49,6 +52,7 @@ impl From<&Graph> for File {
         let names = |ids: &[NodeId]| ids.iter().map(|&id| graph.node(id).name.clone()).collect();
         let row = |node: &crate::Node| Row {
             name: node.name.clone(),
+            weights: graph.shares(node).then(|| node.weights.clone()),
             inputs: names(&node.inputs),
             op: node.op.clone(),
         };
@@ -77,7 +81,8 @@ impl File {
                 .iter()
                 .map(|input| find(&places, &row.name, input))
                 .collect();
-            let id = b.add(row.name.clone(), row.op, &inputs?)?;
+            let weights = row.weights.unwrap_or_else(|| row.name.clone());
+            let id = b.place([row.name.clone(), weights], row.op, &inputs?)?;
             places.insert(row.name, id);
         }
         let outputs: Result<Vec<_>, _> = self

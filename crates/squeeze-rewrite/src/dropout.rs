@@ -14,7 +14,7 @@ pub fn drop_dropout(graph: &Graph) -> Graph {
         place.push(match node.op {
             Op::Dropout(_) => inputs[0],
             _ => b
-                .add(node.name.clone(), node.op.clone(), &inputs)
+                .copy(node, node.op.clone(), &inputs)
                 .expect("the same node fitted before"),
         });
     }

@@ -3,6 +3,8 @@
 //! `norm(W x + b) = (s W) x + (s b + shift)` with `s = scale / sqrt(variance + epsilon)` and
 //! `shift = bias - s * mean`, computed in double precision and rounded once.
 
+use std::collections::HashSet;
+
 use squeeze_graph::{Builder, Graph, Node, NodeId, Op};
 use squeeze_tensor::{Tensor, Weights};
 
@@ -10,7 +12,7 @@ use crate::check::{WeightsError, check_weights};
 
 /// The network with each batch norm and each scale without a norm folded into the convolution or linear layer before it.
 ///
-/// A norm stays where it follows something else, or where its input has other users.
+/// A norm stays where it follows something else, where its input has other users, or where weights are shared.
 ///
 /// # Errors
 /// When the weights are not those of the network.
@@ -20,27 +22,35 @@ use crate::check::{WeightsError, check_weights};
 pub fn fold_norms(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), WeightsError> {
     check_weights(graph, weights)?;
     let uses = graph.uses();
+    let shared: HashSet<&str> = graph
+        .nodes()
+        .iter()
+        .filter(|node| graph.shares(node))
+        .map(|node| &*node.weights)
+        .collect();
+    let alone = |node: &Node| !shared.contains(&*node.weights);
     let mut folded = weights.clone();
     let mut b = Builder::new(graph.name());
     let mut place: Vec<NodeId> = vec![];
     for (id, node) in graph.ids().zip(graph.nodes()) {
         let inputs: Vec<_> = node.inputs.iter().map(|id| place[id.0]).collect();
-        if folds(&node.op) {
-            let before = node.inputs[0];
-            if uses[before.0] == 1 && with_bias(&graph.node(before).op).is_some() {
-                fold(&mut folded, graph.node(before), node);
+        if folds(&node.op) && alone(node) {
+            let (before, layer) = (node.inputs[0], graph.node(node.inputs[0]));
+            if uses[before.0] == 1 && with_bias(&layer.op).is_some() && alone(layer) {
+                fold(&mut folded, layer, node);
                 place.push(inputs[0]);
                 continue;
             }
         }
         let norm_follows = uses[id.0] == 1
+            && alone(node)
             && graph
                 .nodes()
                 .iter()
-                .any(|user| user.inputs.contains(&id) && folds(&user.op));
+                .any(|user| user.inputs.contains(&id) && folds(&user.op) && alone(user));
         let op = with_bias(&node.op).filter(|_| norm_follows);
         let op = op.unwrap_or_else(|| node.op.clone());
-        let added = b.add(node.name.clone(), op, &inputs);
+        let added = b.copy(node, op, &inputs);
         place.push(added.expect("a bias changes no shape"));
     }
     let outputs: Vec<_> = graph.outputs().iter().map(|id| place[id.0]).collect();
@@ -184,6 +194,19 @@ mod tests {
         let floats = |name: &str| weights.get(name).expect("kept").floats();
         assert_eq!(floats("conv.weight"), [2.0, 4.0, -1.5, 0.25]);
         assert_eq!(floats("conv.bias"), [0.25, -1.0]);
+    }
+
+    #[test]
+    fn norms_of_shared_layers_stay() {
+        let mut b = Builder::new("tiny");
+        let x = b.input("x", &[1, 2, 1, 1], Element::Number).expect("fits");
+        let y = b.add("conv", Conv2d::square(2, 1), &[x]).expect("fits");
+        let y = b.add("norm", BatchNorm::default(), &[y]).expect("fits");
+        let y = b.repeat(1..3, ".1", [x, y]).expect("fits again");
+        let before = b.finish(&[y]).expect("one output");
+        let (after, weights) = fold_norms(&before, &weights()).expect("weights fit");
+        assert_eq!(after, before);
+        check_weights(&after, &weights).expect("nothing changed");
     }
 
     #[test]

@@ -59,6 +59,9 @@ pub fn prune(
         let Some(groups) = groups(&node.op) else {
             continue;
         };
+        if graph.shares(node) {
+            continue;
+        }
         let path = format!("{}.weight", node.name);
         let weight = weights.get(&path).expect("weights were checked");
         let (shape, mut values) = (weight.shape().to_vec(), weight.floats());

@@ -114,7 +114,7 @@ impl Network {
         let (mut places, mut learns) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for node in graph.nodes() {
             let own = graph.params_of(node).into_iter();
-            let own = own.map(|param| place(layout, format!("{prefix}{}", node.name), param));
+            let own = own.map(|param| place(layout, format!("{prefix}{}", node.weights), param));
             let own = own.collect::<Result<Vec<_>, _>>()?;
             let trained = own.iter().any(|entry| entry.role != Role::Statistic);
             places.push(own.into_iter().map(|entry| entry.range.clone()).collect());

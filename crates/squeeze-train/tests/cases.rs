@@ -290,6 +290,18 @@ const CASES: &[Case] = &[
         },
     },
     Case {
+        name: "shared_layer",
+        inputs: &[TEXT],
+        build: |b, x| {
+            let y = b.add("layer", Linear::dense(8), x)?;
+            let y = b.add("gelu", Activation::Gelu, &[y])?;
+            let y = b.add("norm", LayerNorm { epsilon: 1e-5 }, &[y])?;
+            let layer = x[0].0 + 1..y.0 + 1;
+            let y = b.repeat(layer.clone(), ".1", [x[0], y])?;
+            b.repeat(layer, ".2", [x[0], y])
+        },
+    },
+    Case {
         name: "squeeze_and_excite",
         inputs: &[IMAGE],
         build: |b, x| {

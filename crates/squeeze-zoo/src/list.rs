@@ -225,6 +225,7 @@ pub fn list() -> &'static [Entry] {
     static ALL: LazyLock<Vec<Entry>> = LazyLock::new(|| {
         let families = [
             networks::encoder::ROWS,
+            networks::albert::ROWS,
             networks::mobilebert::ROWS,
             networks::alexnet::ROWS,
             networks::vgg::ROWS,

@@ -120,6 +120,7 @@ impl TextSpace {
             heads,
             inner: ratio * self.width,
             groups,
+            activation: Activation::Gelu,
             shuffle: true,
             dropout: self.dropout,
             epsilon: EPSILON,

@@ -239,7 +239,7 @@ impl Lowering<'_> {
 
     /// A weight of a node.
     fn weight(&self, node: &Node, suffix: &str) -> &Tensor {
-        let name = format!("{}.{suffix}", node.name);
+        let name = format!("{}.{suffix}", node.weights);
         self.weights.get(&name).expect("weights were checked")
     }
 

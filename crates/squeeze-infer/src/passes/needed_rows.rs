@@ -36,7 +36,7 @@ pub(crate) fn needed_rows(graph: &Graph) -> Graph {
             });
         }
         place.push(
-            b.add(node.name.clone(), node.op.clone(), &inputs)
+            b.copy(node, node.op.clone(), &inputs)
                 .expect("rows are treated alike"),
         );
     }

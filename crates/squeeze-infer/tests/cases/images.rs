@@ -20,6 +20,13 @@ pub const CASES: &[(&str, Make)] = &[
         let x = image(b, 3, 9, 7)?;
         Ok(vec![b.add("conv", bias(Conv2d::square(5, 3)), &[x])?])
     }),
+    ("shared_conv_batch_norm", |b| {
+        let x = image(b, 8, 9, 7)?;
+        let y = b.add("conv", bias(Conv2d::square(8, 3)), &[x])?;
+        let y = b.add("norm", BatchNorm::default(), &[y])?;
+        let y = b.add("relu", Activation::Relu, &[y])?;
+        Ok(vec![b.repeat(x.0 + 1..y.0 + 1, ".1", [x, y])?])
+    }),
     ("conv_strided_batch_norm_relu", |b| {
         let x = image(b, 3, 11, 8)?;
         let conv = Conv2d {

@@ -65,6 +65,15 @@ pub const CASES: &[(&str, Make)] = &[
         let x = b.add("tanh", Activation::Tanh, &[x])?;
         Ok(vec![b.add("head", Linear::dense(3), &[x])?])
     }),
+    ("shared_layers", |b| {
+        let [x, lengths] = embeddings(b, true)?;
+        let y = layer(b, "0", [x, lengths], 1)?;
+        let nodes = x.0 + 1..y.0 + 1;
+        let y = b.repeat(nodes.clone(), ".1", [x, y])?;
+        let y = b.repeat(nodes, ".2", [x, y])?;
+        let y = b.add("first", Select { axis: 1, index: 0 }, &[y])?;
+        Ok(vec![b.add("head", Linear::dense(3), &[y])?])
+    }),
     ("grouped_encoder", |b| {
         let [x, lengths] = embeddings(b, false)?;
         let x = layer(b, "0", [x, lengths], 4)?;

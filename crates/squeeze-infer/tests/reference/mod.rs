@@ -73,7 +73,7 @@ pub fn forward(graph: &Graph, weights: &Weights, inputs: &[Array]) -> Vec<Array>
 
 fn compute(node: &Node, weights: &Weights, inputs: &[&Array]) -> Array {
     let weight = |suffix: &str| -> Option<Vec<f64>> {
-        let tensor = weights.get(&format!("{}.{suffix}", node.name))?;
+        let tensor = weights.get(&format!("{}.{suffix}", node.weights))?;
         Some(tensor.floats().into_iter().map(f64::from).collect())
     };
     let needed = |suffix: &str| weight(suffix).expect("weights are complete");

@@ -45,6 +45,8 @@ pub struct EncoderLayer {
     pub inner: usize,
     /// Groups of the fully connected layers.
     pub groups: Groups,
+    /// What lies between the two feed-forward layers.
+    pub activation: Activation,
     /// Whether channels are shuffled in front of a grouped layer that follows a grouped one.
     pub shuffle: bool,
     /// Share of elements dropped behind each part while training.
@@ -107,6 +109,17 @@ impl LayerNames {
         intermediate: "ffn.lin1",
         output: "ffn.lin2",
         output_norm: "output_layer_norm",
+    };
+    /// As in `transformers`' ALBERT.
+    pub const ALBERT: Self = Self {
+        query: "attention.query",
+        key: "attention.key",
+        value: "attention.value",
+        post: "attention.dense",
+        post_norm: "attention.LayerNorm",
+        intermediate: "ffn",
+        output: "ffn_output",
+        output_norm: "full_layer_layer_norm",
     };
     /// Short ones, for search spaces.
     pub const SHORT: Self = Self {
@@ -204,8 +217,8 @@ pub fn attention_part(
     finish(b, row, [path, "attention", names.post_norm], [x, y])
 }
 
-/// Adds the feed-forward part of a layer under `path`: two fully connected layers with GELU
-/// between them, dropout, sum with `x` and norm.
+/// Adds the feed-forward part of a layer under `path`: two fully connected layers with an
+/// activation between them, dropout, sum with `x` and norm.
 ///
 /// # Errors
 /// When a name is taken or groups do not divide a width.
@@ -219,7 +232,7 @@ pub fn feed_forward(
     let width = b.channels(x);
     let grow = Linear::grouped(row.inner, row.groups.intermediate);
     let y = b.add(join(path, names.intermediate), grow, &[x])?;
-    let mut y = b.add(join(path, "gelu"), Activation::Gelu, &[y])?;
+    let mut y = b.add(join(path, "gelu"), row.activation, &[y])?;
     if row.shuffle && row.groups.intermediate > 1 && row.groups.output > 1 {
         let groups = row.groups.intermediate;
         y = b.add(join(path, "shuffle"), ChannelShuffle { groups }, &[y])?;

@@ -284,6 +284,7 @@ impl Row {
             heads: self.heads,
             inner: self.inner,
             groups: self.groups,
+            activation: Activation::Gelu,
             shuffle: false,
             dropout,
             epsilon,

@@ -1,5 +1,6 @@
 //! One file a family of published networks.
 
+pub(crate) mod albert;
 pub(crate) mod alexnet;
 pub(crate) mod deeplab_v3;
 pub(crate) mod deeplab_v3_plus;
