@@ -24,7 +24,7 @@ IMAGES = [
     "deeplabv3_mobilenet_v3_large", "deeplabv3plus_mobilenet", "lraspp_mobilenet_v3_large", "unet_small",
     "squeezenas_lat_small", "squeezenas_lat_large", "squeezenas_lat_xlarge", "squeezenas_mac_small", "squeezenas_mac_large", "squeezenas_mac_xlarge",
 ]
-TEXTS = ["bert-tiny", "bert-mini", "tinybert-l4-h312", "electra-small"]
+TEXTS = ["bert-tiny", "bert-mini", "tinybert-l4-h312", "electra-small", "albert-base"]
 MASK = (1 << 64) - 1
 
 
