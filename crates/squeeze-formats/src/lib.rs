@@ -6,6 +6,7 @@ mod map;
 pub mod model;
 pub mod onnx;
 pub mod safetensors;
+mod scales;
 pub mod torch;
 mod write;
 

@@ -9,13 +9,14 @@ use std::path::Path;
 use bytes::Bytes;
 use serde_json::Value;
 use squeeze_graph::{Graph, Op};
-use squeeze_tensor::{Dtype, Weights};
+use squeeze_tensor::{Dtype, Tensor, Weights};
 
 use crate::FileError;
 use crate::checksum::crc64;
 use crate::error::Broken;
 use crate::map::{Mapped, Reading};
 use crate::safetensors::{Parsed, parse, serialize};
+use crate::scales::{apart, together};
 
 /// A network that can be used with nothing else at hand.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,8 +42,8 @@ pub struct Meta {
     pub card: Value,
 }
 
-/// Version of the layout below.
-const VERSION: &str = "1";
+/// Versions of the layout below that are read: without weights in bytes, and with some.
+const VERSIONS: [&str; 2] = ["1", "2"];
 
 const FORMAT: &str = "squeeze model";
 
@@ -76,27 +77,33 @@ pub fn load_on(path: &Path, threads: usize) -> Result<ModelFile, FileError> {
 
 fn to_bytes(model: &ModelFile) -> Result<Vec<u8>, Broken> {
     fits(&model.graph, &model.weights)?;
+    with_tensors(model, &apart(&model.weights)?)
+}
+
+/// The bytes of a model's file whose tensors are these.
+fn with_tensors(model: &ModelFile, tensors: &Weights) -> Result<Vec<u8>, Broken> {
     let Meta {
         task,
         labels,
         input,
         card,
     } = &model.meta;
+    let version = VERSIONS[usize::from(model.weights.has_bytes())];
     let json = |value: Result<String, serde_json::Error>| {
         value.map_err(|error| Broken::new(format!("cannot be written as JSON: {error}")))
     };
     let mut metadata = BTreeMap::from([
         ("format".to_owned(), FORMAT.to_owned()),
-        ("version".into(), VERSION.into()),
+        ("version".into(), version.into()),
         ("graph".into(), json(serde_json::to_string(&model.graph))?),
         ("task".into(), json(serde_json::to_string(task))?),
         ("labels".into(), json(serde_json::to_string(labels))?),
         ("input".into(), json(serde_json::to_string(input))?),
         ("card".into(), json(serde_json::to_string(card))?),
     ]);
-    let sum = checksum(&metadata, &model.weights, 1);
+    let sum = checksum(&metadata, tensors, 1);
     metadata.insert("checksum".into(), sum);
-    Ok(serialize(&model.weights, &metadata))
+    Ok(serialize(tensors, &metadata))
 }
 
 /// Reads a file's bytes; `take` gives those of a tensor.
@@ -119,7 +126,7 @@ fn from_bytes(
             row.tensor(|range| take(range, Reading::Whole)),
         )
     });
-    let mut weights: Weights = tensors.collect();
+    let weights: Weights = tensors.collect();
     if sum != checksum(&metadata, &weights, threads) {
         return Err(damaged());
     }
@@ -132,9 +139,10 @@ fn from_bytes(
         metadata.remove(key).ok_or_else(missing)
     };
     let version = take_text("version")?;
-    if version != VERSION {
+    if !VERSIONS.contains(&&*version) {
+        let [first, last] = VERSIONS;
         return Err(Broken::new(format!(
-            "layout version {version}, this program reads {VERSION}: update it"
+            "layout version {version}, this program reads {first} and {last}: update it"
         )));
     }
     fn json<T: serde::de::DeserializeOwned>(key: &str, text: &str) -> Result<T, Broken> {
@@ -142,14 +150,21 @@ fn from_bytes(
             .map_err(|error| Broken::new(format!("`{key}` in its metadata: {error}")))
     }
     let graph: Graph = json("graph", &take_text("graph")?)?;
+    let mut weights = together(&graph, weights)?;
+    fits(&graph, &weights)?;
     // All of a table was read for its checksum, and few of its rows will be: their pages come anew.
     for node in graph.nodes() {
         let name = format!("{}.weight", node.name);
         if let (Op::Embedding(_), Some(row)) = (&node.op, rows.get(&name)) {
-            weights.insert(name, row.tensor(|range| take(range, Reading::Rows)));
+            let fresh = row.tensor(|range| take(range, Reading::Rows));
+            let scales = weights.get(&name).and_then(Tensor::scaled);
+            let fresh = match scales {
+                Some((_, scales)) => fresh.with_scales(scales).expect("they were checked"),
+                None => fresh,
+            };
+            weights.insert(name, fresh);
         }
     }
-    fits(&graph, &weights)?;
     let meta = Meta {
         task: json("task", &take_text("task")?)?,
         labels: json("labels", &take_text("labels")?)?,
@@ -202,6 +217,7 @@ fn fits(graph: &Graph, weights: &Weights) -> Result<(), Broken> {
         }
         match tensor.dtype() {
             Dtype::F32 | Dtype::F16 | Dtype::Bf16 => {}
+            Dtype::I8 if tensor.scaled().is_some() => {}
             Dtype::I8 | Dtype::U8 | Dtype::I32 | Dtype::I64 => {
                 let found = tensor.dtype().name();
                 return Err(Broken::new(format!(
@@ -233,7 +249,6 @@ mod tests {
     use serde_json::json;
     use squeeze_graph::ops::{Activation, Linear};
     use squeeze_graph::{Builder, Element};
-    use squeeze_tensor::Tensor;
 
     fn model() -> ModelFile {
         let mut b = Builder::new("tiny");
@@ -277,6 +292,84 @@ mod tests {
         assert_eq!(
             to_bytes(&loaded).expect("fits"),
             std::fs::read(&path).expect("written")
+        );
+    }
+
+    /// The hidden layer in bytes.
+    fn model_in_bytes() -> ModelFile {
+        let mut model = model();
+        let bytes = Tensor::from_i8(&[4, 2], &[1, -127, 3, 4, 5, 127, 7, 8]);
+        let weight = bytes.with_scales(&[0.5, 0.25, 0.0, 2.0]);
+        let weight = weight.expect("a scale a row");
+        model.weights.insert("hidden.weight", weight);
+        model
+    }
+
+    #[test]
+    fn bytes_keep_their_scales() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("model.squeeze");
+        save(&path, &model_in_bytes()).expect("writable");
+        let loaded = load(&path).expect("own file");
+        assert_eq!(loaded, model_in_bytes());
+        // What others see: bytes, and their scales beside them.
+        let plain = crate::safetensors::load(&path).expect("safetensors");
+        let of = |name: &str| plain.get(name).expect("a tensor").clone();
+        assert_eq!(of("hidden.weight").dtype(), Dtype::I8);
+        assert_eq!(of("hidden.scale").floats(), [0.5, 0.25, 0.0, 2.0]);
+        // As weights alone they are numbers.
+        crate::safetensors::save(&path, &loaded.weights).expect("writable");
+        let numbers = crate::safetensors::load(&path).expect("safetensors");
+        let hidden = numbers.get("hidden.weight").expect("a layer").floats();
+        assert_eq!(hidden, [0.5, -63.5, 0.75, 1.0, 0.0, 0.0, 14.0, 16.0]);
+        assert_eq!(numbers.len(), model().weights.len());
+    }
+
+    #[track_caller]
+    fn lies(change: impl Fn(&mut Weights), message: &str) {
+        let model = model_in_bytes();
+        let mut tensors = apart(&model.weights).expect("a layer's");
+        change(&mut tensors);
+        let Err(Broken(reason)) = read(&with_tensors(&model, &tensors).expect("JSON")) else {
+            panic!("the file lies");
+        };
+        assert_eq!(reason, message);
+    }
+
+    #[test]
+    fn bytes_and_scales_that_lie_are_refused() {
+        let scales = |values: &[f32]| Tensor::from_f32(&[values.len()], values);
+        lies(
+            |all| drop(all.remove("hidden.scale")),
+            "weight `hidden.weight` holds bytes, and `hidden.scale` is missing",
+        );
+        lies(
+            |all| drop(all.insert("hidden.scale", scales(&[1.0; 3]))),
+            "`hidden.scale`: 3 scales for bytes of [4, 2]: one for each of the first axis is needed",
+        );
+        lies(
+            |all| drop(all.insert("hidden.scale", scales(&[1.0, 1.0, f32::NAN, 1.0]))),
+            "`hidden.scale`: the scale of row 2 is NaN: it must be finite and not negative",
+        );
+        lies(
+            |all| drop(all.insert("hidden.scale", Tensor::from_i8(&[4], &[1; 4]))),
+            "`hidden.scale` is [4] of I8: scales are one row in single precision",
+        );
+        lies(
+            |all| drop(all.insert("hidden.weight", Tensor::from_i8(&[4, 2], &[-128; 8]))),
+            "weight `hidden.weight` has the byte -128: bytes of weights are from -127 to 127",
+        );
+        lies(
+            |all| drop(all.remove("hidden.weight")),
+            "weight `hidden.weight` is missing",
+        );
+        lies(
+            |all| drop(all.insert("head.scale", scales(&[1.0; 2]))),
+            "weight `head.scale` belongs to no node of the network",
+        );
+        lies(
+            |all| drop(all.insert("head.bias", Tensor::from_i8(&[2], &[1; 2]))),
+            "weight `head.bias` holds I8, the network asks for numbers",
         );
     }
 

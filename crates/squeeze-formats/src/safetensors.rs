@@ -24,12 +24,20 @@ pub fn load(path: &Path) -> Result<Weights, FileError> {
     Ok(rows.map(|(name, row)| (name, tensor(row))).collect())
 }
 
-/// Writes weights so that Python's `safetensors` reads them.
+/// Writes weights so that Python's `safetensors` reads them; those in bytes as the numbers that they stand for.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub fn save(path: &Path, weights: &Weights) -> Result<(), FileError> {
-    crate::write(path, &serialize(weights, &BTreeMap::new()))
+    let number = |tensor: &Tensor| match tensor.scaled() {
+        Some(_) => Tensor::from_f32(tensor.shape(), &tensor.floats()),
+        None => tensor.clone(),
+    };
+    let named = weights.iter();
+    let numbers: Weights = named
+        .map(|(name, tensor)| (name.to_owned(), number(tensor)))
+        .collect();
+    crate::write(path, &serialize(&numbers, &BTreeMap::new()))
 }
 
 /// What a safetensors file holds, and where.

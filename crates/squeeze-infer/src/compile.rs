@@ -7,6 +7,7 @@ use squeeze_tensor::Weights;
 
 use crate::error::CompileError;
 use crate::plan::Plan;
+use crate::program::Program;
 use crate::target::{Precision, Target};
 use crate::texts::Texts;
 use crate::{bind, lower, passes};
@@ -46,9 +47,22 @@ pub fn compile_owned(
     if graph.census().contains_key("batch_norm") {
         (graph, weights) = fold_norms(&graph, &weights)?;
     }
-    let graph = passes::needed_rows(&graph);
-    let mut program = lower::lower(&graph, &weights, texts(&graph, target))?;
+    let mut program = fused(&graph, &weights, target)?;
     drop(weights);
+    passes::bands(&mut program, target.threads);
+    passes::pools(&mut program, *target);
+    passes::in_place(&mut program);
+    Ok(bind::bind(program, *target))
+}
+
+/// The steps of a network without norms that fold, each with its weights, fused, and in bytes or numbers.
+pub(crate) fn fused(
+    graph: &Graph,
+    weights: &Weights,
+    target: &Target,
+) -> Result<Program, CompileError> {
+    let graph = passes::needed_rows(graph);
+    let mut program = lower::lower(&graph, weights, texts(&graph, target))?;
     passes::embed(&mut program);
     passes::fuse(&mut program);
     passes::shuffle(&mut program);
@@ -56,8 +70,5 @@ pub fn compile_owned(
     passes::join(&mut program);
     passes::settle(&mut program);
     passes::bytes(&mut program, *target);
-    passes::bands(&mut program, target.threads);
-    passes::pools(&mut program, *target);
-    passes::in_place(&mut program);
-    Ok(bind::bind(program, *target))
+    Ok(program)
 }

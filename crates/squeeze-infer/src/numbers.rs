@@ -1,27 +1,50 @@
 //! Numbers of weights, where the file has them.
 
 use std::borrow::Cow;
-use std::ops::Deref;
 
+use squeeze_kernels::Weight;
 use squeeze_tensor::Tensor;
 
 /// The weight of a layer: tensors whose rows lie below each other, not yet read.
 #[derive(Clone, Debug)]
-pub(crate) struct Rows(Vec<Tensor>);
+pub(crate) struct Rows {
+    parts: Vec<Tensor>,
+    /// The name of each.
+    names: Vec<String>,
+}
+
+/// A weight as it is packed in bytes: of numbers, or of bytes if that is what the file has.
+pub(crate) enum Held<'a> {
+    Numbers(Cow<'a, [f32]>),
+    Bytes(Cow<'a, [i8]>, Cow<'a, [f32]>),
+}
 
 /// A table that a plan reads as it lies, so that only the rows it takes are ever in memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Table(Tensor);
 
 impl Rows {
+    /// Those of one tensor.
+    pub fn of(name: String, tensor: &Tensor) -> Self {
+        Self {
+            parts: vec![tensor.clone()],
+            names: vec![name],
+        }
+    }
+
+    /// Names of the tensors.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
     /// How many numbers there are.
     pub fn len(&self) -> usize {
-        self.0.iter().map(Tensor::len).sum()
+        self.parts.iter().map(Tensor::len).sum()
     }
 
     /// The numbers: where they lie if they are single precision in one piece, else copied for as long as they are needed.
     pub fn numbers(&self) -> Cow<'_, [f32]> {
-        match &*self.0 {
+        match &*self.parts {
             [whole] => whole.numbers(),
             parts => {
                 let mut all = Vec::with_capacity(self.len());
@@ -31,48 +54,87 @@ impl Rows {
         }
     }
 
+    /// The bytes with their scales, if all rows have some, else the numbers; where they lie if possible.
+    pub fn held(&self) -> Held<'_> {
+        let parts: Option<Vec<_>> = self.parts.iter().map(Tensor::scaled).collect();
+        match parts.as_deref() {
+            None => Held::Numbers(self.numbers()),
+            Some(&[(bytes, scales)]) => Held::Bytes(bytes.into(), scales.into()),
+            Some(parts) => {
+                let (bytes, scales): (Vec<&[i8]>, Vec<&[f32]>) = parts.iter().copied().unzip();
+                Held::Bytes(bytes.concat().into(), scales.concat().into())
+            }
+        }
+    }
+
     /// Puts more rows below these.
     pub fn append(&mut self, more: Rows) {
-        self.0.extend(more.0);
+        self.parts.extend(more.parts);
+        self.names.extend(more.names);
     }
 
     /// Multiplies each row by its factor.
     pub fn scale(&mut self, factors: &[f32]) {
-        let length = self.len() / factors.len();
-        let mut numbers = self.numbers().into_owned();
-        for (row, factor) in numbers.chunks_exact_mut(length).zip(factors) {
-            row.iter_mut().for_each(|number| *number *= factor);
-        }
-        self.replace(&numbers);
+        self.reorder(|tensor| tensor.rows_times(factors));
     }
 
-    /// Puts other numbers in their place, as many as there were.
-    pub fn replace(&mut self, numbers: &[f32]) {
-        assert_eq!(numbers.len(), self.len());
-        self.0 = vec![Tensor::from_f32(&[numbers.len()], numbers)];
+    /// Puts rows, or what is in the second axis of each, in another order.
+    pub fn reorder(&mut self, reordered: impl Fn(&Tensor) -> Tensor) {
+        let [whole] = &mut *self.parts else {
+            unreachable!("rows are put in order before others come below them")
+        };
+        *whole = reordered(whole);
     }
 }
 
-impl From<&Tensor> for Rows {
-    fn from(tensor: &Tensor) -> Self {
-        Self(vec![tensor.clone()])
+impl Held<'_> {
+    /// As the kernels take it.
+    pub fn weight(&self) -> Weight<'_> {
+        match self {
+            Self::Numbers(numbers) => Weight::Numbers(numbers),
+            Self::Bytes(bytes, scales) => Weight::Bytes(bytes, scales),
+        }
+    }
+}
+
+impl Table {
+    /// The rows as the kernels take them.
+    pub fn rows(&self) -> Weight<'_> {
+        match self.0.scaled() {
+            Some((bytes, scales)) => Weight::Bytes(bytes, scales),
+            None => Weight::Numbers(self.numbers()),
+        }
+    }
+
+    /// The numbers of a table that has no bytes.
+    ///
+    /// # Panics
+    /// If it has.
+    pub fn numbers(&self) -> &[f32] {
+        self.0.as_f32().expect("bytes are made numbers before")
+    }
+
+    /// The same as numbers.
+    pub fn in_numbers(self) -> Self {
+        match self.0.as_f32() {
+            Some(_) => self,
+            None => Self(Tensor::from_f32(self.0.shape(), &self.0.floats())),
+        }
+    }
+
+    /// How many bytes it has.
+    pub fn bytes(&self) -> usize {
+        self.0.size()
     }
 }
 
 impl From<&Tensor> for Table {
     fn from(tensor: &Tensor) -> Self {
-        match tensor.as_f32() {
-            Some(_) => Self(tensor.clone()),
-            None => Self(Tensor::from_f32(tensor.shape(), &tensor.floats())),
+        let table = Self(tensor.clone());
+        match tensor.scaled() {
+            Some(_) => table,
+            None => table.in_numbers(),
         }
-    }
-}
-
-impl Deref for Table {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        self.0.as_f32().expect("made of such a tensor")
     }
 }
 
@@ -82,17 +144,44 @@ mod tests {
 
     use super::*;
 
+    fn in_bytes(bytes: &[i8], scales: &[f32]) -> Tensor {
+        let shape = [scales.len(), bytes.len() / scales.len()];
+        let tensor = Tensor::from_i8(&shape, bytes);
+        tensor.with_scales(scales).expect("one a row")
+    }
+
+    fn rows(tensor: &Tensor) -> Rows {
+        Rows::of("layer.weight".into(), tensor)
+    }
+
     #[test]
     fn rows_in_one_piece_stay_where_they_are() {
         let tensor = Tensor::from_f32(&[2, 2], &[1.0, 2.0, 3.0, 4.0]);
-        let mut rows = Rows::from(&tensor);
+        let mut rows = rows(&tensor);
         assert!(matches!(rows.numbers(), Cow::Borrowed(_)));
-        rows.append(Rows::from(&Tensor::from_f32(&[1, 2], &[5.0, 6.0])));
-        assert_eq!(*rows.numbers(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        rows.scale(&[2.0, 0.5]);
-        assert_eq!(*rows.numbers(), [2.0, 4.0, 6.0, 2.0, 2.5, 3.0]);
-        rows.replace(&[0.0; 6]);
-        assert_eq!(*rows.numbers(), [0.0; 6]);
+        rows.reorder(|tensor| tensor.rows_in(&[1, 0]));
+        rows.append(rows(&Tensor::from_f32(&[1, 2], &[5.0, 6.0])));
+        assert_eq!(*rows.numbers(), [3.0, 4.0, 1.0, 2.0, 5.0, 6.0]);
+    }
+
+    #[test]
+    fn bytes_stay_bytes() {
+        let mut rows = rows(&in_bytes(&[1, 2, 3, 4], &[0.5, 2.0]));
+        let is_borrowed = |rows: &Rows| matches!(rows.held(), Held::Bytes(Cow::Borrowed(_), _));
+        assert!(is_borrowed(&rows));
+        rows.append(rows(&in_bytes(&[5, 6], &[3.0])));
+        let held = rows.held();
+        let Weight::Bytes(bytes, scales) = held.weight() else {
+            panic!("all rows are bytes");
+        };
+        assert_eq!(
+            (bytes, scales),
+            (&[1, 2, 3, 4, 5, 6][..], &[0.5, 2.0, 3.0][..])
+        );
+        drop(held);
+        assert_eq!(*rows.numbers(), [0.5, 1.0, 6.0, 8.0, 15.0, 18.0]);
+        rows.append(rows(&Tensor::from_f32(&[1, 2], &[7.0, 8.0])));
+        assert!(matches!(rows.held(), Held::Numbers(numbers) if numbers.len() == 8));
     }
 
     #[test]
@@ -100,9 +189,13 @@ mod tests {
         // 1.5 and -2 in bfloat16.
         let bytes = vec![0xc0, 0x3f, 0x00, 0xc0];
         let halves = Tensor::new(Dtype::Bf16, &[2, 1], bytes).expect("fits");
-        assert_eq!(*Table::from(&halves), [1.5, -2.0]);
+        assert_eq!(*Table::from(&halves).numbers(), [1.5, -2.0]);
         let tensor = Tensor::from_f32(&[2], &[1.0, 2.0]);
         let table = Table::from(&tensor);
-        assert_eq!(Some(table.as_ptr()), tensor.as_f32().map(<[f32]>::as_ptr));
+        let numbers = table.numbers().as_ptr();
+        assert_eq!(Some(numbers), tensor.as_f32().map(<[f32]>::as_ptr));
+        let table = Table::from(&in_bytes(&[1, 2, 3, 4], &[0.5, 2.0]));
+        assert!(matches!(table.rows(), Weight::Bytes(..)) && table.bytes() == 4 + 8);
+        assert_eq!(*table.in_numbers().numbers(), [0.5, 1.0, 6.0, 8.0]);
     }
 }

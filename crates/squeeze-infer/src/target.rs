@@ -1,6 +1,7 @@
 //! What a plan is compiled for.
 
 use squeeze_kernels::{Tier, amx};
+use squeeze_tensor::Weights;
 
 /// The instructions, the threads and the precision that a plan may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,14 @@ impl Precision {
         Precision::Bf16,
         Precision::Int8,
     ];
+
+    /// What a network with these weights is meant to run in: bytes where some of them are bytes.
+    pub fn of(weights: &Weights) -> Self {
+        match weights.has_bytes() {
+            true => Self::Int8,
+            false => Self::F32,
+        }
+    }
 
     /// The name on the command line and in tables.
     pub fn name(self) -> &'static str {

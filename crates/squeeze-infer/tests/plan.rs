@@ -5,9 +5,11 @@ mod cases;
 mod reference;
 
 use squeeze_graph::{Element, Graph, Node, Op, elements};
-use squeeze_infer::{Input, Precision, Target, calibrate, channels_last, compile, lacks_ranges};
+use squeeze_infer::{
+    Input, Precision, Target, calibrate, channels_last, compile, lacks_ranges, quantize,
+};
 use squeeze_kernels::{Tier, amx};
-use squeeze_rewrite::{Prune, fresh, prune};
+use squeeze_rewrite::{Prune, fold_norms, fresh, prune};
 use squeeze_tensor::{Random, Seed, Tensor, Weights};
 
 use reference::Array;
@@ -237,6 +239,72 @@ fn images_stay_in_bytes() {
         let mut steps = kernels.iter().filter(|step| step.0 == tier);
         assert!(steps.any(|step| step.2.contains("depthwise") && of_bytes(step.2)));
     }
+}
+
+/// Weights in bytes give what their numbers give, to the bit: in bytes those that became bytes, in single precision those that bytes
+/// stand for.
+#[test]
+fn weights_in_bytes() {
+    let mut in_bytes = std::collections::BTreeSet::new();
+    for graph in cases::cases() {
+        let mut weights = lively(&graph);
+        let inputs = inputs(&graph);
+        let plain = Target::here(2).with_precision(Precision::Int8);
+        if lacks_ranges(&graph, &weights, &plain) {
+            let numbers: Vec<Vec<f32>> = inputs.iter().map(in_memory).collect();
+            let example = numbers.iter().map(|x| Input::Numbers(x)).collect();
+            weights = calibrate(&graph, &weights, &plain, &[example]).expect("it is compiled");
+        }
+        let (folded, small) = quantize(&graph, &weights).expect("its own weights");
+        let (_, numbers) = fold_norms(&graph, &weights).expect("its own weights");
+        let (mut before, mut after) = (numbers.clone(), numbers.clone());
+        for node in folded.nodes() {
+            let name = format!("{}.weight", node.name);
+            let Some(tensor) = small.get(&name).filter(|tensor| tensor.scaled().is_some()) else {
+                continue;
+            };
+            in_bytes.insert(node.op.name());
+            let stands_for = Tensor::from_f32(tensor.shape(), &tensor.floats());
+            // A table has no number that is not one of its bytes.
+            if node.op.name() == "embedding" {
+                before.insert(name.clone(), stands_for.clone());
+            }
+            after.insert(name, stands_for);
+        }
+        assert_eq!(Precision::of(&small) == Precision::Int8, after != numbers);
+        for tier in Tier::here().into_iter().filter(|&tier| tier < Tier::Amx) {
+            for (precision, alike) in [(Precision::Int8, &before), (Precision::F32, &after)] {
+                let target = plain.at(tier).with_precision(precision);
+                let found = bits(&folded, &small, &inputs, &target);
+                let wanted = bits(&folded, alike, &inputs, &target);
+                assert!(found == wanted, "{} at {target:?}", graph.name());
+            }
+        }
+    }
+    for op in ["conv1d", "conv2d", "embedding", "linear"] {
+        assert!(in_bytes.contains(op), "no case has a {op} in bytes");
+    }
+}
+
+/// The bits of what a plan gives.
+fn bits(graph: &Graph, weights: &Weights, inputs: &[Array], target: &Target) -> Vec<Vec<u32>> {
+    let plan = compile(graph, weights, target).expect("it is compiled above");
+    let mut scratch = plan.scratch();
+    let numbers: Vec<Vec<f32>> = inputs.iter().map(in_memory).collect();
+    let whole = |x: &f32| *x as i32;
+    let indices = numbers.iter().map(|x| x.iter().map(whole).collect());
+    let indices: Vec<Vec<i32>> = indices.collect();
+    let specs = plan.inputs().iter().enumerate();
+    let taken = specs.map(|(at, spec)| match spec.element {
+        Element::Number => Input::Numbers(&numbers[at]),
+        Element::Index => Input::Indices(&indices[at]),
+    });
+    let taken: Vec<Input> = taken.collect();
+    let found = plan.run(&taken, &mut scratch);
+    let found = found.iter();
+    found
+        .map(|x| x.iter().map(|x| x.to_bits()).collect())
+        .collect()
 }
 
 /// With nine in ten weights zero, by themselves and in blocks: the plan leaves zeros out where that is quicker, and computes the same.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use squeeze_kernels::activation::Activation::{self, HardSwish, Relu, Relu6, Silu};
 use squeeze_kernels::depthwise::{self, Depthwise};
 use squeeze_kernels::depthwise_i8::{Codes, Filter, Packed};
-use squeeze_kernels::{Buffer, Cpu, Quantization, Threads, Tier};
+use squeeze_kernels::{Buffer, Cpu, Quantization, Threads, Tier, Weight};
 
 /// Rounds, and at most so many seconds a line.
 const ROUNDS: usize = 2000;
@@ -103,7 +103,7 @@ fn line(layer: &Layer, (tier, threads): (Tier, &Threads), between: usize) {
         output: Quantization::of(-0.4, 6.0),
     };
     let filter = Filter {
-        weights: &weights,
+        weights: Weight::Numbers(&weights),
         bias: Some(&bias),
         activation,
         codes,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use squeeze_kernels::conv_f32::{self, Conv};
 use squeeze_kernels::conv_i8;
 use squeeze_kernels::gemm_f32::{self, Epilogue, Geometry, Scratch, Start};
-use squeeze_kernels::{Cpu, Threads, Tier, peak};
+use squeeze_kernels::{Cpu, Threads, Tier, Weight, peak};
 
 /// Rounds, and about how long each runs.
 const ROUNDS: usize = 60;
@@ -95,7 +95,7 @@ fn main() {
             report(&filter, name, tier, g.macs(), |threads| {
                 packed.run(&x, &Epilogue::default(), &mut y, threads)
             });
-            let bytes = conv_i8::Packed::pack(&w, &g, tier);
+            let bytes = conv_i8::Packed::pack(Weight::Numbers(&w), &g, tier);
             let mut scratch = vec![0.0; bytes.scratch()];
             report(&filter, &format!("{name} i8"), tier, g.macs(), |threads| {
                 bytes.run(&x, &Epilogue::default(), &mut y, &mut scratch, threads)

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use squeeze_kernels::gemm_f32::{self, Epilogue, Geometry};
 use squeeze_kernels::spmm::{Block, Element, Packed};
-use squeeze_kernels::{Threads, Tier, gemm_i8};
+use squeeze_kernels::{Threads, Tier, Weight, gemm_i8};
 
 /// Interleaved rounds of a line.
 const ROUNDS: usize = 15;
@@ -95,12 +95,12 @@ fn line(name: &str, g: &Geometry, sparsity: usize, tier: Tier) {
         .collect();
     let dense = weights(g, sparsity, Block::One);
     let numbers = gemm_f32::Packed::pack(&dense, g, tier);
-    let bytes = gemm_i8::Packed::pack(&dense, g, tier);
+    let bytes = gemm_i8::Packed::pack(Weight::Numbers(&dense), g, tier);
     print!("{name:32}");
     for element in Element::ALL {
         let sparse = Block::ALL.map(|block| {
             let weight = weights(g, sparsity, block);
-            Packed::pack(&weight, g, block, element, tier)
+            Packed::pack(Weight::Numbers(&weight), g, block, element, tier)
         });
         let most = sparse.iter().map(|sparse| sparse.scratch(1)).max();
         let mut scratch = vec![0.0; most.unwrap_or(0).max(bytes.scratch())];

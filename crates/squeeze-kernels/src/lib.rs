@@ -29,6 +29,7 @@ pub mod spmm;
 mod threads;
 mod tier;
 mod vector;
+mod weight;
 pub mod winograd;
 
 pub use buffer::{Buffer, as_bytes, as_bytes_mut};
@@ -37,3 +38,4 @@ pub use quantization::Quantization;
 pub use slab::Slab;
 pub use threads::{SharedMut, Threads, even};
 pub use tier::Tier;
+pub use weight::Weight;

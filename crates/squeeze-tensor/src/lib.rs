@@ -1,6 +1,7 @@
 //! Dense arrays, element types, named weights and seeded random numbers.
 
 pub mod dtype;
+mod scaled;
 pub mod seed;
 pub mod tensor;
 pub mod weights;

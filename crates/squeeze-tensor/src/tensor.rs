@@ -1,6 +1,7 @@
 //! A dense array: element type, shape and little-endian bytes in row-major order.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use half::{bf16, f16};
@@ -14,13 +15,15 @@ use crate::Dtype;
 /// [`Tensor::numbers`] gives them as `f32`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Bytes,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: Bytes,
+    /// Of each row, for a weight in bytes.
+    pub(crate) scales: Option<Arc<[f32]>>,
 }
 
 /// A tensor whose parts do not fit together, or that has another element type than asked for.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq)]
 pub enum TensorError {
     /// The number of bytes is not what shape and element type ask for.
     #[error("{bytes} bytes do not hold {shape:?} elements of {}", dtype.name())]
@@ -37,6 +40,22 @@ pub enum TensorError {
     Overflow {
         /// Shape asked for.
         shape: Vec<usize>,
+    },
+    /// There is not one scale for each row of the first axis.
+    #[error("{scales} scales for bytes of {shape:?}: one for each of the first axis is needed")]
+    Scales {
+        /// Shape of the bytes.
+        shape: Vec<usize>,
+        /// Scales given.
+        scales: usize,
+    },
+    /// A scale that no bytes can have.
+    #[error("the scale of row {row} is {scale}: it must be finite and not negative")]
+    Scale {
+        /// Which row.
+        row: usize,
+        /// What it is.
+        scale: f32,
     },
     /// Numbers of another kind were asked for.
     #[error("tensor of {} where {} is needed", found.name(), wanted.name())]
@@ -77,6 +96,7 @@ impl Tensor {
             dtype,
             shape: shape.to_vec(),
             bytes,
+            scales: None,
         })
     }
 
@@ -98,6 +118,7 @@ impl Tensor {
             dtype: Dtype::F32,
             shape: shape.to_vec(),
             bytes: bytes.into(),
+            scales: None,
         }
     }
 
@@ -108,6 +129,7 @@ impl Tensor {
             dtype: Dtype::F32,
             shape: shape.to_vec(),
             bytes: bytes.into(),
+            scales: None,
         }
     }
 
@@ -152,7 +174,7 @@ impl Tensor {
         }
     }
 
-    /// A copy of the elements as `f32`; half-precision numbers and integers are converted.
+    /// A copy of the elements as `f32`; half-precision numbers and integers are converted, bytes with scales are multiplied by them.
     pub fn floats(&self) -> Vec<f32> {
         let bytes = &self.bytes;
         match self.dtype {
@@ -174,10 +196,7 @@ impl Tensor {
                 .iter()
                 .map(|&b| bf16::from_le_bytes(b).to_f32())
                 .collect(),
-            Dtype::I8 => bytes
-                .iter()
-                .map(|&b| f32::from(i8::from_le_bytes([b])))
-                .collect(),
+            Dtype::I8 => self.signed_floats(),
             Dtype::U8 => bytes.iter().map(|&b| f32::from(b)).collect(),
             Dtype::I32 => bytes
                 .as_chunks()
@@ -217,9 +236,13 @@ impl Tensor {
     /// The same elements under another shape.
     ///
     /// # Errors
-    /// When `shape` has another number of elements.
+    /// When `shape` has another number of elements, or, for bytes with scales, of rows.
     pub fn reshaped(self, shape: &[usize]) -> Result<Self, TensorError> {
-        Self::new(self.dtype, shape, self.bytes)
+        let tensor = Self::new(self.dtype, shape, self.bytes)?;
+        match self.scales {
+            Some(scales) => tensor.with_scales(&scales),
+            None => Ok(tensor),
+        }
     }
 }
 

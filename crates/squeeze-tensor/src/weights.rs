@@ -43,9 +43,14 @@ impl Weights {
         self.map.is_empty()
     }
 
-    /// Bytes of all tensors together.
+    /// Bytes of all tensors together, with the scales of those in bytes.
     pub fn bytes(&self) -> usize {
-        self.map.values().map(|tensor| tensor.bytes().len()).sum()
+        self.map.values().map(Tensor::size).sum()
+    }
+
+    /// Whether some of them are in bytes.
+    pub fn has_bytes(&self) -> bool {
+        self.map.values().any(|tensor| tensor.scaled().is_some())
     }
 }
 

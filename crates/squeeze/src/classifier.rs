@@ -7,10 +7,11 @@ use squeeze_data::metrics::{Metric, Score};
 use squeeze_data::{BatchInput, Labels, Prepared, Task};
 use squeeze_formats::ModelFile;
 use squeeze_graph::{Graph, NodeId};
-use squeeze_infer::{Input, Outputs, Plan, Scratch, Target, compile_owned};
+use squeeze_infer::{Input, Outputs, Plan, Precision, Scratch, Target, compile_owned};
 use squeeze_tensor::Seed;
 
 use crate::front::Front;
+use crate::running::Running;
 
 /// A model compiled for this machine, with what stands before it.
 #[derive(Debug)]
@@ -44,13 +45,14 @@ enum Fed {
 }
 
 impl Classifier {
-    /// Loads a model file and compiles it for a target.
+    /// Loads a model file and compiles it for this machine.
     ///
     /// # Errors
     /// When the file is damaged or does not say how its input is made.
-    pub fn open(path: &Path, target: &Target) -> Result<Self> {
-        let model = squeeze_formats::model::load_on(path, target.threads)?;
-        Self::new(model, target).with_context(|| path.display().to_string())
+    pub fn open(path: &Path, running: &Running) -> Result<Self> {
+        let model = squeeze_formats::model::load_on(path, running.threads)?;
+        let target = running.target(&model.weights);
+        Self::new(model, &target).with_context(|| path.display().to_string())
     }
 
     /// Compiles a model for a target.
@@ -88,6 +90,11 @@ impl Classifier {
             plan,
             scratch,
         })
+    }
+
+    /// What its products are made of.
+    pub fn precision(&self) -> Precision {
+        self.plan.target().precision
     }
 
     /// What the network says to a batch of one; a shorter text is filled up.

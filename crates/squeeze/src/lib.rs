@@ -16,6 +16,7 @@ pub mod recipe;
 pub mod record;
 pub mod report;
 pub mod resident;
+pub mod running;
 pub mod source;
 pub mod spaces;
 pub mod training;

@@ -1,4 +1,4 @@
-//! Static quantization on the command line: what a model's images look like, and the ranges that they show.
+//! Bytes on the command line: what a model's images look like, the ranges that they show, and weights in bytes.
 
 use anyhow::{Context, Result, bail};
 use squeeze_data::{Batch, BatchInput, DataSet, OpenOptions, Prepared};
@@ -9,14 +9,32 @@ use squeeze_tensor::{Seed, Weights};
 
 use crate::front::Front;
 
-/// At most so many training images of some data, as the model takes them.
+/// What a network has its ranges from: at most so many training images of some data, as the model takes them; none for texts.
 ///
 /// # Errors
-/// When the data cannot be read, or the model takes no images.
-pub fn images(data: &str, meta: &Meta, count: usize) -> Result<Vec<Vec<f32>>> {
-    let front = Front::from_json(&meta.input)?;
-    let Front::Image(preprocess) = front else {
-        bail!("texts need no ranges: `--precision int8` makes bytes of each row as it comes");
+/// When the data cannot be read, is missing, or the model takes no images.
+pub fn images(
+    graph: &Graph,
+    data: Option<&str>,
+    meta: &Meta,
+    count: usize,
+) -> Result<Vec<Vec<f32>>> {
+    let takes_images = graph
+        .inputs()
+        .iter()
+        .any(|&id| graph.node(id).shape.len() == 4);
+    let data = match (data, takes_images) {
+        (Some(data), true) => data,
+        (None, false) => return Ok(vec![]),
+        (None, true) => bail!(
+            "images need ranges to stay in bytes: name the data whose training images show them with --data"
+        ),
+        (Some(_), false) => {
+            bail!("texts need no ranges, each row becomes bytes as it comes: leave out --data")
+        }
+    };
+    let Front::Image(preprocess) = Front::from_json(&meta.input)? else {
+        bail!("the network takes images, and the model says that it takes texts");
     };
     let options = OpenOptions {
         // The split that the model learned from, or images of its test split would be seen.
@@ -28,24 +46,38 @@ pub fn images(data: &str, meta: &Meta, count: usize) -> Result<Vec<Vec<f32>>> {
     let step = (set.train.len() / count).max(1);
     let some: Vec<_> = set.train.into_iter().step_by(step).take(count).collect();
     let split = Prepared::images(&some, &preprocess).with_context(|| data.to_string())?;
+    pixels(&split)
+}
+
+/// The images of a split.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn pixels(split: &Prepared) -> Result<Vec<Vec<f32>>> {
     let pixels = |batch: Batch| match batch.input {
         BatchInput::Images { pixels, .. } => pixels,
         BatchInput::Tokens { .. } => unreachable!("images were prepared"),
     };
-    let images = split.once(1).map(|batch| Ok(pixels(batch?)));
-    images.collect()
+    split.once(1).map(|batch| Ok(pixels(batch?))).collect()
 }
 
-/// The weights with the ranges that these images show.
+/// The network with its weights in bytes, and with the ranges that these images show, if there are any.
 ///
 /// # Errors
 /// When the network cannot be compiled, or takes other images.
-pub fn calibrate(graph: &Graph, weights: &Weights, images: &[Vec<f32>]) -> Result<Weights> {
-    let examples: Vec<Vec<Input>> = images
-        .iter()
-        .map(|image| vec![Input::Numbers(image)])
-        .collect();
-    let target = Target::here(1);
-    let calibrated = squeeze_infer::calibrate(graph, weights, &target, &examples);
-    calibrated.with_context(|| format!("cannot quantize {}", graph.name()))
+pub fn apply(
+    (graph, weights): (&Graph, &Weights),
+    images: &[Vec<f32>],
+) -> Result<(Graph, Weights)> {
+    let quantized = || {
+        if images.is_empty() {
+            return squeeze_infer::quantize(graph, weights);
+        }
+        let examples = images.iter().map(|image| vec![Input::Numbers(image)]);
+        let examples: Vec<Vec<Input>> = examples.collect();
+        let target = Target::here(1);
+        let weights = squeeze_infer::calibrate(graph, weights, &target, &examples)?;
+        squeeze_infer::quantize(graph, &weights)
+    };
+    quantized().with_context(|| format!("cannot quantize {}", graph.name()))
 }

@@ -42,6 +42,11 @@ pub fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Reads how many threads there are to be: at least one, at most 255.
+pub fn threads() -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u8).range(1..).map(usize::from)
+}
+
 /// Reads the name of a precision.
 pub fn precision() -> impl TypedValueParser<Value = Precision> {
     let value = |one: Precision| PossibleValue::new(one.name()).help(one.about());

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use squeeze::data::{Preprocess, Resize, Task};
+use squeeze::data::{Preprocess, Resize, Task, Tokenizer};
 use squeeze::formats::{Meta, ModelFile, model};
 use squeeze::front::Front;
 use squeeze::graph::ops::{Activation, Conv2d, GlobalAverage, Linear};
 use squeeze::graph::{Builder, Element};
 use squeeze::rewrite::fresh;
 use squeeze::tensor::Seed;
+use squeeze::zoo::Options;
 
 fn squeeze(words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_squeeze"));
@@ -198,15 +199,8 @@ fn images_stay_in_bytes_after_compress() {
         "20",
     ];
     lines(&[&words[..], &["-o", &small, "--json"]].concat());
-    let words = [
-        "measure",
-        &small,
-        "--precision",
-        "int8",
-        "--per-layer",
-        "--json",
-    ];
-    let printed = lines(&words);
+    let printed = lines(&["measure", &small, "--per-layer", "--json"]);
+    assert_eq!(printed[0]["precision"], "int8");
     let layers = printed.iter().filter(|line| line["kind"] == "conv2d");
     let kernels: Vec<_> = layers.filter_map(|line| line["kernel"].as_str()).collect();
     let in_bytes = |kernel: &&&str| kernel.starts_with("i8_") || kernel.starts_with("u8_");
@@ -226,8 +220,117 @@ fn images_stay_in_bytes_after_compress() {
     // The network has learned nothing: what counts is that bytes answer as numbers do.
     let [numbers, bytes] = [value(&model, "f32"), value(&small, "int8")];
     assert!((numbers - bytes).abs() < 0.02, "{numbers} and {bytes}");
-    assert_eq!(value(&small, "f32"), numbers);
+    assert!((value(&small, "f32") - numbers).abs() < 0.02);
+    let same = lines(&["eval", &small, "--data", "digits", "--json"]);
+    assert_eq!(
+        (&same[0]["precision"], same[0]["value"].as_f64()),
+        (&"int8".into(), Some(bytes))
+    );
+    // Once more: bytes stay, ranges are those of the numbers that bytes stand for.
+    let again = folder.path().join("again.squeeze").display().to_string();
+    let words = ["compress", &small, "--int8", "--data", "digits"];
+    lines(&[&words[..], &["-o", &again, "--json"]].concat());
+    let [once, twice] = [&small, &again].map(|path| model::load(Path::new(path)).expect("its own"));
+    let wide = |file: &ModelFile| file.weights.get("wide.weight").cloned();
+    assert!(wide(&once).is_some_and(|weight| weight.scaled().is_some()));
+    assert_eq!(wide(&once), wide(&twice));
     refused(&["compress", &model, "--int8", "-o", &small], "--data");
     let words = ["compress", &model, "--int8", "--data", "spam", "-o", &small];
     refused(&words, "spam");
+}
+
+/// A network of texts with weights as they were drawn, and the tokenizer of a few words.
+fn text_model(folder: &Path) -> String {
+    let options = Options {
+        length: Some(12),
+        ..Options::default()
+    };
+    let graph = squeeze::zoo::build("squeezebert", &options).expect("a known name");
+    let texts = ["you have won a free cruise", "see you at lunch"];
+    let tokenizer = Tokenizer::train(texts.into_iter(), None).expect("words");
+    let front = Front::Text {
+        tokenizer: Box::new(tokenizer),
+        length: 12,
+    };
+    let file = ModelFile {
+        weights: fresh(&graph, Seed(1)),
+        graph,
+        meta: Meta {
+            task: serde_json::to_value(Task::ClassifyText { pair: false }).expect("a name"),
+            labels: vec!["ham".into(), "spam".into()],
+            input: front.to_json().expect("plain data"),
+            ..Meta::default()
+        },
+    };
+    let path = folder.join("text.squeeze");
+    model::save(&path, &file).expect("writable");
+    path.display().to_string()
+}
+
+#[test]
+fn texts_in_bytes_are_a_quarter_and_run_so() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = text_model(folder.path());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (small, again) = (path("int8.squeeze"), path("again.squeeze"));
+    let printed = lines(&["compress", &model, "--int8", "-o", &small, "--json"]);
+    let size = |path: &str| std::fs::metadata(path).expect("written").len();
+    let weights = printed[0]["weight_bytes"].as_u64().expect("bytes");
+    assert!(weights < size(&small) && size(&small) < size(&model) * 26 / 100);
+    // A second time changes nothing.
+    lines(&["compress", &small, "--int8", "-o", &again, "--json"]);
+    assert!(std::fs::read(&small).expect("written") == std::fs::read(&again).expect("written"));
+    let answer = |model: &str, more: &[&str]| {
+        let words = ["run", model, "--text", "you have won", "--json"];
+        lines(&[&words[..], more].concat()).remove(0)
+    };
+    let probability = |answer: Value| answer["classes"]["spam"].as_f64().expect("a number");
+    let bytes = answer(&small, &[]);
+    assert_eq!(bytes, answer(&small, &["--precision", "int8"]));
+    let numbers = answer(&small, &["--precision", "f32"]);
+    assert_ne!(bytes, numbers);
+    let [bytes, numbers, before] = [bytes, numbers, answer(&model, &[])].map(probability);
+    assert!((bytes - before).abs() < 0.05 && (numbers - before).abs() < 0.05);
+    let mut runner = Command::new(env!("CARGO_BIN_EXE_squeeze-run"));
+    let runner = runner.args([&small, "--text", "you have won", "--json"]);
+    let output = runner.output().expect("it runs").stdout;
+    let own: Value = serde_json::from_slice(&output).expect("JSON");
+    assert_eq!(probability(own), bytes);
+    let shown = lines(&["show", &small, "--json"]);
+    let in_bytes = shown.iter().filter(|line| line["weight"] == "i8").count();
+    assert!(in_bytes > 12 * 6, "{in_bytes} weights in bytes");
+    let plan = lines(&["show", &small, "--stage", "plan", "--json"]);
+    let kernel = |wanted: &str| {
+        plan.iter().any(|line| {
+            line["kernel"]
+                .as_str()
+                .is_some_and(|k| k.starts_with(wanted))
+        })
+    };
+    assert!(kernel("i8_embedding") && kernel("i8_gemm"));
+    let cost = lines(&["cost", &small, "--json"]);
+    assert_eq!(cost[0]["weight_bytes"], weights);
+    let words = ["compress", &small, "--prune", "0.5", "-o", &again];
+    refused(&words, "are bytes: prune the model that it was made from");
+    let words = ["compress", &model, "--int8", "--data", "spam", "-o", &again];
+    refused(&words, "leave out --data");
+}
+
+#[test]
+fn what_is_too_small_for_bytes_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut b = Builder::new("small");
+    let x = b.input("x", &[1, 4, 8], Element::Number).expect("fits");
+    let y = b.add("head", Linear::dense(2), &[x]).expect("fits");
+    let graph = b.finish(&[y]).expect("one output");
+    let file = ModelFile {
+        weights: fresh(&graph, Seed(1)),
+        graph,
+        meta: Meta::default(),
+    };
+    let path = folder.path().join("small.squeeze");
+    model::save(&path, &file).expect("writable");
+    let path = path.display().to_string();
+    let words = ["compress", &path, "--int8", "-o", &path];
+    refused(&words, "no weight of");
 }

@@ -77,9 +77,9 @@ impl InBytes {
         let kind = match work {
             Work::Layer(layer) if layer.is_depthwise() => {
                 let code = |value: &Value| value.code.expect("both sides are in bytes");
-                let weight = layer.weight.numbers();
+                let held = layer.weight.held();
                 let filter = depthwise_i8::Filter {
-                    weights: &weight,
+                    weights: held.weight(),
                     bias: layer.bias.as_deref(),
                     activation: layer.activation,
                     codes: depthwise_i8::Codes {
@@ -146,7 +146,8 @@ impl InBytes {
             bias: row.bias.as_deref(),
             activation: row.activation,
         };
-        let weight = row.weight.numbers();
+        let held = row.weight.held();
+        let weight = held.weight();
         let window = &row.window;
         let rest = Rest {
             bias: row.bias.clone(),
@@ -154,12 +155,12 @@ impl InBytes {
         };
         if !window.has_one_tap() {
             let conv = conv_geometry(&row, x.columns());
-            let packed = conv_i8::Packed::pack_fixed(&weight, &conv, &fixed, target.tier);
+            let packed = conv_i8::Packed::pack_fixed(weight, &conv, &fixed, target.tier);
             let packed = Box::new(Packed::Conv(packed.with_stride(y.home.stride)));
             return Kind::Layer(packed, rest);
         }
         let geometry = product_geometry(&row, [x, y]);
-        let mut packed = gemm_i8::Packed::pack_fixed(&weight, &geometry, &fixed, target.tier);
+        let mut packed = gemm_i8::Packed::pack_fixed(weight, &geometry, &fixed, target.tier);
         if !window.is_point() {
             let [_, height, width] = window.size;
             packed = packed.with_pixels(Pixels {

@@ -9,11 +9,12 @@ use squeeze_kernels::gemm_f32::{self, Epilogue, Geometry, Residual};
 use squeeze_kernels::gemm_i8::{self, Pixels};
 use squeeze_kernels::spmm::{self, Element as Sparse};
 use squeeze_kernels::winograd::{self, Size};
-use squeeze_kernels::{Cpu, Slab, Tier, elementwise};
+use squeeze_kernels::{Cpu, Slab, Tier, Weight, elementwise};
 
 use super::sparse::gains_when_sparse;
 use super::{Context, name_of};
 use crate::arena::Cut;
+use crate::numbers::Held;
 use crate::program::{self, Value};
 use crate::target::{Precision, Target};
 
@@ -42,12 +43,12 @@ impl Layer {
     /// The fastest family for this layer.
     pub fn pick(row: &program::Layer, x: &Value, y: &Value, target: Target, slab: &Slab) -> Self {
         let tier = target.tier;
-        let weight = row.weight.numbers();
+        let (weight, held) = (|| row.weight.numbers(), || row.weight.held());
         let channels = [x.columns(), row.out];
         let product = if row.is_depthwise() {
             let geometry = depthwise_geometry(row);
-            let mut packed = vec![0.0; weight.len()];
-            depthwise::pack(&geometry, &weight, &mut packed);
+            let mut packed = vec![0.0; row.weight.len()];
+            depthwise::pack(&geometry, &weight(), &mut packed);
             Product::Depthwise(geometry, packed)
         } else if let Some(packed) = sparse(row, [x, y], target) {
             Product::Sparse(packed)
@@ -57,28 +58,28 @@ impl Layer {
                 (conv.n, conv.h, conv.w) = (1, 1, x.rows());
             }
             let strides = (x.home.stride, y.home.stride);
-            let packed = amx::Packed::pack_in(&weight, &conv, strides, (element, tier), slab);
+            let packed = amx::Packed::pack_in(&weight(), &conv, strides, (element, tier), slab);
             Product::Amx(Box::new(packed))
         } else if row.window.is_point() {
             let geometry = product_geometry(row, [x, y]);
             match target.precision == Precision::Int8 && gains_in_bytes(&geometry) {
-                true => Product::GemmI8(gemm_i8::Packed::pack(&weight, &geometry, tier)),
-                false => Product::Gemm(gemm_f32::Packed::pack_in(&weight, &geometry, tier, slab)),
+                true => Product::GemmI8(gemm_i8::Packed::pack(held().weight(), &geometry, tier)),
+                false => Product::Gemm(gemm_f32::Packed::pack_in(&weight(), &geometry, tier, slab)),
             }
         } else if let Some(pixels) = pixels_in_bytes(row, [x, y], target) {
             let geometry = product_geometry(row, [x, y]);
-            let packed = gemm_i8::Packed::pack(&weight, &geometry, tier);
+            let packed = gemm_i8::Packed::pack(held().weight(), &geometry, tier);
             Product::GemmI8(packed.with_pixels(pixels))
         } else {
             let conv = conv_geometry(row, channels[0]);
             if is_in_byte_windows(row, [x, y], target) {
-                let packed = conv_i8::Packed::pack(&weight, &conv, tier);
+                let packed = conv_i8::Packed::pack(held().weight(), &conv, tier);
                 Product::ConvI8(packed.with_stride(y.home.stride))
             } else if let Some(size) = gains_on_winograd(&conv, target) {
-                let packed = winograd::Packed::pack_in(&weight, &conv, size, tier, slab);
+                let packed = winograd::Packed::pack_in(&weight(), &conv, size, tier, slab);
                 Product::Winograd(Box::new(packed.with_stride(y.home.stride)))
             } else {
-                let packed = conv_f32::Packed::pack_in(&weight, &conv, tier, slab);
+                let packed = conv_f32::Packed::pack_in(&weight(), &conv, tier, slab);
                 Product::Conv(packed.with_stride(y.home.stride))
             }
         };
@@ -392,13 +393,15 @@ fn sparse(row: &program::Layer, values: [&Value; 2], target: Target) -> Option<s
         return None;
     }
     let geometry = product_geometry(row, values);
-    let element = match target.precision == Precision::Int8 && gains_in_bytes(&geometry) {
-        true => Sparse::I8,
-        false => Sparse::F32,
+    let (element, held) = match target.precision == Precision::Int8 && gains_in_bytes(&geometry) {
+        true => (Sparse::I8, row.weight.held()),
+        false => (Sparse::F32, Held::Numbers(row.weight.numbers())),
     };
-    let weight = row.weight.numbers();
-    let block = gains_when_sparse(&weight, &geometry, element, target)?;
-    let packed = spmm::Packed::pack(&weight, &geometry, block, element, target.tier);
+    let block = match held.weight() {
+        Weight::Numbers(weight) => gains_when_sparse(weight, &geometry, element, target)?,
+        Weight::Bytes(weight, _) => gains_when_sparse(weight, &geometry, element, target)?,
+    };
+    let packed = spmm::Packed::pack(held.weight(), &geometry, block, element, target.tier);
     Some(packed)
 }
 
@@ -409,6 +412,17 @@ fn gains_in_bytes(g: &Geometry) -> bool {
     const SMALLEST: usize = 1024;
     let long = (SHORTEST..=gemm_i8::LONGEST).contains(&g.k);
     long && g.n >= NARROWEST && g.k * g.n >= SMALLEST
+}
+
+/// Whether a layer that reads and writes numbers multiplies bytes.
+pub(crate) fn multiplies_bytes(row: &program::Layer, values: [&Value; 2], target: Target) -> bool {
+    let is_product = target.precision == Precision::Int8
+        && row.window.is_point()
+        && gains_in_bytes(&product_geometry(row, values));
+    !row.is_depthwise()
+        && (is_product
+            || pixels_in_bytes(row, values, target).is_some()
+            || is_in_byte_windows(row, values, target))
 }
 
 /// The pixels that a layer of one tap reads, where a product of them gains in bytes.

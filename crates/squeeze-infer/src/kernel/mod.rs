@@ -28,7 +28,7 @@ use crate::texts::Rows;
 use band::Band;
 use bytes::InBytes;
 use layer::Layer;
-pub(crate) use layer::is_in_byte_windows;
+pub(crate) use layer::{is_in_byte_windows, multiplies_bytes};
 use pooled::Pooled;
 
 /// A kernel with its geometry and weights.

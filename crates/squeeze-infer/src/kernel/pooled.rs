@@ -30,7 +30,7 @@ impl Pooled {
         };
         let conv = layer::conv_geometry(&row.layer, x.columns());
         Pooled {
-            packed: conv_i8::Packed::pack(&row.layer.weight.numbers(), &conv, target.tier),
+            packed: conv_i8::Packed::pack(row.layer.weight.held().weight(), &conv, target.tier),
             bias: row.layer.bias.clone(),
             activation: row.layer.activation,
             pool: pool_geometry(&row.pool, [n, h, w, c]),

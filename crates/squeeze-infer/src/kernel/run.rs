@@ -7,10 +7,11 @@ use squeeze_kernels::embedding::{self, Tables, Tokens};
 use squeeze_kernels::norm::{Affine, batch, layer};
 use squeeze_kernels::pool;
 use squeeze_kernels::softmax::{self, Softmax};
-use squeeze_kernels::{Tier, activation, amx, resize};
+use squeeze_kernels::{Tier, Weight, activation, amx, resize};
 
 use super::{Context, Heads, Kernel, name_of};
 use crate::arena::Cut;
+use crate::program::Embed;
 
 impl Kernel {
     /// Computes the step.
@@ -110,7 +111,7 @@ impl Kernel {
                 elementwise::shuffle(cpu, *shuffle, read(0), cut.write);
             }
             Self::Gather { c, table } => {
-                embedding::gather(cpu, *c, table, context.indices(0), cut.write);
+                embedding::gather(cpu, *c, table.rows(), context.indices(0), cut.write);
             }
             Self::First { stride, c } => {
                 let starts = context.starts().expect("it reads packed rows");
@@ -131,9 +132,9 @@ impl Kernel {
             }
             Self::Embed(row) => {
                 let tables = Tables {
-                    word: &row.word,
-                    position: &row.position,
-                    segment: &row.segment,
+                    word: row.word.rows(),
+                    position: row.position.numbers(),
+                    segment: row.segment.numbers(),
                 };
                 let tokens = Tokens {
                     ids: context.indices(0),
@@ -199,8 +200,10 @@ impl Kernel {
             Self::InBytes(step) => return step.bytes(),
             Self::LayerNorm(_, row) => row.gamma.len() + row.beta.len(),
             Self::Scale(_, row) => row.factor.len() + row.addend.len(),
-            Self::Gather { table, .. } => table.len(),
-            Self::Embed(row) => row.word.len() + row.position.len() + row.segment.len(),
+            Self::Gather { table, .. } => return table.bytes(),
+            Self::Embed(row) => {
+                return row.word.bytes() + row.position.bytes() + row.segment.bytes();
+            }
             _ => 0,
         };
         numbers * size_of::<f32>()
@@ -235,7 +238,12 @@ impl Kernel {
             | Self::Inside { .. }
             | Self::Permute { .. }
             | Self::Shuffle(_) => of(elementwise::KERNELS),
-            Self::Gather { .. } | Self::Embed(_) => of(embedding::KERNELS),
+            Self::Gather { table, .. } | Self::Embed(Embed { word: table, .. }) => {
+                match table.rows() {
+                    Weight::Numbers(_) => of(embedding::KERNELS),
+                    Weight::Bytes(..) => of(embedding::BYTE_KERNELS),
+                }
+            }
             Self::Attention(_, Some(element)) => amx::Kernel::of(tier).name(*element),
             Self::Attention(_, None) => of(attention::KERNELS),
             Self::Softmax { .. } => of(softmax::KERNELS),

@@ -54,8 +54,8 @@ const I8: Price = Price {
 
 /// The blocks in which a point layer's product without zeros is quicker than the dense one; `None` where it is not. `element` is what
 /// the vectors would multiply.
-pub(super) fn gains_when_sparse(
-    weight: &[f32],
+pub(super) fn gains_when_sparse<T: Copy + Default + PartialEq>(
+    weight: &[T],
     g: &Geometry,
     element: Element,
     target: Target,
@@ -94,11 +94,11 @@ pub(super) fn gains_when_sparse(
 }
 
 /// Whether enough weights are zero. A sample with less than half of the share that is asked for speaks for all of a large weight.
-fn has_zeros(weight: &[f32]) -> bool {
+fn has_zeros<T: Copy + Default + PartialEq>(weight: &[T]) -> bool {
     let share = |step: usize| {
         let lines = weight.chunks(LINE).step_by(step);
         let (zeros, all) = lines.fold((0, 0), |(zeros, all), line| {
-            let here = line.iter().filter(|&&w| w == 0.0).count();
+            let here = line.iter().filter(|&&w| w == T::default()).count();
             (zeros + here, all + line.len())
         });
         zeros as f64 / all as f64

@@ -7,7 +7,7 @@ use squeeze_tensor::Tensor;
 
 use super::{Lowering, Place, refuse};
 use crate::error::CompileError;
-use crate::numbers::Table;
+use crate::numbers::{Rows, Table};
 use crate::program::{Draft, Home, Layer, LayerNorm, Scale, Source, ValueId, Window, Work};
 
 impl Lowering<'_> {
@@ -65,7 +65,7 @@ impl Lowering<'_> {
 
     fn layer(&self, node: &Node, [out, groups]: [usize; 2], bias: bool, window: Window) -> Work {
         Work::Layer(Layer {
-            weight: self.weight(node, "weight").into(),
+            weight: Rows::of(format!("{}.weight", node.name), self.weight(node, "weight")),
             bias: bias.then(|| self.floats(node, "bias")),
             factors: None,
             out,
@@ -105,15 +105,17 @@ impl Lowering<'_> {
         node: &Node,
         row: &Embedding,
     ) -> Result<Place, CompileError> {
-        let table = Table::from(self.weight(node, "weight"));
+        let weight = self.weight(node, "weight").clone();
         let (work, inputs) = match self.places[node.inputs[0].0] {
             Place::Value(ids) => {
+                let table = Table::from(&weight);
                 self.limit(ids, 0, row.rows - 1);
                 (Work::Gather { table }, vec![ids])
             }
             Place::Positions { first } => {
                 let tokens = node.shape[1];
-                let rows = table.get(first * row.width..(first + tokens) * row.width);
+                let numbers = weight.numbers();
+                let rows = numbers.get(first * row.width..(first + tokens) * row.width);
                 let rows = rows.ok_or_else(|| {
                     let end = first + tokens;
                     let reason = format!("positions {first}..{end} of {} rows", row.rows);

@@ -32,9 +32,11 @@ pub(crate) fn embed(program: &mut Program) {
         let mut table = || tables.next();
         let embed = Embed {
             word: table().expect("words come first"),
-            position: table().expect("positions follow"),
+            position: table().expect("positions follow").in_numbers(),
             // Without segments every token takes this row.
-            segment: table().unwrap_or_else(|| Table::from(&Tensor::zeros(&[width]))),
+            segment: table()
+                .unwrap_or_else(|| Table::from(&Tensor::zeros(&[width])))
+                .in_numbers(),
         };
         let step = &mut program.steps[at];
         step.work = Work::Embed(embed);

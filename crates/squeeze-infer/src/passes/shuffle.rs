@@ -49,18 +49,11 @@ fn into_reader(program: &mut Program, at: usize) -> bool {
     if layer.groups != 1 || layer.is_depthwise() {
         return false;
     }
-    // weight is [out, in, taps]
-    let taps = layer.weight.len() / layer.out / channels;
-    let old = layer.weight.numbers().into_owned();
-    let mut weight = old.clone();
-    for out in 0..layer.out {
-        for to in 0..channels {
-            let from = source(to, channels, groups);
-            let (new, old_at) = ((out * channels + from) * taps, (out * channels + to) * taps);
-            weight[new..new + taps].copy_from_slice(&old[old_at..old_at + taps]);
-        }
+    let mut order = vec![0; channels];
+    for to in 0..channels {
+        order[source(to, channels, groups)] = to;
     }
-    layer.weight.replace(&weight);
+    layer.weight.reorder(|weight| weight.columns_in(&order));
     program.steps[reader].inputs[0] = input;
     true
 }
@@ -90,13 +83,10 @@ fn into_writer(program: &mut Program, at: usize) -> bool {
 }
 
 fn shuffle_rows(layer: &mut Layer, groups: usize) {
-    let each = layer.weight.len() / layer.out;
     let order = (0..layer.out).map(|to| source(to, layer.out, groups));
-    let weight = layer.weight.numbers();
-    let rows = order.clone().map(|from| &weight[from * each..][..each]);
-    let weight = rows.collect::<Vec<_>>().concat();
-    layer.weight.replace(&weight);
+    let order: Vec<usize> = order.collect();
+    layer.weight.reorder(|weight| weight.rows_in(&order));
     if let Some(bias) = &mut layer.bias {
-        *bias = order.map(|from| bias[from]).collect();
+        *bias = order.iter().map(|&from| bias[from]).collect();
     }
 }

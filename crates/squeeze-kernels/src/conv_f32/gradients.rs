@@ -179,18 +179,24 @@ pub fn bias_gradient(conv: &Conv, dy: &[f32], db: &mut [f32], cpu: Cpu) {
 }
 
 /// The weight as `[out, kh, kw, c / groups]`.
-pub(crate) fn by_tap(conv: &Conv, weight: &[f32]) -> Vec<f32> {
-    let mut buffer = Buffer::default();
-    in_tap_order(conv, weight, &mut buffer).to_vec()
+pub(crate) fn by_tap<T: Copy>(conv: &Conv, weight: &[T]) -> Vec<T> {
+    let mut to = weight.to_vec();
+    put_in_tap_order(conv, weight, &mut to);
+    to
 }
 
 /// The weight as `[out, kh, kw, c / groups]`, in `buffer` where that is another order.
 fn in_tap_order<'a>(conv: &Conv, weight: &'a [f32], buffer: &'a mut Buffer) -> &'a [f32] {
-    let (taps, k) = (conv.taps(), conv.c / conv.groups);
-    if taps == 1 || k == 1 {
+    if conv.taps() == 1 || conv.c == conv.groups {
         return weight;
     }
     let to = buffer.sized(weight.len());
+    put_in_tap_order(conv, weight, to);
+    to
+}
+
+fn put_in_tap_order<T: Copy>(conv: &Conv, weight: &[T], to: &mut [T]) {
+    let (taps, k) = (conv.taps(), conv.c / conv.groups);
     for (to, from) in to
         .chunks_exact_mut(taps * k)
         .zip(weight.chunks_exact(taps * k))
@@ -201,7 +207,6 @@ fn in_tap_order<'a>(conv: &Conv, weight: &'a [f32], buffer: &'a mut Buffer) -> &
             }
         }
     }
-    to
 }
 
 /// Packs the weight (in tap order) for the convolution of `dy`: taps from the last to the first, sums over output channels.

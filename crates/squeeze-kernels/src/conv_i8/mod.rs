@@ -21,7 +21,7 @@ use crate::gemm_i8::quantize::{self, ZERO, factor, quantize};
 use crate::gemm_i8::right::{Left, Right, Shape, To};
 use crate::gemm_i8::tile::Segment;
 use crate::gemm_i8::{Kernel, LONGEST, ROW_BLOCK_BYTES};
-use crate::{Cpu, SharedMut, Threads, Tier, as_bytes_mut, even};
+use crate::{Cpu, SharedMut, Threads, Tier, Weight, as_bytes_mut, even};
 
 /// The most taps of a window.
 pub const MOST_TAPS: usize = 64;
@@ -49,14 +49,17 @@ struct Layout {
 }
 
 impl Packed {
-    /// Brings `weight`, `[out, c / groups, kh, kw]`, to bytes and packs it.
+    /// Packs `weight`, `[out, c / groups, kh, kw]`.
     ///
     /// # Panics
     /// If the weight's length or the geometry is wrong, there are over [`MOST_TAPS`] taps, or the sums are over [`LONGEST`].
-    pub fn pack(weight: &[f32], conv: &Conv, tier: Tier) -> Packed {
+    pub fn pack(weight: Weight, conv: &Conv, tier: Tier) -> Packed {
+        let shape = shape(conv, weight);
         Packed {
             conv: *conv,
-            right: Right::pack(&by_tap(conv, weight), shape(conv, weight), ZERO, tier),
+            right: in_tap_order(conv, weight, &|weight| {
+                Right::pack(weight, shape, ZERO, tier)
+            }),
             stride: conv.out,
             fixed: None,
         }
@@ -66,11 +69,13 @@ impl Packed {
     ///
     /// # Panics
     /// As for [`Packed::pack`].
-    pub fn pack_fixed(weight: &[f32], conv: &Conv, fixed: &Fixed, tier: Tier) -> Packed {
+    pub fn pack_fixed(weight: Weight, conv: &Conv, fixed: &Fixed, tier: Tier) -> Packed {
         let shape = shape(conv, weight);
         Packed {
             conv: *conv,
-            right: Right::fixed(&by_tap(conv, weight), shape, fixed, tier),
+            right: in_tap_order(conv, weight, &|weight| {
+                Right::fixed(weight, shape, fixed, tier)
+            }),
             stride: conv.out,
             fixed: Some(fixed.codes.input.zero),
         }
@@ -354,11 +359,19 @@ impl Packed {
     }
 }
 
+/// Packs a weight whose rows are `[kh, kw, c / groups]`; a row's scale does not depend on its order.
+fn in_tap_order(conv: &Conv, weight: Weight, pack: &dyn Fn(Weight) -> Right) -> Right {
+    match weight {
+        Weight::Numbers(numbers) => pack(Weight::Numbers(&by_tap(conv, numbers))),
+        Weight::Bytes(bytes, scales) => pack(Weight::Bytes(&by_tap(conv, bytes), scales)),
+    }
+}
+
 /// How the weights lie.
 ///
 /// # Panics
 /// If the weight's length or the geometry is wrong, there are over [`MOST_TAPS`] taps, or the sums are over [`LONGEST`].
-fn shape(conv: &Conv, weight: &[f32]) -> Shape {
+fn shape(conv: &Conv, weight: Weight) -> Shape {
     conv.check(usize::MAX, usize::MAX, weight.len());
     assert!(conv.taps() <= MOST_TAPS, "{conv:?}: too many taps");
     assert!(conv.sum() <= LONGEST, "{conv:?}: too long a sum");

@@ -43,15 +43,20 @@ fn check_epilogue(
     };
     let mut want = vec![0.0; conv.output()];
     scalar::conv(&conv, &x, &w, &epilogue, &mut want);
+    let (bytes, scales) = Weight::Numbers(&w).in_rows(conv.out);
     for tier in Tier::here() {
         for count in [1, 3] {
             let threads = Threads::new(count);
-            let packed = Packed::pack(&w, &conv, tier);
+            let packed = Packed::pack(Weight::Numbers(&w), &conv, tier);
             let mut scratch = vec![f32::NAN; packed.scratch()];
             let mut got = vec![f32::NAN; conv.output()];
             packed.run(&x, &epilogue, &mut got, &mut scratch, &threads);
             // The sums are equal; scales, bias and residual round a few times.
             close(&got, &want, 16);
+            let packed = Packed::pack(Weight::Bytes(&bytes, &scales), &conv, tier);
+            let mut of_bytes = vec![f32::NAN; conv.output()];
+            packed.run(&x, &epilogue, &mut of_bytes, &mut scratch, &threads);
+            assert!(of_bytes == got, "{tier}, packed of bytes");
         }
     }
 }
@@ -164,7 +169,7 @@ fn apart() {
     let mut want = vec![0.0; conv.output()];
     scalar::conv(&conv, &x, &w, &Epilogue::default(), &mut want);
     for tier in Tier::here() {
-        let packed = Packed::pack(&w, &conv, tier).with_stride(13);
+        let packed = Packed::pack(Weight::Numbers(&w), &conv, tier).with_stride(13);
         let mut got = vec![7.0; conv.pixels() * 13];
         let mut scratch = vec![0.0; packed.scratch()];
         packed.run(
@@ -192,7 +197,7 @@ fn extremes_are_exact() {
     let (mut want, epilogue) = (vec![0.0; conv.output()], Epilogue::default());
     scalar::conv(&conv, &x, &w, &epilogue, &mut want);
     for tier in Tier::here() {
-        let packed = Packed::pack(&w, &conv, tier);
+        let packed = Packed::pack(Weight::Numbers(&w), &conv, tier);
         let (mut got, mut scratch) = (vec![0.0; want.len()], vec![0.0; packed.scratch()]);
         packed.run(&x, &epilogue, &mut got, &mut scratch, &Threads::new(1));
         close(&got, &want, 16);
@@ -212,7 +217,7 @@ fn odd_images_stay_by_themselves() {
     x[2 * image..3 * image].fill(0.0);
     let bias = numbers(conv.out, 3);
     for tier in Tier::here() {
-        let packed = Packed::pack(&w, &conv, tier);
+        let packed = Packed::pack(Weight::Numbers(&w), &conv, tier);
         let (mut y, mut scratch) = (vec![0.0; conv.output()], vec![0.0; packed.scratch()]);
         let epilogue = Epilogue {
             bias: Some(&bias),
@@ -238,10 +243,11 @@ fn check_bytes(conv: Conv, activation: Activation, has_residual: bool) {
     let residual = has_residual.then_some(&other[..]);
     let mut want = vec![0; conv.output()];
     scalar::conv_of_bytes(&conv, (&x, &w), &fixed, residual, &mut want);
+    let (quantized, scales) = Weight::Numbers(&w).in_rows(conv.out);
     for tier in Tier::here() {
         for count in [1, 3] {
             let threads = Threads::new(count);
-            let packed = Packed::pack_fixed(&w, &conv, &fixed, tier);
+            let packed = Packed::pack_fixed(Weight::Numbers(&w), &conv, &fixed, tier);
             let mut scratch = vec![f32::NAN; packed.scratch()];
             let mut got = vec![7; conv.output()];
             packed.run_bytes(
@@ -251,6 +257,12 @@ fn check_bytes(conv: Conv, activation: Activation, has_residual: bool) {
                 &threads,
             );
             near(&got, &want, activation);
+            let weight = Weight::Bytes(&quantized, &scales);
+            let packed = Packed::pack_fixed(weight, &conv, &fixed, tier);
+            let mut of_bytes = vec![7; conv.output()];
+            let to = Output::Bytes(&mut of_bytes, residual);
+            packed.run_bytes(&x, to, &mut scratch, &threads);
+            assert!(of_bytes == got, "{tier}, packed of bytes");
         }
     }
 }

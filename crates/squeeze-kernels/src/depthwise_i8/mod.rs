@@ -23,7 +23,7 @@ use self::pack::{Channels, Table};
 use self::strip::{Across, Room, Strip, StripFn};
 use crate::activation::Activation;
 use crate::depthwise::Depthwise;
-use crate::{Cpu, Quantization, SharedMut, Threads, Tier};
+use crate::{Cpu, Quantization, SharedMut, Threads, Tier, Weight};
 
 /// One row of the table of kernels.
 #[derive(Debug)]
@@ -73,11 +73,11 @@ pub struct Codes {
     pub output: Quantization,
 }
 
-/// The numbers of a layer in single precision, and what they stand between.
+/// The numbers of a layer, and what they stand between.
 #[derive(Clone, Copy, Debug)]
 pub struct Filter<'a> {
     /// Weights, `[c, 1, kh, kw]`.
-    pub weights: &'a [f32],
+    pub weights: Weight<'a>,
     /// Added to each channel.
     pub bias: Option<&'a [f32]>,
     /// Applied last.

@@ -3,7 +3,6 @@
 use super::strip::StripFn;
 use super::{Filter, Kernel};
 use crate::depthwise::Depthwise;
-use crate::gemm_i8::quantize;
 
 /// What each channel is computed with.
 #[derive(Clone)]
@@ -36,7 +35,7 @@ impl Channels {
         };
         let rows = channels.weights.chunks_exact_mut(taps).enumerate();
         for (i, to) in rows {
-            let scale = quantize::weights(&filter.weights[i * taps..][..taps], to);
+            let scale = filter.weights.row(i, to);
             let bias = filter.bias.map_or(0.0, |bias| bias[i]);
             if !(scale * input.scale).is_finite() || !bias.is_finite() {
                 to.fill(0);

@@ -68,10 +68,15 @@ fn check_activation(geometry: Depthwise, activation: Activation) {
     let weights = numbers(geometry.taps() * geometry.c, 1);
     let bias = numbers(geometry.c, 2);
     let filter = Filter {
-        weights: &weights,
+        weights: Weight::Numbers(&weights),
         bias: Some(&bias),
         activation,
         codes: CODES,
+    };
+    let (quantized, scales) = filter.weights.in_rows(geometry.c);
+    let in_bytes = Filter {
+        weights: Weight::Bytes(&quantized, &scales),
+        ..filter
     };
     let x = bytes(geometry.input(), 3);
     let want = run(&filter, &geometry, &x, Tier::Scalar);
@@ -79,6 +84,10 @@ fn check_activation(geometry: Depthwise, activation: Activation) {
         let got = run(&filter, &geometry, &x, tier);
         let apart = got.iter().zip(&want).position(|(got, want)| got != want);
         assert_eq!(apart, None, "{tier}");
+        assert!(
+            run(&in_bytes, &geometry, &x, tier) == want,
+            "{tier}, packed of bytes"
+        );
     }
     check_definition(&geometry, &filter, &x, &want);
 }
@@ -90,10 +99,9 @@ fn check_definition(geometry: &Depthwise, filter: &Filter, x: &[u8], want: &[u8]
     let Codes { input, output } = filter.codes;
     let taps = geometry.taps();
     let mut weights = vec![];
-    for row in filter.weights.chunks_exact(taps) {
-        let mut bytes = vec![0; taps];
-        let scale = crate::gemm_i8::quantize::weights(row, &mut bytes);
-        weights.extend(bytes.iter().map(|&byte| scale * f32::from(byte)));
+    let (bytes, scales) = filter.weights.in_rows(geometry.c);
+    for (row, scale) in bytes.chunks_exact(taps).zip(scales) {
+        weights.extend(row.iter().map(|&byte| scale * f32::from(byte)));
     }
     let mut packed = vec![0.0; weights.len()];
     depthwise::pack(geometry, &weights, &mut packed);
@@ -254,7 +262,7 @@ fn wide_windows_run_the_definition() {
 
 fn filter(weights: &[f32], codes: Codes) -> Filter<'_> {
     Filter {
-        weights,
+        weights: Weight::Numbers(weights),
         bias: None,
         activation: Activation::Identity,
         codes,
@@ -322,7 +330,7 @@ fn odd_channels_stay_by_themselves() {
         let x = bytes(BASE.input(), 3);
         let with = |weights: &[f32], bias: &[f32], tier| {
             let filter = Filter {
-                weights,
+                weights: Weight::Numbers(weights),
                 bias: Some(bias),
                 activation,
                 codes: CODES,

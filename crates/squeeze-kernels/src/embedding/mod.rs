@@ -1,17 +1,17 @@
-//! Embeddings: rows of tables gathered by number, and their gradients.
+//! Embeddings: rows of tables gathered by number, and their gradients. A table may be one of bytes with a scale for each row.
 
 pub mod scalar;
 
 use crate::activation::Activation;
 use crate::elementwise::{PASS, each_rows, slice_add_in_place};
 use crate::vector::per_tier;
-use crate::{Cpu, SharedMut, Tier};
+use crate::{Cpu, SharedMut, Tier, Weight};
 
 /// The tables of a text encoder's first layer, each `[rows, c]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Tables<'a> {
     /// One row a word.
-    pub word: &'a [f32],
+    pub word: Weight<'a>,
     /// One row a place in the sequence.
     pub position: &'a [f32],
     /// One row a segment.
@@ -25,13 +25,22 @@ pub const KERNELS: &[(&str, Tier)] = &[
     ("f32_embedding_avx512", Tier::Avx512),
 ];
 
+/// The same for tables of bytes.
+pub const BYTE_KERNELS: &[(&str, Tier)] = &[
+    ("i8_embedding_scalar", Tier::Scalar),
+    ("i8_embedding_avx2", Tier::Avx2),
+    ("i8_embedding_avx512", Tier::Avx512),
+];
+
 /// `y[i] = table[ids[i]]`, rows of `c` numbers.
 ///
 /// # Panics
 /// When an id is no row of the table: the caller checks them.
-pub fn gather(cpu: Cpu, c: usize, table: &[f32], ids: &[i32], y: &mut [f32]) {
+pub fn gather(cpu: Cpu, c: usize, table: Weight, ids: &[i32], y: &mut [f32]) {
     assert_eq!(y.len(), ids.len() * c);
-    each_rows(cpu, c, y, |rows, y| scalar::gather(c, table, &ids[rows], y));
+    each_rows(cpu, c, y, |rows, y| {
+        slice_gather(cpu.tier, c, table, &ids[rows], y);
+    });
 }
 
 /// For each token its rows of [`Tables`].
@@ -104,6 +113,11 @@ fn scatter(
             slice_add_in_place(cpu.tier, &dy[start..end], Activation::Identity, to);
         }
     });
+}
+
+per_tier! {
+    fn slice_gather(c: usize, table: Weight, ids: &[i32], y: &mut [f32])
+    { compiled: scalar::gather }
 }
 
 per_tier! {

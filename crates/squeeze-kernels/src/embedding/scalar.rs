@@ -1,11 +1,13 @@
 //! The definition of gathers.
 
 use super::{Tables, Tokens};
+use crate::Weight;
 
 /// `y[i] = table[ids[i]]`.
-pub fn gather(c: usize, table: &[f32], ids: &[i32], y: &mut [f32]) {
+#[inline(always)]
+pub fn gather(c: usize, table: Weight, ids: &[i32], y: &mut [f32]) {
     for (y, &id) in y.chunks_exact_mut(c).zip(ids) {
-        y.copy_from_slice(row(table, c, id));
+        put(table, id, y);
     }
 }
 
@@ -14,17 +16,32 @@ pub fn gather(c: usize, table: &[f32], ids: &[i32], y: &mut [f32]) {
 pub fn sum(c: usize, tables: Tables, tokens: Tokens, start: usize, y: &mut [f32]) {
     for (i, y) in y.chunks_exact_mut(c).enumerate() {
         let i = start + i;
-        let word = row(tables.word, c, tokens.ids[i]);
+        put(tables.word, tokens.ids[i], y);
         let position = row(tables.position, c, tokens.positions[i]);
         let segment = tokens.segments.get(i).copied().unwrap_or(0);
         let segment = row(tables.segment, c, segment);
         for at in 0..c {
-            y[at] = word[at] + position[at] + segment[at];
+            y[at] = y[at] + position[at] + segment[at];
+        }
+    }
+}
+
+/// The row of an id, as numbers.
+#[inline(always)]
+fn put(table: Weight, id: i32, y: &mut [f32]) {
+    match table {
+        Weight::Numbers(numbers) => y.copy_from_slice(row(numbers, y.len(), id)),
+        Weight::Bytes(bytes, scales) => {
+            let scale = row(scales, 1, id)[0];
+            let bytes = row(bytes, y.len(), id);
+            for (y, &byte) in y.iter_mut().zip(bytes) {
+                *y = scale * f32::from(byte);
+            }
         }
     }
 }
 
 #[inline(always)]
-fn row(table: &[f32], c: usize, id: i32) -> &[f32] {
+fn row<T>(table: &[T], c: usize, id: i32) -> &[T] {
     &table[usize::try_from(id).expect("the caller checks ids") * c..][..c]
 }

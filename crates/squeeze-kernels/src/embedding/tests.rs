@@ -25,10 +25,15 @@ fn rows_are_gathered_summed_and_scattered() {
                 let (word, position) = (numbers(11 * c, 0.0), numbers(8 * c, 1.0));
                 let segment = numbers(2 * c, 2.0);
                 let mut y = vec![0.0; ids.len() * c];
-                gather(cpu, c, &word, &ids, &mut y);
+                gather(cpu, c, Weight::Numbers(&word), &ids, &mut y);
                 assert!((0..y.len()).all(|i| y[i] == word[ids[i / c] as usize * c + i % c]));
+                let (bytes, scales) = Weight::Numbers(&word).in_rows(11);
+                let in_bytes = Weight::Bytes(&bytes, &scales);
+                let number = |at: usize| scales[at / c] * f32::from(bytes[at]);
+                gather(cpu, c, in_bytes, &ids, &mut y);
+                assert!((0..y.len()).all(|i| y[i] == number(ids[i / c] as usize * c + i % c)));
                 let tables = Tables {
-                    word: &word,
+                    word: Weight::Numbers(&word),
                     position: &position,
                     segment: &segment,
                 };
@@ -45,6 +50,19 @@ fn rows_are_gathered_summed_and_scattered() {
                         + position[token % tokens * c + at]
                         + segment[segments[token] as usize * c + at];
                     assert_eq!(y[i], want);
+                }
+                let mut sums = vec![0.0; y.len()];
+                let of_bytes = Tables {
+                    word: in_bytes,
+                    ..tables
+                };
+                sum(cpu, c, of_bytes, of, &mut sums);
+                for i in (0..sums.len()).step_by(89) {
+                    let (token, at) = (i / c, i % c);
+                    let want = number(ids[token] as usize * c + at)
+                        + position[token % tokens * c + at]
+                        + segment[segments[token] as usize * c + at];
+                    assert_eq!(sums[i], want);
                 }
                 let mut plain = vec![0.0; y.len()];
                 of.segments = &[];

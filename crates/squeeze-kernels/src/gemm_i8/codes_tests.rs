@@ -53,10 +53,11 @@ fn check(g: Geometry, activation: Activation, has_residual: bool) {
     let before = bytes(g.m * g.ldc, 5);
     let mut want = before.clone();
     scalar::product_of_bytes(&g, (&a, &w), &fixed, residual, &mut want);
+    let (quantized, scales) = Weight::Numbers(&w).in_rows(g.groups * g.n);
     for tier in Tier::here() {
         for count in [1, 3] {
             let threads = Threads::new(count);
-            let packed = Packed::pack_fixed(&w, &g, &fixed, tier);
+            let packed = Packed::pack_fixed(Weight::Numbers(&w), &g, &fixed, tier);
             let mut scratch = vec![f32::NAN; packed.scratch()];
             let mut got = before.clone();
             packed.run_bytes(
@@ -66,6 +67,12 @@ fn check(g: Geometry, activation: Activation, has_residual: bool) {
                 &threads,
             );
             near(&got, &want, activation);
+            let weight = Weight::Bytes(&quantized, &scales);
+            let packed = Packed::pack_fixed(weight, &g, &fixed, tier);
+            let mut of_bytes = before.clone();
+            let to = Output::Bytes(&mut of_bytes, residual);
+            packed.run_bytes(&a, to, &mut scratch, &threads);
+            assert!(of_bytes == got, "{tier}, packed of bytes");
         }
     }
 }
@@ -138,7 +145,7 @@ fn numbers_go_out() {
     let rows: Vec<f32> = rows.collect();
     crate::gemm_f32::scalar::product(&g, &numbers, &rows, &epilogue, &mut want);
     for tier in Tier::here() {
-        let packed = Packed::pack_fixed(&w, &g, &fixed, tier);
+        let packed = Packed::pack_fixed(Weight::Numbers(&w), &g, &fixed, tier);
         let mut got = vec![0.0; want.len()];
         let output = Output::Numbers(&mut got, &epilogue);
         packed.run_bytes(&a, output, &mut [], &Threads::new(2));
@@ -167,7 +174,7 @@ fn some_pixels() {
         activation: Activation::Relu,
     };
     for tier in Tier::here() {
-        let packed = Packed::pack_fixed(&w, &g, &fixed, tier);
+        let packed = Packed::pack_fixed(Weight::Numbers(&w), &g, &fixed, tier);
         let (mut want, mut got) = (vec![0; 18 * g.ldc], vec![0; 18 * g.ldc]);
         let threads = Threads::new(2);
         packed.run_bytes(&a, Output::Bytes(&mut want, None), &mut [], &threads);

@@ -23,7 +23,7 @@ use std::ops::Range;
 use crate::gemm_f32::product::{NEAR, READ};
 use crate::gemm_f32::tile::Tile as Output;
 use crate::gemm_f32::{Epilogue, Geometry};
-use crate::{Cpu, SharedMut, Threads, Tier, as_bytes_mut, even};
+use crate::{Cpu, SharedMut, Threads, Tier, Weight, as_bytes_mut, even};
 use codes::{Fixed, Output as Out, Shared};
 use quantize::{Mark, Stretch, ZERO, quantize_rows};
 use right::{Left, Right, Shape, To};
@@ -111,11 +111,11 @@ pub struct Pixels {
 }
 
 impl Packed {
-    /// Brings `weight`, `[groups * n, k]`, to bytes and packs it.
+    /// Packs `weight`, `[groups * n, k]`.
     ///
     /// # Panics
     /// If the weight's length or the geometry is wrong, or k is over [`LONGEST`].
-    pub fn pack(weight: &[f32], geometry: &Geometry, tier: Tier) -> Packed {
+    pub fn pack(weight: Weight, geometry: &Geometry, tier: Tier) -> Packed {
         geometry.check(usize::MAX, usize::MAX, weight.len());
         assert!(geometry.k <= LONGEST, "{geometry:?}: too long a sum");
         let shape = Self::shape(geometry);
@@ -131,7 +131,7 @@ impl Packed {
     ///
     /// # Panics
     /// As for [`Packed::pack`], or if `k` is no multiple of four.
-    pub fn pack_fixed(weight: &[f32], geometry: &Geometry, fixed: &Fixed, tier: Tier) -> Packed {
+    pub fn pack_fixed(weight: Weight, geometry: &Geometry, fixed: &Fixed, tier: Tier) -> Packed {
         geometry.check(usize::MAX, usize::MAX, weight.len());
         assert!(geometry.k <= LONGEST, "{geometry:?}: too long a sum");
         assert!(geometry.k.is_multiple_of(4), "{geometry:?}: k is no quads");

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::codes::{Fixed, Shared, ToBytes};
 use super::tile::{Bytes, Segment, Tile};
-use super::{Kernel, Line, quantize};
-use crate::Tier;
+use super::{Kernel, Line};
 use crate::gemm_f32::panels::Panels;
 use crate::gemm_f32::product::{Block, Near, after_bytes, follows};
 use crate::gemm_f32::tile::{COLUMNS, Tile as Output};
 use crate::gemm_f32::{Epilogue, Start};
+use crate::{Tier, Weight};
 
 /// Weights of so many bytes stay near while the tiles of all panels are computed for a few rows.
 const SMALL_BYTES: usize = 256 << 10;
@@ -67,8 +67,8 @@ pub(crate) struct To<'a> {
 }
 
 impl Right {
-    /// Brings `weight`, `[groups * n, segments * length]`, to bytes and packs it, for activations whose byte of zero is `zero`.
-    pub fn pack(weight: &[f32], shape: Shape, zero: u8, tier: Tier) -> Right {
+    /// Packs `weight`, `[groups * n, segments * length]`, for activations whose byte of zero is `zero`.
+    pub fn pack(weight: Weight, shape: Shape, zero: u8, tier: Tier) -> Right {
         let Shape {
             groups,
             n,
@@ -90,8 +90,7 @@ impl Right {
                 let width = panels.width(panel);
                 let base = 4 * (group * panels.group_len() + panels.start(panel));
                 for (at, column) in panels.columns(panel).enumerate() {
-                    let weight = &weight[(group * n + column) * row.len()..][..row.len()];
-                    let scale = quantize::weights(weight, &mut row);
+                    let scale = weight.row(group * n + column, &mut row);
                     let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
                     scales[group * columns + column] = scale;
                     sums[group * columns + column] = scale * sum as f32;
@@ -123,7 +122,7 @@ impl Right {
     ///
     /// # Panics
     /// If the bias is shorter than the columns.
-    pub fn fixed(weight: &[f32], shape: Shape, fixed: &Fixed, tier: Tier) -> Right {
+    pub fn fixed(weight: Weight, shape: Shape, fixed: &Fixed, tier: Tier) -> Right {
         let input = fixed.codes.input;
         let mut right = Self::pack(weight, shape, input.zero, tier);
         let mut factor = input.scale;

@@ -27,15 +27,20 @@ fn check_epilogue(
     let before = numbers(g.m * g.ldc, 5);
     let mut want = before.clone();
     scalar::product(&g, &a, &w, &epilogue, &mut want);
+    let (bytes, scales) = Weight::Numbers(&w).in_rows(g.groups * g.n);
     for tier in Tier::here() {
         for count in [1, 3] {
             let threads = Threads::new(count);
-            let packed = Packed::pack(&w, &g, tier);
+            let packed = Packed::pack(Weight::Numbers(&w), &g, tier);
             let mut scratch = vec![f32::NAN; packed.scratch()];
             let mut got = before.clone();
             packed.run(&a, &epilogue, &mut got, &mut scratch, &threads);
             // The sums are equal; scales, bias and residual round a few times.
             close(&got, &want, 16);
+            let packed = Packed::pack(Weight::Bytes(&bytes, &scales), &g, tier);
+            let mut of_bytes = before.clone();
+            packed.run(&a, &epilogue, &mut of_bytes, &mut scratch, &threads);
+            assert!(of_bytes == got, "{tier}, packed of bytes");
         }
     }
 }
@@ -91,7 +96,7 @@ fn extremes_are_exact() {
     let (mut want, epilogue) = (vec![0.0; g.m * g.n], Epilogue::default());
     scalar::product(&g, &a, &w, &epilogue, &mut want);
     for tier in Tier::here() {
-        let packed = Packed::pack(&w, &g, tier);
+        let packed = Packed::pack(Weight::Numbers(&w), &g, tier);
         let mut got = vec![0.0; want.len()];
         let mut scratch = vec![0.0; packed.scratch()];
         packed.run(&a, &epilogue, &mut got, &mut scratch, &Threads::new(1));
@@ -108,7 +113,7 @@ fn odd_rows_stay_by_themselves() {
     a[2 * g.k..3 * g.k].fill(0.0);
     let bias = numbers(g.n, 3);
     for tier in Tier::here() {
-        let packed = Packed::pack(&w, &g, tier);
+        let packed = Packed::pack(Weight::Numbers(&w), &g, tier);
         let mut c = vec![0.0; g.m * g.n];
         let mut scratch = vec![0.0; packed.scratch()];
         let epilogue = Epilogue {
@@ -140,7 +145,7 @@ fn some_pixels() {
             a.extend_from_slice(&x[pixel * g.lda..][..g.lda]);
         }
         for tier in Tier::here() {
-            let packed = Packed::pack(&w, &g, tier);
+            let packed = Packed::pack(Weight::Numbers(&w), &g, tier);
             let mut scratch = vec![0.0; packed.scratch()];
             let (mut want, mut got) = (vec![0.0; 18 * g.ldc], vec![0.0; 18 * g.ldc]);
             let (epilogue, threads) = (Epilogue::default(), Threads::new(2));

@@ -1,8 +1,8 @@
 //! Weights without their blocks of zeros: for each block of outputs the inputs that it has, and their weights.
 
 use super::Block;
+use crate::Weight;
 use crate::gemm_f32::Geometry;
-use crate::gemm_i8::quantize;
 
 /// The stored blocks of all groups, block of outputs by block of outputs.
 #[derive(Debug)]
@@ -55,23 +55,26 @@ impl Lists {
         }
     }
 
-    pub fn of_bytes(weight: &[f32], g: &Geometry, block: Block, offset: u8) -> Lists {
+    pub fn of_bytes(weight: Weight, g: &Geometry, block: Block, offset: u8) -> Lists {
         let outputs = block.outputs();
         let (mut starts, mut places) = (vec![0], vec![]);
         let (mut bytes, mut scales, mut start) = (vec![], vec![], vec![]);
         let mut rows = vec![0; outputs * g.k];
         let mut left_out = weight.len();
-        for floats in blocks(weight, g, block) {
+        let firsts = (0..g.groups).flat_map(|group| {
+            let starts = (0..g.n).step_by(outputs);
+            starts.map(move |start| (group * g.n + start, outputs.min(g.n - start)))
+        });
+        for (first, filled) in firsts {
             rows.fill(0);
-            let filled = floats.len() / g.k;
-            for (from, to) in floats.chunks(g.k).zip(rows.chunks_mut(g.k)) {
-                scales.push(quantize::weights(from, to));
+            for (at, to) in rows.chunks_mut(g.k).take(filled).enumerate() {
+                scales.push(weight.row(first + at, to));
                 let sum: i32 = to.iter().map(|&w| i32::from(w)).sum();
                 start.push(-i32::from(offset) * sum);
             }
             scales.resize(scales.len() + outputs - filled, 0.0);
             start.resize(start.len() + outputs - filled, 0);
-            let is_stored = |&k: &usize| floats.iter().skip(k).step_by(g.k).any(|&w| w != 0.0);
+            let is_stored = |&k: &usize| rows.iter().skip(k).step_by(g.k).any(|&w| w != 0);
             let inputs: Vec<usize> = (0..g.k).filter(is_stored).collect();
             left_out -= filled * inputs.len();
             for quad in inputs.chunks(4) {

@@ -21,7 +21,7 @@ mod turn;
 use std::sync::Arc;
 
 use crate::gemm_f32::{Epilogue, Geometry};
-use crate::{Threads, Tier};
+use crate::{Threads, Tier, Weight};
 use lists::Lists;
 use tile::Tile;
 
@@ -132,7 +132,7 @@ impl Kernel {
 ///
 /// # Panics
 /// If the weight's length or the geometry is wrong.
-pub fn stored(weight: &[f32], geometry: &Geometry) -> [usize; 3] {
+pub fn stored<T: Copy + Default + PartialEq>(weight: &[T], geometry: &Geometry) -> [usize; 3] {
     geometry.check(usize::MAX, usize::MAX, weight.len());
     let Geometry { n, k, .. } = *geometry;
     let mut counts = [0; 3];
@@ -143,7 +143,7 @@ pub fn stored(weight: &[f32], geometry: &Geometry) -> [usize; 3] {
         masks.fill(0);
         for (bit, row) in rows.chunks_exact(k).enumerate() {
             for (mask, &weight) in masks.iter_mut().zip(row) {
-                *mask |= u16::from(weight != 0.0) << bit;
+                *mask |= u16::from(weight != T::default()) << bit;
             }
         }
         for mask in &masks {
@@ -169,9 +169,10 @@ impl Packed {
     /// Packs `weight`, `[groups * n, k]`.
     ///
     /// # Panics
-    /// If the weight's length or the geometry is wrong, or k is over [`crate::gemm_i8::LONGEST`] for bytes.
+    /// If the weight's length or the geometry is wrong, k is over [`crate::gemm_i8::LONGEST`] for bytes, or bytes are given where numbers
+    /// are multiplied.
     pub fn pack(
-        weight: &[f32],
+        weight: Weight,
         geometry: &Geometry,
         block: Block,
         element: Element,
@@ -183,9 +184,10 @@ impl Packed {
             "{geometry:?}: too long a sum"
         );
         let kernel = Kernel::of(tier, element);
-        let lists = match element {
-            Element::F32 => Lists::of_numbers(weight, geometry, block),
-            Element::I8 => Lists::of_bytes(weight, geometry, block, kernel.offset),
+        let lists = match (element, weight) {
+            (Element::F32, Weight::Numbers(numbers)) => Lists::of_numbers(numbers, geometry, block),
+            (Element::F32, Weight::Bytes(..)) => panic!("{geometry:?}: bytes of numbers"),
+            (Element::I8, _) => Lists::of_bytes(weight, geometry, block, kernel.offset),
         };
         Packed {
             geometry: *geometry,

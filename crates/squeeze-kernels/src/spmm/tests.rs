@@ -44,6 +44,7 @@ fn check_epilogue(
     let before = numbers(g.m * g.ldc, 5);
     for block in Block::ALL {
         let w = sparse(&g, block, keep);
+        let (bytes, scales) = Weight::Numbers(&w).in_rows(g.groups * g.n);
         for element in Element::ALL {
             let mut want = before.clone();
             // In bytes the sums are equal; scales, bias and residual round a few times.
@@ -58,13 +59,20 @@ fn check_epilogue(
                 }
             };
             for tier in Tier::here() {
-                let packed = Packed::pack(&w, &g, block, element, tier);
+                let packed = Packed::pack(Weight::Numbers(&w), &g, block, element, tier);
                 for count in [1, 3] {
                     let mut scratch = vec![f32::NAN; packed.scratch(count)];
                     let mut got = before.clone();
                     let threads = Threads::new(count);
                     packed.run(&a, &epilogue, &mut got, &mut scratch, &threads);
                     close(&got, &want, terms);
+                    if element == Element::I8 {
+                        let weight = Weight::Bytes(&bytes, &scales);
+                        let packed = Packed::pack(weight, &g, block, element, tier);
+                        let mut of_bytes = before.clone();
+                        packed.run(&a, &epilogue, &mut of_bytes, &mut scratch, &threads);
+                        assert!(of_bytes == got, "{tier}, packed of bytes");
+                    }
                 }
             }
         }
@@ -136,7 +144,7 @@ fn extremes_are_exact() {
     gemm_i8::scalar::product_around_zero(&g, &a, &w, &epilogue, &mut want);
     for tier in Tier::here() {
         for block in Block::ALL {
-            let packed = Packed::pack(&w, &g, block, Element::I8, tier);
+            let packed = Packed::pack(Weight::Numbers(&w), &g, block, Element::I8, tier);
             let mut got = vec![0.0; want.len()];
             let mut scratch = vec![0.0; packed.scratch(1)];
             packed.run(&a, &epilogue, &mut got, &mut scratch, &Threads::new(1));
@@ -163,7 +171,7 @@ fn nan_and_infinity_reach_their_outputs() {
         .flat_map(|t| Block::ALL.map(|b| (t, b)))
     {
         for element in Element::ALL {
-            let packed = Packed::pack(&w, &g, block, element, tier);
+            let packed = Packed::pack(Weight::Numbers(&w), &g, block, element, tier);
             let mut scratch = vec![0.0; packed.scratch(1)];
             let mut c = vec![0.0; g.m * g.n];
             packed.run(&a, &epilogue, &mut c, &mut scratch, &Threads::new(1));
@@ -189,12 +197,13 @@ fn blocks_are_counted_and_only_they_are_stored() {
     // One weight in the first block of 16, one in the last rows of each group.
     (w[3 * 6 + 2], w[17 * 6 + 4], w[(18 + 16) * 6]) = (1.0, -1.0, 2.0);
     assert_eq!(stored(&w, &g), [3, 3 * 4, 3 * 16]);
-    let bytes = |block| Packed::pack(&w, &g, block, Element::F32, Tier::Scalar).bytes();
+    let bytes =
+        |block| Packed::pack(Weight::Numbers(&w), &g, block, Element::F32, Tier::Scalar).bytes();
     for (block, element) in Block::ALL
         .into_iter()
         .flat_map(|b| Element::ALL.map(|e| (b, e)))
     {
-        let packed = Packed::pack(&w, &g, block, element, Tier::Scalar);
+        let packed = Packed::pack(Weight::Numbers(&w), &g, block, element, Tier::Scalar);
         // The last block of a group has but two outputs.
         let kept = [3, 4 + 2 + 2, 16 + 2 + 2][block as usize];
         assert_eq!(packed.left_out(), 8 * (w.len() - kept));

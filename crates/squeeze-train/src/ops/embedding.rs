@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use squeeze_graph::ops::{Embedding, Position};
-use squeeze_kernels::embedding;
+use squeeze_kernels::{Weight, embedding};
 
 use super::{Call, Saved};
 use crate::pool::Buffer;
@@ -27,7 +27,7 @@ pub(crate) fn forward(
         .weight(parameters, 0)
         .expect("an embedding has a table");
     let mut y = call.output();
-    embedding::gather(call.work.cpu, op.width, table, ids, &mut y);
+    embedding::gather(call.work.cpu, op.width, Weight::Numbers(table), ids, &mut y);
     Ok(y.into())
 }
 

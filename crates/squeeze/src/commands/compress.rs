@@ -1,4 +1,4 @@
-//! `squeeze compress`: a model with less in it, as a model file: zeros among its weights, ranges that bytes need.
+//! `squeeze compress`: a model with less in it, as a model file: zeros among its weights, bytes instead of numbers.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::out::{self, Columns};
 use crate::pruning::{self, Block};
 use crate::quantize;
 use crate::source::{Sizes, Source};
-use crate::units::show_count;
+use crate::units::{show_count, show_size};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -25,11 +25,11 @@ pub(super) struct Args {
     /// Output channels x inputs that are zero together: 1x1, 4x1 or 16x1. Whole blocks are quicker, single weights more accurate
     #[arg(long, value_name = "BLOCK", default_value = "1x1", value_parser = pruning::block)]
     block: Block,
-    /// Find the ranges in which images stay in bytes between layers (static quantization); weights stay as they are in the file, and
-    /// `--precision int8` makes bytes of them
-    #[arg(long, requires = "data")]
+    /// Weights in bytes, a quarter of the file, which then runs in bytes; images stay in bytes between layers in the ranges that those of
+    /// --data show (static quantization)
+    #[arg(long)]
     int8: bool,
-    /// The data whose training images show the ranges: a name from `squeeze list data`, a folder or a file
+    /// Where a network of images has the ranges from, its training images: a name from `squeeze list data`, a folder or a file
     #[arg(long, requires = "int8")]
     data: Option<String>,
     /// How many of them are looked at
@@ -57,17 +57,35 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     }
     let (mut graph, mut weights, mut layers) = (source.graph, weights.clone(), vec![]);
     if let Some(fraction) = args.prune {
+        if weights.has_bytes() {
+            bail!(
+                "the weights of {} are bytes: prune the model that it was made from, with --int8 in the same command",
+                args.model
+            );
+        }
         (graph, weights, layers) = pruning::apply((&graph, &weights), fraction, args.block)?;
         meta.card["pruned"] = json!({ "fraction": fraction, "block": args.block.to_string() });
     }
     let macs = [graph.cost().macs, pruning::macs(&graph, &layers)];
-    if let Some(data) = &args.data {
-        let count = usize::from(args.examples);
-        let images = quantize::images(data, &meta, count)?;
-        weights = quantize::calibrate(&graph, &weights, &images)?;
+    let bytes = weights.bytes();
+    if args.int8 {
+        let data = args.data.as_deref();
+        let images = quantize::images(&graph, data, &meta, usize::from(args.examples))?;
+        (graph, weights) = quantize::apply((&graph, &weights), &images)?;
+        if !weights.has_bytes() {
+            bail!(
+                "no weight of {} gains in bytes: its layers are too small",
+                args.model
+            );
+        }
         meta.card["int8"] = json!({ "data": data, "examples": images.len() });
-        eprintln!("ranges seen on {} images of {data}", images.len());
+        if let Some(data) = data {
+            eprintln!("ranges seen on {} images of {data}", images.len());
+        }
+        let sizes = [bytes, weights.bytes()].map(|bytes| show_size(bytes as u64));
+        eprintln!("{} of weights became {}", sizes[0], sizes[1]);
     }
+    let bytes = weights.bytes();
     let file = ModelFile {
         graph,
         weights,
@@ -75,9 +93,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     };
     squeeze_formats::model::save(&args.output, &file)?;
     if args.prune.is_some() {
-        tell_zeros(args, &layers, macs)?;
+        tell_zeros(args, &layers, macs, bytes)?;
     } else if args.json {
-        out::json(&json!({ "model": args.output }))?;
+        out::json(&json!({ "model": args.output, "weight_bytes": bytes }))?;
     }
     if !args.json {
         out::print(&args.output.display().to_string())?;
@@ -86,7 +104,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
 }
 
 /// Says which weights are zero.
-fn tell_zeros(args: &Args, layers: &[Pruned], macs: [u64; 2]) -> anyhow::Result<()> {
+fn tell_zeros(args: &Args, layers: &[Pruned], macs: [u64; 2], bytes: usize) -> anyhow::Result<()> {
     let sum = |of: fn(&Pruned) -> usize| layers.iter().map(of).sum::<usize>();
     let (all, zeros) = (sum(|layer| layer.weights), sum(|layer| layer.zeros));
     if args.json {
@@ -97,6 +115,7 @@ fn tell_zeros(args: &Args, layers: &[Pruned], macs: [u64; 2]) -> anyhow::Result<
         }
         out::json(&json!({
             "model": args.output, "weights": all, "zeros": zeros, "macs": macs[1], "dense_macs": macs[0],
+            "weight_bytes": bytes,
         }))?;
         return Ok(());
     }

@@ -1,6 +1,7 @@
 //! `squeeze cost`: parameters, multiply-adds and memory, without running anything.
 
 use serde_json::json;
+use squeeze_tensor::Weights;
 
 use crate::error::Outcome;
 use crate::out::{self, Columns};
@@ -22,8 +23,13 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let Source { name, graph, .. } = Source::open(&args.model, &args.sizes)?;
-    let cost = graph.cost();
+    let source = Source::open(&args.model, &args.sizes)?;
+    let (name, graph) = (source.name, source.graph);
+    let mut cost = graph.cost();
+    // The graph counts numbers; what a file has in bytes is known of its weights alone.
+    if let Some(weights) = source.weights.filter(Weights::has_bytes) {
+        cost.weight_bytes = weights.bytes() as u64;
+    }
     let peak = graph.placement().bytes;
     if args.per_layer {
         layers(&graph, args.json)?;

@@ -6,7 +6,6 @@ use anyhow::bail;
 use clap::ValueEnum;
 use serde_json::json;
 use squeeze_data::{DataSet, OpenOptions, Prepared};
-use squeeze_infer::{Precision, Target};
 use squeeze_tensor::Seed;
 
 use super::columns::ColumnArgs;
@@ -15,8 +14,8 @@ use crate::error::Outcome;
 use crate::front::Front;
 use crate::out::{self, Columns};
 use crate::ready::renumber;
+use crate::running::Running;
 use crate::ui::Progress;
-use crate::units;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -30,12 +29,8 @@ pub(super) struct Args {
     /// Which part of the data
     #[arg(long, value_enum, default_value_t = Split::Test)]
     split: Split,
-    /// Threads
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
-    threads: u8,
-    /// What products are made of
-    #[arg(long, default_value = "f32", value_parser = units::precision())]
-    precision: Precision,
+    #[command(flatten)]
+    running: Running,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -49,8 +44,7 @@ enum Split {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let target = Target::here(usize::from(args.threads)).with_precision(args.precision);
-    let mut classifier = Classifier::open(&args.model, &target)?;
+    let mut classifier = Classifier::open(&args.model, &args.running)?;
     let options = OpenOptions {
         columns: args.columns.columns(),
         seed: seed(&classifier.card),
@@ -81,7 +75,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let metric = serde_json::to_value(score.metric)?;
     if args.json {
         out::json(&json!({
-            "model": args.model, "data": args.data, "precision": args.precision.name(), "metric": metric, "value": score.value, "n": score.n,
+            "model": args.model, "data": args.data, "precision": classifier.precision().name(), "metric": metric, "value": score.value, "n": score.n,
             "ci95": score.ci95,
         }))?;
         return Ok(Outcome::Done);

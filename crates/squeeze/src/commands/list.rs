@@ -171,7 +171,7 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
         .iter()
         .flat_map(|row| row.names.map(|name| (name, row.tier)))
         .collect();
-    let families: [(&str, &[(&str, Tier)]); 20] = [
+    let families: [(&str, &[(&str, Tier)]); 21] = [
         ("amx", &on_tiles),
         ("gemm_f32", &products),
         ("gemm_i8", &in_bytes),
@@ -183,6 +183,7 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
         ("elementwise", kernels::elementwise::KERNELS),
         ("elementwise", kernels::elementwise::BYTE_KERNELS),
         ("embedding", kernels::embedding::KERNELS),
+        ("embedding", kernels::embedding::BYTE_KERNELS),
         ("norm", kernels::norm::KERNELS),
         ("optimizer", kernels::optimizer::KERNELS),
         ("pool", kernels::pool::KERNELS),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use squeeze_infer::{Precision, Target};
+use squeeze_infer::Precision;
 use squeeze_measure::{Budget, Profile, Ratio, Subject, Timing, interleaved, measure_space};
 
 use crate::error::Outcome;
@@ -13,6 +13,7 @@ use crate::floor::Peaks;
 use crate::out::{self, Columns};
 use crate::pruning::{self, Block};
 use crate::resident::{allowed, resident};
+use crate::running::Running;
 use crate::source::{Sizes, Source};
 use crate::spaces::{self, Shape};
 use crate::ui::Progress;
@@ -34,12 +35,8 @@ pub(super) struct Args {
     /// Lengths of a run's texts, in turn, where they are shorter than --seq
     #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..), conflicts_with_all = ["profile", "per_layer"])]
     lengths: Vec<u16>,
-    /// Threads of each network
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
-    threads: u8,
-    /// What products are made of
-    #[arg(long, default_value = "f32", value_parser = units::precision())]
-    precision: Precision,
+    #[command(flatten)]
+    running: Running,
     /// Time the networks (not the one of --vs) with this fraction of each layer's weights zero, the smallest ones
     #[arg(long, value_name = "FRACTION", value_parser = pruning::fraction, conflicts_with = "profile")]
     prune: Option<f64>,
@@ -76,6 +73,8 @@ struct Bench {
     pruned: Option<f64>,
     /// Multiply-adds, without those of zeros that were made.
     macs: u64,
+    /// What its products are made of.
+    precision: Precision,
     subject: Subject,
     start: Start,
 }
@@ -93,10 +92,14 @@ struct Start {
 impl Bench {
     /// The name, with what was made of it.
     fn title(&self, args: &Args) -> String {
-        match self.pruned {
-            Some(fraction) => format!("{} pruned {fraction} {}", self.name, args.block),
-            None => self.name.clone(),
-        }
+        let precision = match self.precision {
+            Precision::F32 => String::new(),
+            other => format!(" in {}", other.name()),
+        };
+        let pruned = self.pruned.map_or(String::new(), |fraction| {
+            format!(" pruned {fraction} {}", args.block)
+        });
+        format!("{}{pruned}{precision}", self.name)
     }
 }
 
@@ -134,12 +137,12 @@ impl Bench {
         let mut source = Source::open(model, &args.sizes)?;
         let batch = usize::from(args.batch);
         source.graph = source.graph.with_batch(batch)?;
-        let target = Target::here(usize::from(args.threads)).with_precision(args.precision);
         let (mut weights, mut layers) = (source.weights(), vec![]);
         if let Some(fraction) = pruned {
             let network = (&source.graph, &weights);
             (source.graph, weights, layers) = pruning::apply(network, fraction, args.block)?;
         }
+        let target = args.running.target(&weights);
         let mut subject = Subject::new(&source.graph, &weights, &target)?;
         let bytes = weights.bytes();
         drop((weights, source.weights.take()));
@@ -172,6 +175,7 @@ impl Bench {
             name: source.name,
             pruned,
             macs,
+            precision: target.precision,
             subject,
             start,
         })
@@ -266,7 +270,7 @@ fn table(benches: &[Bench], timed: &[(Timing, Ratio)], args: &Args) -> anyhow::R
         let rate = 1e3 * f64::from(args.batch) / timing.p50_ms;
         if args.json {
             let mut line = json!({
-                "model": bench.name, "threads": args.threads, "precision": args.precision.name(), "runs": timing.runs,
+                "model": bench.name, "threads": args.running.threads, "precision": bench.precision.name(), "runs": timing.runs,
                 "batch": args.batch, "lengths": args.lengths, "per_second": rate,
                 "min_ms": timing.min_ms, "p50_ms": timing.p50_ms, "p90_ms": timing.p90_ms, "p99_ms": timing.p99_ms,
                 "ci95_ms": timing.ci95_ms, "peak_bytes": peak, "macs": bench.macs, "others": timing.others,
@@ -340,7 +344,7 @@ fn layers(bench: &mut Bench, peaks: &Peaks, args: &Args) -> anyhow::Result<()> {
     let mut floors = 0.0;
     for (step, ms) in bench.subject.plan().steps().zip(&times) {
         let rate = 2.0 * step.macs as f64 / (ms * 1e6);
-        let floor = peaks.floor_ms(&step, weights, usize::from(args.threads));
+        let floor = peaks.floor_ms(&step, weights, args.running.threads);
         floors += floor;
         if args.json {
             out::json(&json!({
@@ -391,9 +395,9 @@ fn profile(args: &Args) -> anyhow::Result<Outcome> {
     let mut profile = if output.exists() {
         Profile::load(output)?
     } else {
-        Profile::here(usize::from(args.threads))
+        Profile::here(args.running.threads)
     };
-    if profile.threads != usize::from(args.threads) {
+    if profile.threads != args.running.threads {
         bail!(
             "{} was measured on {} threads: use --threads {} or another file",
             output.display(),

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use serde_json::{Map, json};
 use squeeze_data::Image;
-use squeeze_infer::{Precision, Target};
 
 use crate::classifier::{Answer, Classifier};
 use crate::error::Outcome;
 use crate::out;
-use crate::units;
+use crate::running::Running;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -25,20 +24,15 @@ pub(super) struct Args {
     /// Images to classify
     #[arg(long, num_args = 1.., value_name = "FILE")]
     image: Vec<PathBuf>,
-    /// Threads
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
-    threads: u8,
-    /// What products are made of
-    #[arg(long, default_value = "f32", value_parser = units::precision())]
-    precision: Precision,
+    #[command(flatten)]
+    running: Running,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let target = Target::here(usize::from(args.threads)).with_precision(args.precision);
-    let mut classifier = Classifier::open(&args.model, &target)?;
+    let mut classifier = Classifier::open(&args.model, &args.running)?;
     if let Some(text) = &args.text {
         if classifier.task.is_pair() != args.pair.is_some() && !classifier.task.is_image() {
             bail!(match args.pair {

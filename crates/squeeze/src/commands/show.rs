@@ -3,10 +3,12 @@
 use clap::ValueEnum;
 use serde_json::json;
 use squeeze_graph::Graph;
-use squeeze_infer::{Target, compile};
+use squeeze_infer::compile;
+use squeeze_tensor::Weights;
 
 use crate::error::Outcome;
 use crate::out::{self, Columns};
+use crate::running::Running;
 use crate::source::{Sizes, Source};
 use crate::units::{show_count, show_size};
 
@@ -22,9 +24,8 @@ pub(super) struct Args {
     /// The network as TOML, which `squeeze` reads back
     #[arg(long, conflicts_with = "json")]
     toml: bool,
-    /// Threads of the plan
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
-    threads: u8,
+    #[command(flatten)]
+    running: Running,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -43,11 +44,11 @@ enum Stage {
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let source = Source::open(&args.model, &args.sizes)?;
     match args.stage {
-        Stage::Graph => nodes(&source.graph, args)?,
+        Stage::Graph => nodes(&source.graph, source.weights.as_ref(), args)?,
         Stage::Rewritten => {
             let graph = squeeze_rewrite::drop_dropout(&source.graph);
-            let (graph, _) = squeeze_rewrite::fold_norms(&graph, &source.weights())?;
-            nodes(&graph, args)?;
+            let (graph, weights) = squeeze_rewrite::fold_norms(&graph, &source.weights())?;
+            nodes(&graph, source.weights.is_some().then_some(&weights), args)?;
         }
         Stage::Plan if args.toml => {
             anyhow::bail!("a plan has no TOML: it is for this machine only; leave out --toml")
@@ -57,7 +58,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn nodes(graph: &Graph, args: &Args) -> anyhow::Result<()> {
+fn nodes(graph: &Graph, weights: Option<&Weights>, args: &Args) -> anyhow::Result<()> {
     if args.toml {
         return out::print(graph.to_toml().trim_end());
     }
@@ -67,9 +68,12 @@ fn nodes(graph: &Graph, args: &Args) -> anyhow::Result<()> {
         "inputs",
         "output",
         "parameters>",
+        "in",
         "multiply-adds>",
     ]);
     for node in graph.nodes() {
+        let weight = weights.and_then(|weights| weights.get(&format!("{}.weight", node.name)));
+        let held = weight.map(|weight| weight.dtype().name().to_lowercase());
         let inputs: Vec<&str> = node
             .inputs
             .iter()
@@ -79,7 +83,7 @@ fn nodes(graph: &Graph, args: &Args) -> anyhow::Result<()> {
         if args.json {
             out::json(&json!({
                 "node": node.name, "kind": node.op.name(), "inputs": inputs, "output": node.shape,
-                "params": cost.params, "macs": cost.macs,
+                "params": cost.params, "weight": held, "macs": cost.macs,
             }))?;
         }
         table.row([
@@ -88,6 +92,7 @@ fn nodes(graph: &Graph, args: &Args) -> anyhow::Result<()> {
             inputs.join(" "),
             format!("{:?}", node.shape),
             show_count(cost.params),
+            held.unwrap_or_default(),
             show_count(cost.macs),
         ]);
     }
@@ -95,8 +100,9 @@ fn nodes(graph: &Graph, args: &Args) -> anyhow::Result<()> {
 }
 
 fn steps(source: &Source, args: &Args) -> anyhow::Result<()> {
-    let target = Target::here(usize::from(args.threads));
-    let plan = compile(&source.graph, &source.weights(), &target)?;
+    let weights = source.weights();
+    let target = args.running.target(&weights);
+    let plan = compile(&source.graph, &weights, &target)?;
     let mut table = Columns::new(&[
         "step",
         "kind",
@@ -127,7 +133,8 @@ fn steps(source: &Source, args: &Args) -> anyhow::Result<()> {
     table.print()?;
     let (steps, peak) = (plan.steps().count(), show_size(plan.peak_bytes() as u64));
     let (weights, tier) = (show_size(plan.weight_bytes() as u64), plan.target().tier);
+    let precision = plan.target().precision.name();
     out::print(&format!(
-        "{steps} steps for {tier}, {peak} working memory, {weights} packed weights"
+        "{steps} steps for {tier} in {precision}, {peak} working memory, {weights} packed weights"
     ))
 }

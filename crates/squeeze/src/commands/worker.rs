@@ -14,14 +14,15 @@ use serde_json::json;
 use squeeze_formats::ModelFile;
 use squeeze_graph::{Graph, Shape};
 use squeeze_infer::{
-    Input, Plan, Precision, Scratch, Target, calibrate, channels_first, channels_last,
-    compile_owned, lacks_ranges,
+    Input, Plan, Precision, Scratch, calibrate, channels_first, channels_last, compile_owned,
+    lacks_ranges,
 };
 use squeeze_tensor::Weights;
 
 use crate::error::{Outcome, one_line};
 use crate::out;
 use crate::resident::{allowed, resident};
+use crate::running::Running;
 use crate::units;
 
 #[derive(Debug, clap::Args)]
@@ -29,11 +30,11 @@ pub(super) struct Args {
     /// Folder with model.squeeze or model.onnx, meta.json and the inputs
     dir: PathBuf,
     /// Threads
-    #[arg(value_parser = clap::value_parser!(u8).range(1..))]
-    threads: u8,
-    /// What products are made of
-    #[arg(long, default_value = "f32", value_parser = units::precision())]
-    precision: Precision,
+    #[arg(value_parser = units::threads())]
+    threads: usize,
+    /// What products are made of; without it bytes where the model's weights are bytes, else single precision
+    #[arg(long, value_parser = units::precision())]
+    precision: Option<Precision>,
 }
 
 /// The network on the bench with its inputs.
@@ -121,7 +122,11 @@ impl Bench {
         let weight_bytes = weights.bytes();
         let inputs = inputs(&args.dir, &meta, &graph)?;
         let output = graph.node(graph.outputs()[0]).shape.clone();
-        let target = Target::here(usize::from(args.threads)).with_precision(args.precision);
+        let running = Running {
+            threads: args.threads,
+            precision: args.precision,
+        };
+        let target = running.target(&weights);
         if lacks_ranges(&graph, &weights, &target) {
             let example = inputs.iter().map(Fed::input).collect();
             weights = calibrate(&graph, &weights, &target, &[example])?;
@@ -178,7 +183,7 @@ fn network(args: &Args) -> Result<(Graph, Weights)> {
     let path = args.dir.join("model.squeeze");
     if path.exists() {
         let ModelFile { graph, weights, .. } =
-            squeeze_formats::model::load_on(&path, usize::from(args.threads))?;
+            squeeze_formats::model::load_on(&path, args.threads)?;
         return Ok((graph, weights));
     }
     Ok(squeeze_formats::onnx::import(&args.dir.join("model.onnx"))?)

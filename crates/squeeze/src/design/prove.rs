@@ -16,6 +16,7 @@ use super::stage::Context;
 use crate::classifier::Classifier;
 use crate::ready::Ready;
 use crate::record::Layer;
+use crate::running::Running;
 use crate::ui::StageBar;
 
 /// What was shown of the file.
@@ -150,7 +151,7 @@ pub fn prove(
 pub fn test((path, threads): (&Path, usize), split: &Prepared, bar: &StageBar) -> Result<Score> {
     bar.say("testing the file");
     bar.set_steps(split.len() as u64);
-    Classifier::open(path, &Target::here(threads))?.judge(split, |done| bar.at(done as u64))
+    Classifier::open(path, &Running::as_made(threads))?.judge(split, |done| bar.at(done as u64))
 }
 
 /// Times networks in interleaved rounds, again when the first one misses the limit; the ratios are

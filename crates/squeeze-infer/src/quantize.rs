@@ -1,0 +1,65 @@
+//! Which weights become bytes, once and for all machines: those that plans in bytes read as bytes.
+
+use std::collections::BTreeSet;
+
+use squeeze_graph::{Graph, Op};
+use squeeze_kernels::{Tier, Weight};
+use squeeze_rewrite::{drop_dropout, fold_norms};
+use squeeze_tensor::{Tensor, Weights};
+
+use crate::compile::fused;
+use crate::error::CompileError;
+use crate::kernel::multiplies_bytes;
+use crate::program::{Draft, Layer, Program, Work};
+use crate::target::{Precision, Target};
+
+/// The network with its norms folded and, in bytes with a scale for each row, the weights that plans in [`Precision::Int8`] read so on
+/// CPUs without matrix registers, and tables of embeddings. Packed kernels are the same to the bit as those of the numbers. What is in
+/// bytes stays as it is; a weight with numbers that are not finite stays in numbers.
+///
+/// # Errors
+/// When the weights are not those of the network, or a node has no kernel.
+pub fn quantize(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), CompileError> {
+    let (graph, mut weights) = fold_norms(graph, weights)?;
+    let target = Target::here(1).at(Tier::Scalar);
+    let target = target.with_precision(Precision::Int8);
+    let program = fused(&drop_dropout(&graph), &weights, &target)?;
+    let mut names = BTreeSet::new();
+    for step in &program.steps {
+        if let Work::Layer(layer) = &step.work
+            && reads_bytes(&program, (step, layer), target)
+        {
+            names.extend(layer.weight.names().iter().cloned());
+        }
+    }
+    drop(program);
+    let tables = graph.nodes().iter();
+    let tables = tables.filter(|node| matches!(node.op, Op::Embedding(_)));
+    names.extend(tables.map(|node| format!("{}.weight", node.name)));
+    for name in names {
+        let weight = weights.get(&name).expect("weights were checked");
+        if weight.scaled().is_none()
+            && let Some(in_bytes) = in_bytes(weight)
+        {
+            weights.insert(name, in_bytes);
+        }
+    }
+    Ok((graph, weights))
+}
+
+/// Whether a layer's weight is packed in bytes.
+fn reads_bytes(program: &Program, (step, layer): (&Draft, &Layer), target: Target) -> bool {
+    let value = |id: usize| &program.values[id];
+    let mut sides = step.inputs.iter().chain([&step.output]);
+    sides.any(|&id| value(id).code.is_some())
+        || multiplies_bytes(layer, [value(step.inputs[0]), value(step.output)], target)
+}
+
+/// A weight in bytes, if all of its numbers are finite.
+fn in_bytes(weight: &Tensor) -> Option<Tensor> {
+    let numbers = weight.numbers();
+    let rows = weight.shape()[0];
+    let (bytes, scales) = Weight::Numbers(&numbers).in_rows(rows);
+    let bytes = Tensor::from_i8(weight.shape(), &bytes);
+    bytes.with_scales(&scales).ok()
+}

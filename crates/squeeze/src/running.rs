@@ -1,0 +1,33 @@
+//! How a model is run: on so many threads, in the precision it is made for or in another.
+
+use squeeze_infer::{Precision, Target};
+use squeeze_tensor::Weights;
+
+use crate::units;
+
+/// What the command line, or the program, asks for.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Running {
+    /// Threads
+    #[arg(long, default_value_t = 1, value_parser = units::threads())]
+    pub threads: usize,
+    /// What products are made of; without it bytes where the model's weights are bytes, else single precision
+    #[arg(long, value_parser = units::precision())]
+    pub precision: Option<Precision>,
+}
+
+impl Running {
+    /// In the precision that the model is made for.
+    pub fn as_made(threads: usize) -> Self {
+        Self {
+            threads,
+            precision: None,
+        }
+    }
+
+    /// What a model with these weights is compiled for.
+    pub fn target(&self, weights: &Weights) -> Target {
+        let precision = self.precision.unwrap_or(Precision::of(weights));
+        Target::here(self.threads).with_precision(precision)
+    }
+}
