@@ -150,26 +150,26 @@ mod tests {
         tensor.with_scales(scales).expect("one a row")
     }
 
-    fn rows(tensor: &Tensor) -> Rows {
+    fn of(tensor: &Tensor) -> Rows {
         Rows::of("layer.weight".into(), tensor)
     }
 
     #[test]
     fn rows_in_one_piece_stay_where_they_are() {
         let tensor = Tensor::from_f32(&[2, 2], &[1.0, 2.0, 3.0, 4.0]);
-        let mut rows = rows(&tensor);
+        let mut rows = of(&tensor);
         assert!(matches!(rows.numbers(), Cow::Borrowed(_)));
         rows.reorder(|tensor| tensor.rows_in(&[1, 0]));
-        rows.append(rows(&Tensor::from_f32(&[1, 2], &[5.0, 6.0])));
+        rows.append(of(&Tensor::from_f32(&[1, 2], &[5.0, 6.0])));
         assert_eq!(*rows.numbers(), [3.0, 4.0, 1.0, 2.0, 5.0, 6.0]);
     }
 
     #[test]
     fn bytes_stay_bytes() {
-        let mut rows = rows(&in_bytes(&[1, 2, 3, 4], &[0.5, 2.0]));
+        let mut rows = of(&in_bytes(&[1, 2, 3, 4], &[0.5, 2.0]));
         let is_borrowed = |rows: &Rows| matches!(rows.held(), Held::Bytes(Cow::Borrowed(_), _));
         assert!(is_borrowed(&rows));
-        rows.append(rows(&in_bytes(&[5, 6], &[3.0])));
+        rows.append(of(&in_bytes(&[5, 6], &[3.0])));
         let held = rows.held();
         let Weight::Bytes(bytes, scales) = held.weight() else {
             panic!("all rows are bytes");
@@ -180,7 +180,7 @@ mod tests {
         );
         drop(held);
         assert_eq!(*rows.numbers(), [0.5, 1.0, 6.0, 8.0, 15.0, 18.0]);
-        rows.append(rows(&Tensor::from_f32(&[1, 2], &[7.0, 8.0])));
+        rows.append(of(&Tensor::from_f32(&[1, 2], &[7.0, 8.0])));
         assert!(matches!(rows.held(), Held::Numbers(numbers) if numbers.len() == 8));
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use squeeze_graph::{Graph, Op};
+use squeeze_graph::{Graph, Node, NodeId, Op};
 use squeeze_kernels::{Tier, Weight};
 use squeeze_rewrite::{drop_dropout, fold_norms};
 use squeeze_tensor::{Tensor, Weights};
@@ -14,7 +14,7 @@ use crate::program::{Draft, Layer, Program, Work};
 use crate::target::{Precision, Target};
 
 /// The network with its norms folded and, in bytes with a scale for each row, the weights that plans in [`Precision::Int8`] read so on
-/// CPUs without matrix registers, and tables of embeddings. Packed kernels are the same to the bit as those of the numbers. What is in
+/// CPUs without matrix registers, and tables of words. Packed kernels are the same to the bit as those of the numbers. What is in
 /// bytes stays as it is; a weight with numbers that are not finite stays in numbers.
 ///
 /// # Errors
@@ -33,8 +33,10 @@ pub fn quantize(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), Co
         }
     }
     drop(program);
-    let tables = graph.nodes().iter();
-    let tables = tables.filter(|node| matches!(node.op, Op::Embedding(_)));
+    let tables = graph
+        .nodes()
+        .iter()
+        .filter(|node| is_large_table(&graph, node));
     names.extend(tables.map(|node| format!("{}.weight", node.name)));
     for name in names {
         let weight = weights.get(&name).expect("weights were checked");
@@ -45,6 +47,15 @@ pub fn quantize(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), Co
         }
     }
     Ok((graph, weights))
+}
+
+/// Whether a node reads a table of words. Those of positions and of few rows stay numbers: they are small, and their errors would be as
+/// large as those of the words that they are added to.
+fn is_large_table(graph: &Graph, node: &Node) -> bool {
+    const FEWEST_ROWS: usize = 256;
+    let is_position = |id: &NodeId| matches!(graph.node(*id).op, Op::Position(_));
+    matches!(&node.op, Op::Embedding(row) if row.rows >= FEWEST_ROWS)
+        && !node.inputs.iter().any(is_position)
 }
 
 /// Whether a layer's weight is packed in bytes.

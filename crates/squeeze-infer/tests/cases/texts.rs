@@ -14,7 +14,14 @@ fn text(b: &mut Builder) -> Built {
 /// Word, position and segment embeddings, normalised.
 fn embeddings(b: &mut Builder, types: bool) -> Result<[NodeId; 2], GraphError> {
     let ids = b.input("ids", &[2, 6], Element::Index)?;
-    let mut parts = vec![b.add("word", Embedding { rows: 7, width: 8 }, &[ids])?];
+    let mut parts = vec![b.add(
+        "word",
+        Embedding {
+            rows: 256,
+            width: 8,
+        },
+        &[ids],
+    )?];
     if types {
         let types = b.input("types", &[2, 6], Element::Index)?;
         parts.push(b.add("type", Embedding { rows: 2, width: 8 }, &[types])?);
@@ -185,7 +192,14 @@ pub const CASES: &[(&str, Make)] = &[
             places: 4,
         };
         let positions = b.add("positions", positions, &[ids])?;
-        let word = b.add("word", Embedding { rows: 7, width: 5 }, &[ids])?;
+        let word = b.add(
+            "word",
+            Embedding {
+                rows: 256,
+                width: 5,
+            },
+            &[ids],
+        )?;
         let place = b.add("place", Embedding { rows: 4, width: 5 }, &[positions])?;
         let sum = b.add("sum", Mul {}, &[word, place])?;
         let again = b.add("again", Add {}, &[word, word])?;
