@@ -1,7 +1,7 @@
 //! Bytes on the command line: what a model's images look like, the ranges that they show, and weights in bytes.
 
 use anyhow::{Context, Result, bail};
-use squeeze_data::{Batch, BatchInput, DataSet, OpenOptions, Prepared};
+use squeeze_data::{Batch, BatchInput, DataSet, Example, OpenOptions, Prepared};
 use squeeze_formats::Meta;
 use squeeze_graph::Graph;
 use squeeze_infer::{Input, Target};
@@ -33,27 +33,31 @@ pub fn images(
             bail!("texts need no ranges, each row becomes bytes as it comes: leave out --data")
         }
     };
-    let Front::Image(preprocess) = Front::from_json(&meta.input)? else {
+    let front = Front::from_json(&meta.input)?;
+    if !matches!(front, Front::Image(_)) {
         bail!("the network takes images, and the model says that it takes texts");
-    };
+    }
     let options = OpenOptions {
         // The split that the model learned from, or images of its test split would be seen.
         seed: Seed(meta.card["seed"].as_u64().unwrap_or_default()),
         ..OpenOptions::default()
     };
     let set = DataSet::open(data, &options)?;
-    // Evenly many of all, since files may be in the order of their classes.
-    let step = (set.train.len() / count).max(1);
-    let some: Vec<_> = set.train.into_iter().step_by(step).take(count).collect();
-    let split = Prepared::images(&some, &preprocess).with_context(|| data.to_string())?;
-    pixels(&split)
+    sample(&set.train, &front, count).with_context(|| data.to_string())
 }
 
-/// The images of a split.
+/// At most so many images of these examples, as a network behind `front` takes them; none for texts.
 ///
 /// # Errors
 /// When one cannot be read.
-pub fn pixels(split: &Prepared) -> Result<Vec<Vec<f32>>> {
+pub fn sample(examples: &[Example], front: &Front, count: usize) -> Result<Vec<Vec<f32>>> {
+    let Front::Image(preprocess) = front else {
+        return Ok(vec![]);
+    };
+    // Evenly many of all, since files may be in the order of their classes.
+    let step = (examples.len() / count).max(1);
+    let some: Vec<_> = examples.iter().step_by(step).take(count).cloned().collect();
+    let split = Prepared::images(&some, preprocess)?;
     let pixels = |batch: Batch| match batch.input {
         BatchInput::Images { pixels, .. } => pixels,
         BatchInput::Tokens { .. } => unreachable!("images were prepared"),

@@ -46,6 +46,9 @@ pub struct RunRecord {
     /// The linear classifier that a text design is held against.
     #[serde(default)]
     pub linear: Option<Linear>,
+    /// The winner in each precision that was measured.
+    #[serde(default)]
+    pub forms: Vec<Form>,
     /// Indices into `candidates` of networks that were trained with the winner's recipe and time.
     #[serde(default)]
     pub trained_alike: Vec<usize>,
@@ -239,6 +242,23 @@ pub struct Comparison {
     pub ci95: Option<[f64; 2]>,
 }
 
+/// The winner in one precision.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Form {
+    /// What its products are made of: `f32`, `int8`.
+    pub precision: String,
+    /// Accuracy on the validation split.
+    pub accuracy: f64,
+    /// What one inference takes, measured beside the others.
+    pub timing: Timing,
+    /// Peak working memory.
+    pub peak_bytes: u64,
+    /// Bytes of its weights.
+    pub weight_bytes: u64,
+    /// Whether it is the one in the file.
+    pub is_exported: bool,
+}
+
 /// A linear classifier of the same data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Linear {
@@ -300,6 +320,12 @@ impl RunRecord {
     /// The network that was exported.
     pub fn winner(&self) -> Option<&Candidate> {
         self.candidates.get(self.winner?)
+    }
+
+    /// The precision that the exported file runs in.
+    pub fn precision(&self) -> &str {
+        let exported = self.forms.iter().find(|form| form.is_exported);
+        exported.map_or("f32", |form| &form.precision)
     }
 
     /// Whether every limit was shown to be met.

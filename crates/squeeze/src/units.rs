@@ -85,6 +85,17 @@ pub fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Reads percentage points: at least 0 and at most 100.
+///
+/// # Errors
+/// When it is no number there.
+pub fn points(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(points) if (0.0..=100.0).contains(&points) => Ok(points),
+        _ => Err("percentage points: at least 0 and at most 100, e.g. 0.5".into()),
+    }
+}
+
 fn quantity(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64, String> {
     let text = text.trim();
     let is_unit = |c: char| !(c.is_ascii_digit() || c == '.' || c == '-' || c == '+');
@@ -205,6 +216,7 @@ mod tests {
             assert!(message.contains(wanted), "{text}: {message}");
         }
         assert!(size("0.1B").is_err() && size("9999999999GB").is_err() && size("4mb").is_err());
+        assert!(points("0") == Ok(0.0) && points("-1").is_err() && points("nan").is_err());
         assert!(positive("0").is_err() && positive("nan").is_err() && positive("inf").is_err());
     }
 

@@ -72,9 +72,11 @@ fn stopped_in_every_stage(stop: Stop, whole: &Whole, root: &Path) {
         let start = written().expect("a checkpoint");
         design.stopped(stage, stop, || written().is_ok_and(|now| now != start));
     }
+    design.stopped("bytes", stop, || design.has("train.json"));
+    design.take("precision", &whole.design);
     let trained = Cell::new(None);
     let proving = || {
-        if trained.get().is_none() && design.has("train.json") {
+        if trained.get().is_none() && design.has("bytes.json") {
             trained.set(Some(Instant::now()));
         }
         let proving = trained.get().map(|trained| trained.elapsed());

@@ -39,6 +39,12 @@ pub(super) struct Args {
     /// Seed that every random number follows from
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Export the network in single precision, and do not try it in bytes
+    #[arg(long, value_name = "f32", value_parser = ["f32"])]
+    precision: Option<String>,
+    /// Points of validation accuracy that bytes may cost where they are quicker
+    #[arg(long, value_name = "POINTS", default_value = "0.5", value_parser = units::points, conflicts_with = "precision")]
+    int8_loss: f64,
     /// Folder of the run; the same command on the same folder goes on where it was stopped
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -65,6 +71,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         minutes: args.minutes,
         threads: usize::from(args.threads),
         seed: args.seed,
+        int8_loss: args.precision.is_none().then_some(args.int8_loss / 100.0),
     };
     let page = folder.join(report::FILE);
     let mut publish = |record: &RunRecord| {
@@ -102,7 +109,7 @@ fn tell(args: &Args, folder: &std::path::Path, record: &RunRecord) -> anyhow::Re
             "model": model, "data": args.data, "device": args.device, "metric": "accuracy",
             "value": winner.map(|winner| winner.accuracy), "limit_ms": 1e3 * args.p90.as_secs_f64(),
             "p90_ms": timing.map(|timing| timing.p90_ms), "peak_bytes": winner.map(|winner| winner.peak_bytes),
-            "seconds": record.seconds,
+            "seconds": record.seconds, "precision": record.precision(),
         }));
     }
     let (Some(model), Some(winner), Some(timing)) = (model, winner, timing) else {
@@ -119,8 +126,12 @@ fn tell(args: &Args, folder: &std::path::Path, record: &RunRecord) -> anyhow::Re
     } else {
         format!("; not met: {}", missed.join(", "))
     };
+    let precision = match record.precision() {
+        "f32" => String::new(),
+        other => format!(", in {other}"),
+    };
     out::print(&format!(
-        "{}: accuracy {:.2} %, p90 {}, {} working memory{missed}",
+        "{}: accuracy {:.2} %, p90 {}, {} working memory{precision}{missed}",
         model.display(),
         100.0 * winner.accuracy,
         show_time(timing.p90_ms),

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
-use squeeze_formats::model::load;
+use squeeze_formats::model::{load, save};
 use squeeze_graph::{Graph, Space};
-use squeeze_infer::Target;
 use squeeze_measure::{Ratio, Subject};
 use squeeze_tensor::Weights;
 
+use super::bytes::in_bytes;
 use super::choose::Measured;
 use super::contest::{Chosen, Field, Tried};
 use super::prove::{Proof, ROUNDS, beside, test};
@@ -20,6 +20,7 @@ use super::{best_within, start_of, write_up};
 use crate::fit::{Fit, export};
 use crate::ready::Ready;
 use crate::record::{Candidate, Comparison, Origin, RunRecord};
+use crate::running::Running;
 use crate::ui::StageBar;
 use crate::units::show_seconds;
 
@@ -176,6 +177,13 @@ fn train(
     let path = context.folder.join(&rival.stage).join(super::MODEL);
     let card = write_up::card(context, (space, &rival.name), accuracy);
     export(&path, ready, (graph.clone(), weights), card)?;
+    // In bytes where the winner is.
+    if load(&context.folder.join(super::MODEL))?
+        .weights
+        .has_bytes()
+    {
+        save(&path, &in_bytes(&load(&path)?, ready)?)?;
+    }
     let score = test((&path, request.threads), &ready.test, bar)?;
     let known = proof.references.iter().find(|one| one.name == rival.name);
     let (timing, ratio, peak_bytes) = match known {
@@ -218,10 +226,11 @@ fn measure(
     bar: &StageBar,
 ) -> Result<(squeeze_measure::Timing, Ratio, usize)> {
     bar.say("measuring it beside the winner");
-    let target = Target::here(context.request.threads);
+    let running = Running::as_made(context.request.threads);
     let mut subjects = vec![];
     for path in [&context.folder.join(super::MODEL), path] {
         let file = load(path)?;
+        let target = running.target(&file.weights);
         subjects.push(Subject::new(&file.graph, &file.weights, &target)?);
     }
     let (timing, ratio) = beside(context, &mut subjects)?.swap_remove(1);

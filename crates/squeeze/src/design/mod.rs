@@ -4,6 +4,7 @@
 
 mod alike;
 mod budget;
+mod bytes;
 mod choose;
 mod contest;
 mod linear;
@@ -101,6 +102,12 @@ pub fn design(
         train(context, (&ready, &chosen), (&winner, &field), &budget, bar)
     })?;
     let path = context.folder.join(MODEL);
+    let forms = match context.request.offers_bytes() {
+        Some(loss) => context.stage("bytes", |context, bar| {
+            bytes::offer(context, (&path, &ready), loss, bar)
+        })?,
+        None => None,
+    };
     let proof = context.stage("prove", |context, bar| {
         let references = field.references_beside(&winner);
         prove::prove(context, (&path, &ready), &references, bar)
@@ -117,6 +124,7 @@ pub fn design(
         (&trained, &proof),
     )?;
     record.linear = linear;
+    record.forms = write_up::forms(forms.as_ref(), context.request.threads);
     publish(&record)?;
     let mut rivals = alike::rivals(&context, &field, &chosen, (&winner, &all))?;
     if !compare {

@@ -9,7 +9,6 @@ use squeeze_data::Prepared;
 use squeeze_data::metrics::{Metric, Score};
 use squeeze_formats::model::load;
 use squeeze_graph::Graph;
-use squeeze_infer::Target;
 use squeeze_measure::{Budget, Ratio, Subject, Timing, interleaved};
 
 use super::stage::Context;
@@ -81,7 +80,7 @@ pub fn prove(
 ) -> Result<(Proof, String)> {
     let request = &context.request;
     let model = load(path)?;
-    let target = Target::here(request.threads);
+    let target = Running::as_made(request.threads).target(&model.weights);
     let score = test((path, request.threads), &ready.test, bar)?;
     let mut winner = Subject::new(&model.graph, &model.weights, &target)?;
     let peak_bytes = winner.plan().peak_bytes();

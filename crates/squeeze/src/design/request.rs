@@ -25,6 +25,9 @@ pub struct Request {
     pub threads: usize,
     /// Seed of everything random.
     pub seed: u64,
+    /// How much lower the accuracy in bytes may be where they are quicker; nothing where only single precision is asked for.
+    #[serde(default)]
+    pub int8_loss: Option<f64>,
 }
 
 impl Request {
@@ -32,6 +35,11 @@ impl Request {
     pub fn allows(&self, p90_ms: f64, peak_bytes: usize) -> bool {
         let memory = self.memory.unwrap_or(u64::MAX);
         p90_ms <= self.p90_ms && peak_bytes as u64 <= memory
+    }
+
+    /// The loss of accuracy up to which bytes are offered: on this machine alone, since another's time in bytes is not known.
+    pub fn offers_bytes(&self) -> Option<f64> {
+        self.int8_loss.filter(|_| self.device == "here")
     }
 
     /// How the data is opened.
@@ -55,6 +63,7 @@ impl std::fmt::Display for Request {
             minutes,
             threads,
             seed,
+            int8_loss,
         } = self;
         let memory = memory.map_or(String::new(), |bytes| format!(", {bytes} B"));
         let named = columns.named().into_iter();
@@ -64,7 +73,11 @@ impl std::fmt::Display for Request {
         write!(
             f,
             "{data}{columns} on {device} within {p90_ms} ms{memory}, {minutes} min, {threads} threads, \
-             seed {seed}"
+             seed {seed}, {}",
+            match int8_loss {
+                Some(loss) => format!("int8 up to {} points below f32", 100.0 * loss),
+                None => "f32 alone".into(),
+            }
         )
     }
 }
@@ -80,7 +93,7 @@ mod tests {
     fn a_request_without_columns_is_read() {
         let request: Request = serde_json::from_str(OLD).expect("a request");
         assert_eq!(request.columns, Columns::default());
-        let shown = "d on here within 1.5 ms, 6 min, 1 threads, seed 0";
+        let shown = "d on here within 1.5 ms, 6 min, 1 threads, seed 0, f32 alone";
         assert_eq!(request.to_string(), shown);
     }
 

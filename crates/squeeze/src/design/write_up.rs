@@ -7,6 +7,7 @@ use squeeze_graph::Space;
 use squeeze_measure::machine::{Machine, today};
 
 use super::Trained;
+use super::bytes::Forms;
 use super::choose::Measured;
 use super::contest::{Chosen, Field, Tried};
 use super::prove::{Proof, ROUNDS, Reference};
@@ -14,7 +15,7 @@ use super::stage::Context;
 use crate::front::Front;
 use crate::ready::Ready;
 use crate::record::{
-    Candidate, Comparison, DataFacts, Limit, Machine as MachineFacts, Origin, RunRecord,
+    Candidate, Comparison, DataFacts, Form, Limit, Machine as MachineFacts, Origin, RunRecord,
     SearchFacts, Timing,
 };
 
@@ -158,7 +159,7 @@ pub fn record(
     Ok(RunRecord {
         version: env!("CARGO_PKG_VERSION").into(),
         command: format!(
-            "squeeze design --data {} --device {} --p90 {}ms{} --minutes {} --threads {} --seed {}",
+            "squeeze design --data {} --device {} --p90 {}ms{} --minutes {} --threads {} --seed {}{}",
             request.data,
             request.device,
             request.p90_ms,
@@ -167,7 +168,11 @@ pub fn record(
                 .map_or(String::new(), |bytes| format!(" --memory {bytes}B")),
             request.minutes,
             request.threads,
-            request.seed
+            request.seed,
+            match request.int8_loss {
+                Some(loss) => format!(" --int8-loss {}", 100.0 * loss),
+                None => " --precision f32".into(),
+            }
         ),
         started: today(),
         seconds: context.used(),
@@ -192,6 +197,7 @@ pub fn record(
         layers: proof.layers.clone(),
         comparisons: proof.references.iter().map(comparison).collect(),
         linear: None,
+        forms: vec![],
         trained_alike: vec![],
         extra_seconds: 0.0,
         search: Some(search),
@@ -216,6 +222,26 @@ fn data(ready: &Ready) -> DataFacts {
         sizes: sizes(ready),
         problems: facts.problems.iter().map(Problem::to_string).collect(),
     }
+}
+
+/// The winner in numbers and in bytes as the record has it.
+pub fn forms(forms: Option<&Forms>, threads: usize) -> Vec<Form> {
+    let Some(forms) = forms else {
+        return vec![];
+    };
+    let both = [
+        (&forms.numbers, !forms.exports_bytes),
+        (&forms.bytes, forms.exports_bytes),
+    ];
+    let form = |(form, is_exported): (&super::bytes::Form, bool)| Form {
+        precision: form.precision.clone(),
+        accuracy: form.accuracy,
+        timing: timing(&form.timing, threads),
+        peak_bytes: form.peak_bytes as u64,
+        weight_bytes: form.weight_bytes as u64,
+        is_exported,
+    };
+    both.map(form).into()
 }
 
 /// A network as the record has it.

@@ -1,6 +1,7 @@
 //! The report of a run: one HTML file that needs nothing else, readable on a phone, light and dark.
 
 mod chart;
+mod forms;
 mod markup;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ pub fn html(record: &RunRecord) -> String {
             "Beside hand-designed networks",
             &comparisons(&record.comparisons, record.linear.as_ref()),
         ),
+        section("In numbers and in bytes", &forms::table(&record.forms)),
         section("Where the time goes", &layers(&record.layers)),
         section(
             "What the search cost",
@@ -444,7 +446,7 @@ fn mark(origin: Origin) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Timing;
+    use crate::record::{Form, Timing};
 
     fn candidate(name: &str, origin: Origin, accuracy: f64, ms: f64) -> Candidate {
         let timing = Timing {
@@ -480,6 +482,14 @@ mod tests {
                 candidate("three", Origin::Reference, 0.96, 2.4),
             ],
             winner: Some(0),
+            forms: ["f32", "int8"]
+                .map(|precision| Form {
+                    precision: precision.into(),
+                    weight_bytes: 123_000,
+                    is_exported: precision == "int8",
+                    ..Form::default()
+                })
+                .into(),
             layers: vec![
                 Layer {
                     name: "head".into(),
@@ -516,6 +526,7 @@ mod tests {
     fn stands_alone_and_is_escaped() {
         let page = html(&record());
         assert!(page.contains("a &lt;b&gt; &amp; c"));
+        assert!(page.contains("int8") && page.contains("123 kB"));
         assert!(
             !page.contains("http://") && !page.contains("https://") && !page.contains("<script")
         );
