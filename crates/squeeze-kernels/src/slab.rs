@@ -35,6 +35,8 @@ pub(crate) unsafe trait Plain: Copy + Send + Sync {}
 
 // SAFETY: any 32 bits are a number.
 unsafe impl Plain for f32 {}
+// SAFETY: any 8 bits are a signed byte.
+unsafe impl Plain for [i8; 4] {}
 
 /// Blocks start on cache lines.
 const LINE: usize = 64;

@@ -234,6 +234,19 @@ fn images_stay_in_bytes_after_compress() {
     let wide = |file: &ModelFile| file.weights.get("wide.weight").cloned();
     assert!(wide(&once).is_some_and(|weight| weight.scaled().is_some()));
     assert_eq!(wide(&once), wide(&twice));
+    // Without ranges images become bytes before each layer.
+    let bare = once
+        .weights
+        .iter()
+        .filter(|(name, _)| !name.ends_with(".range"));
+    let bare = ModelFile {
+        weights: bare
+            .map(|(name, weight)| (name.into(), weight.clone()))
+            .collect(),
+        ..once.clone()
+    };
+    model::save(Path::new(&again), &bare).expect("writable");
+    assert!((value(&again, "int8") - bytes).abs() < 0.02);
     refused(&["compress", &model, "--int8", "-o", &small], "--data");
     let words = ["compress", &model, "--int8", "--data", "spam", "-o", &small];
     refused(&words, "spam");

@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
+use super::Kernel;
 use super::codes::{Fixed, Shared, ToBytes};
 use super::tile::{Bytes, Segment, Tile};
-use super::{Kernel, Line};
 use crate::gemm_f32::panels::Panels;
-use crate::gemm_f32::product::{Block, Near, after_bytes, follows};
+use crate::gemm_f32::product::{Block as Part, Near, after_bytes, follows};
 use crate::gemm_f32::tile::{COLUMNS, Tile as Output};
 use crate::gemm_f32::{Epilogue, Start};
-use crate::{Tier, Weight};
+use crate::slab::Block;
+use crate::{Slab, Tier, Weight};
 
 /// Weights of so many bytes stay near while the tiles of all panels are computed for a few rows.
 const SMALL_BYTES: usize = 256 << 10;
+
+/// Rows are packed so many at a time: their quads fill whole cache lines.
+const TOGETHER: usize = 16;
 
 /// How weights lie: rows of some segments, one row for each column of each group.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +37,7 @@ pub(crate) struct Right {
     /// Panels of quads: four neighbours of a segment.
     pub panels: Panels,
     /// `[groups][panel][segments][quads][width][4]`.
-    data: Arc<[Line]>,
+    data: Arc<Block<[i8; 4]>>,
     /// What the sum of each column over each segment starts from, padding included: `[groups][segments][columns]`.
     start: Arc<[i32]>,
     /// The scale of each column of each group, padding included, and the sum of its weights.
@@ -81,26 +85,40 @@ impl Right {
         let registers = kernel.tiles[0].len();
         let panels = Panels::new((kernel.lanes, registers), segments * quads, n);
         let columns = panels.group_len() / panels.k;
-        let mut data = vec![Line([0; 64]); (groups * panels.group_len() * 4).div_ceil(64)];
+        let mut data: Block<[i8; 4]> = Slab::default().block(groups * panels.group_len());
         let mut start = vec![0; groups * segments * columns];
         let (mut scales, mut sums) = (vec![0.0; groups * columns], vec![0.0; groups * columns]);
-        let mut row = vec![0; segments * length];
+        let sum = segments * length;
+        let mut rows = vec![0; TOGETHER * sum];
         for group in 0..groups {
             for panel in 0..panels.count {
-                let width = panels.width(panel);
-                let base = 4 * (group * panels.group_len() + panels.start(panel));
-                for (at, column) in panels.columns(panel).enumerate() {
-                    let scale = weight.row(group * n + column, &mut row);
-                    let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
-                    scales[group * columns + column] = scale;
-                    sums[group * columns + column] = scale * sum as f32;
-                    for (segment, row) in row.chunks_exact(length).enumerate() {
-                        let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
-                        start[(group * segments + segment) * columns + column] = -zero * sum;
-                        for (k, &w) in row.iter().enumerate() {
-                            let quad = segment * quads + k / 4;
-                            let to = base + 4 * (quad * width + at) + k % 4;
-                            data[to / 64].0[to % 64] = w;
+                let (width, all) = (panels.width(panel), panels.columns(panel));
+                let base = group * panels.group_len() + panels.start(panel);
+                for first in all.clone().step_by(TOGETHER) {
+                    let count = TOGETHER.min(all.end - first);
+                    let columns_here = (first..).zip(rows.chunks_exact_mut(sum)).take(count);
+                    for (column, row) in columns_here {
+                        let scale = weight.row(group * n + column, row);
+                        let mut total = 0;
+                        for (segment, row) in row.chunks_exact(length).enumerate() {
+                            let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
+                            start[(group * segments + segment) * columns + column] = -zero * sum;
+                            total += sum;
+                        }
+                        scales[group * columns + column] = scale;
+                        sums[group * columns + column] = scale * total as f32;
+                    }
+                    let to = &mut data[base + first - all.start..];
+                    for at in 0..segments * quads {
+                        let (segment, quad) = (at / quads, at % quads);
+                        let from = segment * length + 4 * quad;
+                        let end = (from + 4).min((segment + 1) * length);
+                        let to = &mut to[at * width..][..count];
+                        for (to, row) in to.iter_mut().zip(rows.chunks_exact(sum)) {
+                            match row[from..end].first_chunk() {
+                                Some(quad) => *to = *quad,
+                                None => to[..end - from].copy_from_slice(&row[from..end]),
+                            }
                         }
                     }
                 }
@@ -110,7 +128,7 @@ impl Right {
             kernel,
             shape,
             panels,
-            data: data.into(),
+            data: Arc::new(data),
             start: start.into(),
             scales: scales.into(),
             sums: sums.into(),
@@ -147,12 +165,12 @@ impl Right {
     pub fn bytes(&self) -> usize {
         let numbers = self.start.len() + self.scales.len() + self.sums.len();
         let out = self.bytes_out.as_ref().map_or(0, ToBytes::bytes);
-        64 * self.data.len() + 4 * numbers + out
+        4 * self.data.len() + 4 * numbers + out
     }
 
     /// Whether the weights stay in a core's second cache, beside what passes them.
     pub fn is_small(&self) -> bool {
-        64 * self.data.len() <= SMALL_BYTES
+        4 * self.data.len() <= SMALL_BYTES
     }
 
     /// Panels of all groups.
@@ -181,7 +199,7 @@ impl Right {
         let (group, index) = self.panels.place(panel);
         let (columns, width) = (self.panels.columns(index), self.panels.width(index));
         let padded = self.scales.len() / self.shape.groups;
-        let base = 4 * (group * self.panels.group_len() + self.panels.start(index));
+        let base = group * self.panels.group_len() + self.panels.start(index);
         let column = group * self.shape.n + columns.start;
         let at = to.at + column;
         let in_columns = group * padded + columns.start;
@@ -235,7 +253,7 @@ impl Right {
             row: left.bytes.1,
             segments: (left.segments.as_ptr(), left.segments.len()),
             quads: self.shape.length.div_ceil(4),
-            b: self.data.as_ptr().cast::<i8>().wrapping_add(base),
+            b: self.data.as_ptr().wrapping_add(base).cast(),
             start: (start.as_ptr(), padded),
             scales: self.scales[in_columns..].as_ptr(),
             row_scales: left.scales,
@@ -251,7 +269,7 @@ impl Right {
         if let Shared::Numbers(c, epilogue) = to.output
             && let Some(what) = follows(epilogue.activation)
         {
-            let block = Block {
+            let block = Part {
                 at,
                 row: to.row,
                 rows: left.rows,

@@ -84,6 +84,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let mut table = Columns::new(&[
         "model",
         "data",
+        "in",
         "metric",
         "value>",
         "95 % interval>",
@@ -92,6 +93,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     table.row([
         args.model.display().to_string(),
         args.data.clone(),
+        classifier.precision().name().into(),
         metric.as_str().unwrap_or_default().into(),
         percent(score.value),
         format!("{} to {}", percent(score.ci95[0]), percent(score.ci95[1])),

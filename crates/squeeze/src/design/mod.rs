@@ -184,7 +184,7 @@ fn train(
     let start = start_of(context, (chosen, winner), &graph)?;
     let from_supernet = start.is_some();
     // What earlier stages overran is taken from here, so that the whole keeps its time.
-    let reserve = (0.05 * 60.0 * context.request.minutes).min(20.0) + 5.0;
+    let reserve = (0.07 * 60.0 * context.request.minutes).min(25.0) + 8.0;
     let planned = budget.train.as_secs_f64();
     let seconds = context.once("train-seconds", || {
         let left = context.left().as_secs_f64() - reserve;
