@@ -260,7 +260,7 @@ fn text_model(folder: &Path) -> String {
     };
     let graph = squeeze::zoo::build("bert-tiny", &options).expect("a known name");
     let texts = ["you have won a free cruise", "see you at lunch"];
-    let tokenizer = Tokenizer::train(texts.into_iter(), None).expect("words");
+    let tokenizer = Tokenizer::train(texts, None).expect("words");
     let front = Front::Text {
         tokenizer: Box::new(tokenizer),
         length: 12,
