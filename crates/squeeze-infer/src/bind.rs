@@ -112,11 +112,7 @@ fn kernels(program: &mut Program, target: Target) -> Vec<Kernel> {
             .map(|mut work| std::mem::replace(&mut *work, Work::Move));
         let work = work.expect("each step is taken once");
         let step = &program.steps[at];
-        let target =
-            match target.precision == Precision::Int8 && program.is_of_whole_texts(step.output) {
-                true => target.with_precision(Precision::F32),
-                false => target,
-            };
+        let target = target_of(program, step, target);
         let kernel = Kernel::pick(program, step, work, target, &slab);
         kernels[at].get_or_init(|| kernel);
     });
@@ -124,6 +120,14 @@ fn kernels(program: &mut Program, target: Target) -> Vec<Kernel> {
     kernels
         .map(|kernel| kernel.expect("each step ran"))
         .collect()
+}
+
+/// What a step's kernel is picked for: heads of texts stay in single precision.
+pub(crate) fn target_of(program: &Program, step: &Draft, target: Target) -> Target {
+    match target.precision == Precision::Int8 && program.is_of_whole_texts(step.output) {
+        true => target.with_precision(Precision::F32),
+        false => target,
+    }
 }
 
 /// From which step to which each buffer holds something.

@@ -7,6 +7,7 @@ use squeeze_kernels::{Tier, Weight};
 use squeeze_rewrite::{drop_dropout, fold_norms};
 use squeeze_tensor::{Tensor, Weights};
 
+use crate::bind::target_of;
 use crate::compile::fused;
 use crate::error::CompileError;
 use crate::kernel::multiplies_bytes;
@@ -60,6 +61,7 @@ fn is_large_table(graph: &Graph, node: &Node) -> bool {
 
 /// Whether a layer's weight is packed in bytes.
 fn reads_bytes(program: &Program, (step, layer): (&Draft, &Layer), target: Target) -> bool {
+    let target = target_of(program, step, target);
     let value = |id: usize| &program.values[id];
     let mut sides = step.inputs.iter().chain([&step.output]);
     sides.any(|&id| value(id).code.is_some())

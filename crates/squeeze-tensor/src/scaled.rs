@@ -82,7 +82,8 @@ impl Tensor {
             let mut bytes = bytes.to_vec();
             let rows = bytes.chunks_mut(width).zip(factors);
             for (row, _) in rows.filter(|(_, factor)| **factor < 0.0) {
-                row.iter_mut().for_each(|byte| *byte = byte.saturating_neg());
+                row.iter_mut()
+                    .for_each(|byte| *byte = byte.saturating_neg());
             }
             let pairs = scales.iter().zip(factors);
             let scales: Vec<f32> = pairs.map(|(scale, factor)| scale * factor.abs()).collect();
