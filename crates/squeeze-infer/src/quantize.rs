@@ -65,7 +65,7 @@ fn reads_bytes(program: &Program, (step, layer): (&Draft, &Layer), target: Targe
     let value = |id: usize| &program.values[id];
     let mut sides = step.inputs.iter().chain([&step.output]);
     sides.any(|&id| value(id).code.is_some())
-        || multiplies_bytes(layer, [value(step.inputs[0]), value(step.output)], target)
+        || multiplies_bytes(layer, [value(step.inputs[0]), value(step.output)], &target)
 }
 
 /// A weight in bytes, if all of its numbers are finite.

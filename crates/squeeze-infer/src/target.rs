@@ -3,8 +3,10 @@
 use squeeze_kernels::{Tier, amx};
 use squeeze_tensor::Weights;
 
-/// The instructions, the threads and the precision that a plan may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use crate::prices::Prices;
+
+/// The instructions, the threads and the precision that a plan may use, and what kernels cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Target {
     /// Instructions that kernels may use.
     pub tier: Tier,
@@ -12,6 +14,8 @@ pub struct Target {
     pub threads: usize,
     /// Least precise numbers that products may be made of.
     pub precision: Precision,
+    /// By which families of kernels are weighed against each other.
+    pub prices: Prices,
 }
 
 /// What products with weights are made of.
@@ -73,12 +77,14 @@ impl Precision {
 }
 
 impl Target {
-    /// This machine's best instructions with so many threads, in single precision.
+    /// This machine's best instructions with so many threads, in single precision, by the prices built in.
     pub fn here(threads: usize) -> Self {
+        let tier = Tier::detect();
         Self {
-            tier: Tier::detect(),
+            tier,
             threads,
             precision: Precision::F32,
+            prices: Prices::built_in(tier),
         }
     }
 
@@ -87,9 +93,19 @@ impl Target {
         self.precision == Precision::Int8 && amx::Kernel::of(self.tier).tier != Tier::Amx
     }
 
-    /// The same at another tier.
+    /// The same at another tier, by the prices built in for it.
     pub fn at(self, tier: Tier) -> Self {
-        Self { tier, ..self }
+        let prices = Prices::built_in(tier);
+        Self {
+            tier,
+            prices,
+            ..self
+        }
+    }
+
+    /// The same by other prices.
+    pub fn with_prices(self, prices: Prices) -> Self {
+        Self { prices, ..self }
     }
 
     /// The same with products in another precision.

@@ -5,8 +5,9 @@ mod cases;
 mod reference;
 
 use squeeze_graph::{Element, Graph, Node, Op, elements};
+use squeeze_infer::prices::{Bytes, Least, NEVER, Tile, Transform, Winograd};
 use squeeze_infer::{
-    Input, Precision, Target, calibrate, channels_last, compile, lacks_ranges, quantize,
+    Input, Precision, Prices, Target, calibrate, channels_last, compile, lacks_ranges, quantize,
 };
 use squeeze_kernels::{Tier, amx};
 use squeeze_rewrite::{Prune, fold_norms, fresh, prune};
@@ -65,6 +66,79 @@ fn a_bottleneck_has_few_steps() {
     };
     assert!(in_bytes("after"), "layers of tokens are in bytes");
     assert!(!in_bytes("pooler"), "heads of texts are not");
+}
+
+/// Whatever a profile says, a plan computes what the graph says: every family gets every layer that it can compute, and none.
+#[test]
+fn plans_compute_it_at_any_price() {
+    for graph in cases::cases() {
+        let weights = lively(&graph);
+        let inputs = inputs(&graph);
+        let wanted = reference::forward(&graph, &weights, &inputs);
+        for tier in Tier::here() {
+            for precision in Precision::ALL {
+                let target = Target::here(1).at(tier).with_precision(precision);
+                for prices in [nothing_costs, everything_costs] {
+                    let target = target.with_prices(prices(target.prices));
+                    check(&graph, &weights, (&inputs, &wanted), &target);
+                }
+            }
+        }
+    }
+}
+
+fn winograd(number: f64) -> Winograd {
+    let transform = Transform {
+        number,
+        weight: 0.0,
+    };
+    Winograd {
+        two: transform,
+        four: transform,
+        weight: 0.0,
+        far: 1.0,
+    }
+}
+
+/// All families beyond dense products and windows in single precision for nothing.
+fn nothing_costs(mut prices: Prices) -> Prices {
+    prices.winograd = winograd(0.0);
+    for precision in Precision::ALL {
+        *prices.tiles.of_mut(precision) = Some(Tile {
+            mac: 0.0,
+            split: 0.0,
+            finish: 0.0,
+            weight: 0.0,
+        });
+    }
+    let least = Least {
+        inputs: 0,
+        outputs: 0,
+        weights: 0,
+    };
+    prices.bytes = Bytes {
+        product: least,
+        window: least,
+    };
+    prices
+}
+
+/// The same, never bought.
+fn everything_costs(mut prices: Prices) -> Prices {
+    prices.winograd = winograd(NEVER);
+    for precision in Precision::ALL {
+        *prices.tiles.of_mut(precision) = None;
+    }
+    let least = Least {
+        inputs: usize::MAX,
+        outputs: 0,
+        weights: 0,
+    };
+    prices.bytes = Bytes {
+        product: least,
+        window: least,
+    };
+    prices
 }
 
 fn is_transformed(kernel: &str) -> bool {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use squeeze_graph::{Graph, Op};
+use squeeze_infer::{Prices, Target};
 use thiserror::Error;
 
 use crate::machine::{Machine, today};
@@ -20,6 +21,9 @@ pub struct Profile {
     pub threads: usize,
     /// Where it was measured.
     pub machine: Machine,
+    /// By which plans pick kernels, if they were measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Prices>,
     /// Blocks by [`key`].
     #[serde(default)]
     pub entries: BTreeMap<String, Entry>,
@@ -77,6 +81,16 @@ pub enum ProfileError {
         /// What the compiler says.
         reason: String,
     },
+    /// The prices of kernels are for other instructions.
+    #[error(
+        "its prices are of kernels for {own}, this machine has {here}: measure its own with `squeeze measure --kernels`"
+    )]
+    Tier {
+        /// Instructions of the machine they were measured on.
+        own: String,
+        /// Instructions of this one.
+        here: &'static str,
+    },
     /// The caller did not want to go on.
     #[error("measuring was stopped: the blocks so far are in the profile, measure again to go on")]
     Stopped,
@@ -90,6 +104,7 @@ impl Profile {
             date: today(),
             threads,
             machine,
+            prices: None,
             entries: BTreeMap::new(),
         }
     }
@@ -103,15 +118,57 @@ impl Profile {
             path: path.into(),
             source,
         })?;
-        toml::from_str(&text).map_err(|error| ProfileError::Text {
+        let problem = |reason: String| ProfileError::Text {
             path: path.into(),
-            reason: error.to_string(),
-        })
+            reason,
+        };
+        let table: toml::Table =
+            toml::from_str(&text).map_err(|error| problem(error.to_string()))?;
+        if let Some(prices) = table.get("prices") {
+            check_prices("prices", prices).map_err(problem)?;
+        }
+        toml::from_str(&text).map_err(|error| problem(error.to_string()))
+    }
+
+    /// This machine with so many threads, by the profile's prices where it has some.
+    ///
+    /// # Errors
+    /// When they are those of kernels for other instructions.
+    pub fn target(&self, threads: usize) -> Result<Target, ProfileError> {
+        let target = Target::here(threads);
+        let Some(prices) = self.prices else {
+            return Ok(target);
+        };
+        if self.machine.tier != target.tier.name() {
+            return Err(ProfileError::Tier {
+                own: self.machine.tier.clone(),
+                here: target.tier.name(),
+            });
+        }
+        Ok(target.with_prices(prices))
     }
 
     /// The profile as TOML.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("every entry has a text form")
+    }
+}
+
+/// Says which price is none.
+fn check_prices(name: &str, value: &toml::Value) -> Result<(), String> {
+    match value {
+        toml::Value::Table(table) => table
+            .iter()
+            .try_for_each(|(key, value)| check_prices(&format!("{name}.{key}"), value)),
+        toml::Value::Array(values) => values.iter().try_for_each(|v| check_prices(name, v)),
+        toml::Value::Float(price) if !(price.is_finite() && *price >= 0.0) => Err(format!(
+            "{name}: {price} is no price, which is a number and not below 0"
+        )),
+        toml::Value::Integer(price) if *price < 0 => Err(format!(
+            "{name}: {price} is no price, which is a number and not below 0"
+        )),
+        // What has no number where one belongs is seen when it is read.
+        _ => Ok(()),
     }
 }
 
@@ -176,8 +233,21 @@ mod tests {
         );
     }
 
-    #[test]
-    fn files_round_trip() {
+    /// What a file of this text is read as.
+    fn read(name: &str, text: &str) -> Result<Profile, ProfileError> {
+        let name = format!("squeeze-profile-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).expect("a writable temporary folder");
+        let profile = Profile::load(&path);
+        std::fs::remove_file(&path).expect("it was written");
+        assert!(matches!(
+            Profile::load(&path),
+            Err(ProfileError::File { .. })
+        ));
+        profile
+    }
+
+    fn full() -> Profile {
         let mut profile = Profile::here(1);
         let timing = Timing::from_runs(vec![std::time::Duration::from_millis(3)], None);
         let entry = Entry {
@@ -186,13 +256,79 @@ mod tests {
             timing,
         };
         profile.entries.insert("0123456789abcdef".into(), entry);
-        let folder = std::env::temp_dir().join(format!("squeeze-profile-{}", std::process::id()));
-        std::fs::write(&folder, profile.to_toml()).expect("a writable temporary folder");
-        assert_eq!(Profile::load(&folder).expect("own file"), profile);
-        std::fs::remove_file(&folder).expect("it was written");
-        assert!(matches!(
-            Profile::load(&folder),
-            Err(ProfileError::File { .. })
-        ));
+        profile
+    }
+
+    #[test]
+    fn files_round_trip() {
+        let mut profile = full();
+        let text = profile.to_toml();
+        assert!(
+            !text.contains("prices"),
+            "as files were before there were prices"
+        );
+        assert_eq!(read("plain", &text).expect("own file"), profile);
+        let mut prices = Target::here(1).prices;
+        prices.winograd.two.number = 1.0 / 3.0;
+        prices.tiles.int8 = None;
+        profile.prices = Some(prices);
+        let again = read("prices", &profile.to_toml()).expect("own file");
+        assert_eq!(again, profile);
+        assert_eq!(again.target(2).expect("own kernels").prices, prices);
+        assert_eq!(again.target(2).expect("own kernels").threads, 2);
+    }
+
+    #[track_caller]
+    fn refused(name: &str, (from, to): (&str, &str), wanted: &str) {
+        let mut profile = full();
+        profile.prices = Some(Target::here(1).prices);
+        let text = profile.to_toml();
+        assert!(text.contains(from), "{from}");
+        let error = read(name, &text.replacen(from, to, 1))
+            .expect_err(to)
+            .to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
+
+    #[test]
+    fn prices_that_are_none() {
+        let price = |to: &'static str| ("number = 12.0", to);
+        let wanted = "prices.winograd.two.number: -1 is no price";
+        refused("below", price("number = -1.0"), wanted);
+        refused("whole", price("number = -1"), wanted);
+        refused(
+            "nan",
+            price("number = nan"),
+            "prices.winograd.two.number: NaN",
+        );
+        refused(
+            "inf",
+            price("number = inf"),
+            "prices.winograd.two.number: inf",
+        );
+        refused("text", price("number = \"dear\""), "invalid type");
+        refused("missing", price(""), "missing field `number`");
+        refused(
+            "unknown",
+            price("number = 12.0\nx = 1.0"),
+            "unknown field `x`",
+        );
+        let list = "dense = [1.0, 0.0, 5.0]";
+        let wanted = "prices.sparse.f32.dense: -5 is no price";
+        refused("list", (list, "dense = [1.0, 0.0, -5.0]"), wanted);
+        refused("short", (list, "dense = [1.0, 0.0]"), "invalid length");
+        let below = "prices.bytes.product.inputs: -16 is no price";
+        refused("size", ("inputs = 16", "inputs = -16"), below);
+        refused("part", ("inputs = 16", "inputs = 1.5"), "invalid type");
+    }
+
+    #[test]
+    fn prices_of_other_kernels() {
+        let mut profile = full();
+        profile.machine.tier = "another".into();
+        assert!(profile.target(1).is_ok(), "it has none");
+        profile.prices = Some(Target::here(1).prices);
+        let error = profile.target(1).expect_err("other kernels").to_string();
+        assert!(error.contains("kernels for another"), "{error}");
     }
 }

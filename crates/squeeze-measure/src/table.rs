@@ -54,7 +54,7 @@ pub fn measure_space(
     time: Duration,
     mut progress: impl FnMut(&Profile, usize, usize) -> bool,
 ) -> Result<Table, ProfileError> {
-    let target = Target::here(profile.threads);
+    let target = profile.target(profile.threads)?;
     let blocks = missing_blocks(space, profile);
     let count = blocks.len();
     // Two thirds for the blocks; a batch is long enough to notice other processes.

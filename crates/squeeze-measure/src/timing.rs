@@ -78,7 +78,7 @@ impl Ratio {
 }
 
 /// Share of one core that others may use before a batch is repeated.
-const QUIET: f64 = 0.08;
+pub(crate) const QUIET: f64 = 0.08;
 
 impl Timing {
     /// Sums up single runs.
@@ -119,7 +119,8 @@ pub fn time(mut work: impl FnMut(), budget: &Budget) -> Timing {
     let give_up = budget.least * 4 + Duration::from_secs(1);
     while runs.len() < budget.runs || spent < budget.least {
         let last_try = start.elapsed() > give_up;
-        let batch = Batch::run(&mut work, budget, if last_try { 0 } else { budget.retries });
+        let retries = if last_try { 0 } else { budget.retries };
+        let batch = Batch::run(&mut || (), &mut work, budget, retries);
         spent += batch.runs.iter().sum::<Duration>();
         others = larger(others, batch.others);
         runs.extend(batch.runs);
@@ -134,6 +135,16 @@ pub fn interleaved(
     rounds: usize,
     batch: &Budget,
 ) -> Vec<(Timing, Ratio)> {
+    interleaved_after(&mut || (), work, rounds, batch)
+}
+
+/// The same with something before each run that is not timed, such as other work that takes the caches.
+pub fn interleaved_after(
+    before: &mut dyn FnMut(),
+    work: &mut [Box<dyn FnMut() + '_>],
+    rounds: usize,
+    batch: &Budget,
+) -> Vec<(Timing, Ratio)> {
     for work in work.iter_mut() {
         (0..batch.warm_up).for_each(|_| work());
     }
@@ -144,7 +155,7 @@ pub fn interleaved(
         for turn in 0..work.len() {
             // Every round begins with another one.
             let at = (turn + round) % work.len();
-            let mut batch = Batch::run(&mut work[at], batch, batch.retries);
+            let mut batch = Batch::run(before, &mut work[at], batch, batch.retries);
             batch.runs.sort_unstable();
             medians[at].push(batch.runs[batch.runs.len() / 2].as_secs_f64());
             runs[at].append(&mut batch.runs);
@@ -179,7 +190,12 @@ struct Batch {
 
 impl Batch {
     /// Runs for about 100 ms (at most the budget), again when it was disturbed.
-    fn run(work: &mut impl FnMut(), budget: &Budget, retries: usize) -> Self {
+    fn run(
+        before: &mut dyn FnMut(),
+        work: &mut impl FnMut(),
+        budget: &Budget,
+        retries: usize,
+    ) -> Self {
         let least = budget.least.min(Duration::from_millis(100));
         let mut quietest: Option<Self> = None;
         for _ in 0..=retries {
@@ -187,6 +203,7 @@ impl Batch {
             let start = Instant::now();
             let mut runs = vec![];
             while runs.len() < budget.runs.min(3) || start.elapsed() < least {
+                before();
                 let start = Instant::now();
                 work();
                 runs.push(start.elapsed());
@@ -219,6 +236,8 @@ fn larger(a: Option<f64>, b: Option<f64>) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -250,5 +269,25 @@ mod tests {
         assert!(timed[1].0.min_ms >= 0.8 && timed[0].0.min_ms >= 0.2);
         assert!(timed[1].1.median > 1.0);
         assert_eq!(timed[0].1.median, 1.0);
+    }
+
+    #[test]
+    fn what_comes_before_a_run_is_not_timed() {
+        let (before, runs) = (Cell::new(0), Cell::new(0));
+        let mut wait = || {
+            before.set(before.get() + 1);
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let budget = Budget {
+            retries: 0,
+            warm_up: 0,
+            runs: 2,
+            least: Duration::ZERO,
+        };
+        let mut work: Vec<Box<dyn FnMut()>> = vec![Box::new(|| runs.set(runs.get() + 1))];
+        let timed = interleaved_after(&mut wait, &mut work, 3, &budget);
+        assert!(timed[0].0.min_ms < 20.0, "{:?}", timed[0].0);
+        drop(work);
+        assert_eq!((before.get(), runs.get()), (6, 6));
     }
 }

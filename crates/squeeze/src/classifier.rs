@@ -11,7 +11,6 @@ use squeeze_infer::{Input, Outputs, Plan, Precision, Scratch, Target, compile_ow
 use squeeze_tensor::Seed;
 
 use crate::front::Front;
-use crate::running::Running;
 
 /// A model compiled for this machine, with what stands before it.
 #[derive(Debug)]
@@ -49,9 +48,10 @@ impl Classifier {
     ///
     /// # Errors
     /// When the file is damaged or does not say how its input is made.
-    pub fn open(path: &Path, running: &Running) -> Result<Self> {
-        let model = squeeze_formats::model::load_on(path, running.threads)?;
-        let target = running.target(&model.weights);
+    pub fn open(path: &Path, target: &Target, precision: Option<Precision>) -> Result<Self> {
+        let model = squeeze_formats::model::load_on(path, target.threads)?;
+        let precision = precision.unwrap_or(Precision::of(&model.weights));
+        let target = target.with_precision(precision);
         Self::new(model, &target).with_context(|| path.display().to_string())
     }
 

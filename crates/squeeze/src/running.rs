@@ -17,17 +17,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// In the precision that the model is made for.
-    pub fn as_made(threads: usize) -> Self {
-        Self {
-            threads,
-            precision: None,
-        }
-    }
-
-    /// What a model with these weights is compiled for.
-    pub fn target(&self, weights: &Weights) -> Target {
-        let precision = self.precision.unwrap_or(Precision::of(weights));
-        Target::here(self.threads).with_precision(precision)
+    /// What a model with these weights is compiled for on a device.
+    pub fn target(&self, device: Target, weights: &Weights) -> Target {
+        device.with_precision(self.precision.unwrap_or(Precision::of(weights)))
     }
 }

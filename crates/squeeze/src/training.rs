@@ -10,6 +10,7 @@ use squeeze_data::{Columns, DataSet, OpenOptions, Preprocess};
 use squeeze_formats::ModelFile;
 use squeeze_formats::model::load;
 use squeeze_graph::{Graph, Op};
+use squeeze_infer::Target;
 use squeeze_tensor::Seed;
 use squeeze_train::{Config, Network, Parameters, Teacher};
 
@@ -19,7 +20,6 @@ use crate::folder::{self, RunFolder};
 use crate::front::Front;
 use crate::ready::{Decided, Ready, renumber};
 use crate::recipe;
-use crate::running::Running;
 use crate::source::{Sizes, Source};
 use crate::ui::Progress;
 
@@ -194,7 +194,7 @@ pub fn train(
     ));
 
     let bar = progress.stage("test", ready.test.len() as u64);
-    let test = Classifier::open(&path, &Running::as_made(1))?
+    let test = Classifier::open(&path, &Target::here(1), None)?
         .judge(&ready.test, |done| bar.at(done as u64))?;
     bar.done(&format!(
         "{:.2} % of {} ({:.2}-{:.2})",

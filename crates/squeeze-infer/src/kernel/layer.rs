@@ -1,22 +1,22 @@
 //! Convolutions and linear layers: which family computes one, with its weights packed.
 
 use squeeze_kernels::activation::Activation;
-use squeeze_kernels::amx::{self, Element};
+use squeeze_kernels::amx;
 use squeeze_kernels::conv_f32::{self, Conv};
 use squeeze_kernels::conv_i8;
 use squeeze_kernels::depthwise::{self, Depthwise, Filter};
 use squeeze_kernels::gemm_f32::{self, Epilogue, Geometry, Residual};
 use squeeze_kernels::gemm_i8::{self, Pixels};
-use squeeze_kernels::spmm::{self, Element as Sparse};
-use squeeze_kernels::winograd::{self, Size};
-use squeeze_kernels::{Cpu, Slab, Tier, Weight, elementwise};
+use squeeze_kernels::spmm;
+use squeeze_kernels::winograd;
+use squeeze_kernels::{Cpu, Slab, Tier, elementwise};
 
-use super::sparse::gains_when_sparse;
+use super::family::{Family, LayerFacts};
 use super::{Context, name_of};
 use crate::arena::Cut;
 use crate::numbers::Held;
 use crate::program::{self, Value};
-use crate::target::{Precision, Target};
+use crate::target::Target;
 
 /// A product with weights and what follows it.
 #[derive(Clone, Debug)]
@@ -44,43 +44,58 @@ impl Layer {
     pub fn pick(row: &program::Layer, x: &Value, y: &Value, target: Target, slab: &Slab) -> Self {
         let tier = target.tier;
         let (weight, held) = (|| row.weight.numbers(), || row.weight.held());
-        let channels = [x.columns(), row.out];
-        let product = if row.is_depthwise() {
-            let geometry = depthwise_geometry(row);
-            let mut packed = vec![0.0; row.weight.len()];
-            depthwise::pack(&geometry, &weight(), &mut packed);
-            Product::Depthwise(geometry, packed)
-        } else if let Some(packed) = sparse(row, [x, y], target) {
-            Product::Sparse(packed)
-        } else if let Some(element) = gains_on_tiles(row, [x, y], target) {
-            let mut conv = conv_geometry(row, channels[0]);
-            if row.window.is_point() {
-                (conv.n, conv.h, conv.w) = (1, 1, x.rows());
+        let point = || product_geometry(row, [x, y]);
+        let conv = || conv_geometry(row, x.columns());
+        let product = match LayerFacts::of(row, [x, y]).family(&target) {
+            Family::Depthwise => {
+                let geometry = depthwise_geometry(row);
+                let mut packed = vec![0.0; row.weight.len()];
+                depthwise::pack(&geometry, &weight(), &mut packed);
+                Product::Depthwise(geometry, packed)
             }
-            let strides = (x.home.stride, y.home.stride);
-            let packed = amx::Packed::pack_in(&weight(), &conv, strides, (element, tier), slab);
-            Product::Amx(Box::new(packed))
-        } else if row.window.is_point() {
-            let geometry = product_geometry(row, [x, y]);
-            match target.precision == Precision::Int8 && gains_in_bytes(&geometry) {
-                true => Product::GemmI8(gemm_i8::Packed::pack(held().weight(), &geometry, tier)),
-                false => Product::Gemm(gemm_f32::Packed::pack_in(&weight(), &geometry, tier, slab)),
+            Family::Sparse(block, element) => {
+                let held = match element {
+                    spmm::Element::I8 => held(),
+                    spmm::Element::F32 => Held::Numbers(weight()),
+                };
+                let packed = spmm::Packed::pack(held.weight(), &point(), block, element, tier);
+                Product::Sparse(packed)
             }
-        } else if let Some(pixels) = pixels_in_bytes(row, [x, y], target) {
-            let geometry = product_geometry(row, [x, y]);
-            let packed = gemm_i8::Packed::pack(held().weight(), &geometry, tier);
-            Product::GemmI8(packed.with_pixels(pixels))
-        } else {
-            let conv = conv_geometry(row, channels[0]);
-            if is_in_byte_windows(row, [x, y], target) {
-                let packed = conv_i8::Packed::pack(held().weight(), &conv, tier);
-                Product::ConvI8(packed.with_stride(y.home.stride))
-            } else if let Some(size) = gains_on_winograd(&conv, target) {
-                let packed = winograd::Packed::pack_in(&weight(), &conv, size, tier, slab);
-                Product::Winograd(Box::new(packed.with_stride(y.home.stride)))
-            } else {
-                let packed = conv_f32::Packed::pack_in(&weight(), &conv, tier, slab);
+            Family::Tiles(element) => {
+                let mut conv = conv();
+                if row.window.is_point() {
+                    (conv.n, conv.h, conv.w) = (1, 1, x.rows());
+                }
+                let strides = (x.home.stride, y.home.stride);
+                let packed = amx::Packed::pack_in(&weight(), &conv, strides, (element, tier), slab);
+                Product::Amx(Box::new(packed))
+            }
+            Family::Product => {
+                Product::Gemm(gemm_f32::Packed::pack_in(&weight(), &point(), tier, slab))
+            }
+            Family::ProductInBytes => {
+                Product::GemmI8(gemm_i8::Packed::pack(held().weight(), &point(), tier))
+            }
+            Family::PixelsInBytes => {
+                let [_, height, width] = row.window.size;
+                let packed = gemm_i8::Packed::pack(held().weight(), &point(), tier);
+                Product::GemmI8(packed.with_pixels(Pixels {
+                    size: [height, width],
+                    stride: row.window.stride,
+                    out: row.window.out(),
+                }))
+            }
+            Family::Windows => {
+                let packed = conv_f32::Packed::pack_in(&weight(), &conv(), tier, slab);
                 Product::Conv(packed.with_stride(y.home.stride))
+            }
+            Family::WindowsInBytes => {
+                let packed = conv_i8::Packed::pack(held().weight(), &conv(), tier);
+                Product::ConvI8(packed.with_stride(y.home.stride))
+            }
+            Family::Winograd(size) => {
+                let packed = winograd::Packed::pack_in(&weight(), &conv(), size, tier, slab);
+                Product::Winograd(Box::new(packed.with_stride(y.home.stride)))
             }
         };
         Self {
@@ -306,162 +321,6 @@ impl Layer {
             Product::ConvI8(packed) => packed.kernel().name,
         }
     }
-}
-
-/// What tiles should be made of for this layer; `None` where vectors of numbers are as fast.
-fn gains_on_tiles(row: &program::Layer, [x, y]: [&Value; 2], target: Target) -> Option<Element> {
-    let element = match target.precision {
-        Precision::F32 => Element::Bf16x6,
-        Precision::Bf16x3 => Element::Bf16x3,
-        Precision::Bf16 => Element::Bf16,
-        Precision::Int8 => Element::I8,
-    };
-    let [inputs, outputs] = [x, y].map(|value| value.rows() * value.columns());
-    let weights = row.weight.len();
-    let macs = y.rows() * weights;
-    let [kh, kw] = row.window.kernel;
-    let channels = x.columns() / row.groups;
-    // What splitting a number, finishing a sum and reading a weight cost beyond the vectors' way, in saved multiply-adds; measured by
-    // the kernels' benchmark `amx`.
-    let gains = match amx::Kernel::of(target.tier).tier {
-        Tier::Scalar | Tier::Avx2 => false,
-        Tier::Avx512 => {
-            // How many multiply-adds take the time of one in single precision; lines are multiplied whole.
-            let (rate, [split, finish]) = match element {
-                Element::Bf16 => (1.9, [10, 14]),
-                // Products and windows in bytes have families of their own.
-                Element::I8 | Element::Bf16x3 | Element::Bf16x6 => return None,
-            };
-            let whole = macs / channels * channels.next_multiple_of(element.line());
-            macs as f64 > whole as f64 / rate + (split * inputs + finish * outputs) as f64
-        }
-        Tier::Amx => {
-            const FEWEST_CHANNELS: usize = 16;
-            let [split, finish, read] = match element {
-                Element::Bf16x6 => [37, 28, 46],
-                Element::Bf16x3 => [14, 20, 14],
-                Element::Bf16 | Element::I8 => [12, 24, 4],
-            };
-            channels >= FEWEST_CHANNELS
-                && row.out / row.groups >= FEWEST_CHANNELS
-                && macs > split * inputs + finish * outputs + read * weights
-        }
-        tier => unreachable!("no tiles are written for {tier}"),
-    };
-    (gains && kh * kw <= amx::MOST_TAPS).then_some(element)
-}
-
-/// The tiles with which Winograd's transforms save more multiply-adds than they cost; `None` where the direct kernel is as fast.
-fn gains_on_winograd(conv: &Conv, target: Target) -> Option<Size> {
-    // What a transformed number, input or sum, and reading a weight cost, in multiply-adds; measured by the kernels' benchmark
-    // `convolutions`.
-    const NUMBER: usize = 12;
-    const WEIGHT: usize = 8;
-    let is_vector = Tier::Scalar < target.tier && target.tier < Tier::Amx;
-    if !is_vector || !winograd::computes(conv) {
-        return None;
-    }
-    // Columns are multiplied by whole registers.
-    let lanes = if target.tier == Tier::Avx2 { 8 } else { 16 };
-    let weights =
-        conv.groups * (conv.out / conv.groups).next_multiple_of(lanes) * conv.c / conv.groups;
-    let cost = |size: Size| {
-        let (tiles, products) = (winograd::tiles(conv, size), size.products());
-        products * (weights * (tiles + WEIGHT) + NUMBER * tiles * (conv.c + conv.out))
-    };
-    let direct = weights * (taps_read(conv) + WEIGHT * 9);
-    let best = Size::ALL.into_iter().min_by_key(|&size| cost(size));
-    best.filter(|&size| cost(size) < direct)
-}
-
-/// How many taps of all windows read pixels. The direct kernel leaves out those that read padding for all of a tile.
-fn taps_read(conv: &Conv) -> usize {
-    let read = |axis: usize, size: usize, out: usize| -> usize {
-        let inside = |tap: usize| {
-            let first = conv.padding[axis].saturating_sub(tap * conv.dilation[axis]);
-            let end = (conv.padding[axis] + size).saturating_sub(tap * conv.dilation[axis]);
-            end.min(out).saturating_sub(first)
-        };
-        (0..conv.kernel[axis]).map(inside).sum()
-    };
-    conv.n * read(0, conv.h, conv.out_h()) * read(1, conv.w, conv.out_w())
-}
-
-/// The weights of a point layer without their zeros, where that is quicker.
-fn sparse(row: &program::Layer, values: [&Value; 2], target: Target) -> Option<spmm::Packed> {
-    if !row.window.is_point() {
-        return None;
-    }
-    let geometry = product_geometry(row, values);
-    let (element, held) = match target.precision == Precision::Int8 && gains_in_bytes(&geometry) {
-        true => (Sparse::I8, row.weight.held()),
-        false => (Sparse::F32, Held::Numbers(row.weight.numbers())),
-    };
-    let block = match held.weight() {
-        Weight::Numbers(weight) => gains_when_sparse(weight, &geometry, element, target)?,
-        Weight::Bytes(weight, _) => gains_when_sparse(weight, &geometry, element, target)?,
-    };
-    let packed = spmm::Packed::pack(held.weight(), &geometry, block, element, target.tier);
-    Some(packed)
-}
-
-/// Whether a product in bytes saves more time than it takes to bring its rows to bytes.
-fn gains_in_bytes(g: &Geometry) -> bool {
-    const SHORTEST: usize = 16;
-    const NARROWEST: usize = 16;
-    const SMALLEST: usize = 1024;
-    let long = (SHORTEST..=gemm_i8::LONGEST).contains(&g.k);
-    long && g.n >= NARROWEST && g.k * g.n >= SMALLEST
-}
-
-/// Whether a layer that reads and writes numbers multiplies bytes.
-pub(crate) fn multiplies_bytes(row: &program::Layer, values: [&Value; 2], target: Target) -> bool {
-    let is_product = target.precision == Precision::Int8
-        && row.window.is_point()
-        && gains_in_bytes(&product_geometry(row, values));
-    !row.is_depthwise()
-        && (is_product
-            || pixels_in_bytes(row, values, target).is_some()
-            || is_in_byte_windows(row, values, target))
-}
-
-/// The pixels that a layer of one tap reads, where a product of them gains in bytes.
-fn pixels_in_bytes(row: &program::Layer, [x, y]: [&Value; 2], target: Target) -> Option<Pixels> {
-    let window = &row.window;
-    let [_, height, width] = window.size;
-    let gains = target.precision == Precision::Int8
-        && window.has_one_tap()
-        && gains_in_bytes(&product_geometry(row, [x, y]));
-    gains.then_some(Pixels {
-        size: [height, width],
-        stride: window.stride,
-        out: window.out(),
-    })
-}
-
-/// Whether a layer is a convolution in bytes.
-pub(crate) fn is_in_byte_windows(
-    row: &program::Layer,
-    [x, y]: [&Value; 2],
-    target: Target,
-) -> bool {
-    target.precision == Precision::Int8
-        && !row.is_depthwise()
-        && gains_on_tiles(row, [x, y], target).is_none()
-        && !row.window.is_point()
-        && pixels_in_bytes(row, [x, y], target).is_none()
-        && windows_gain_in_bytes(&conv_geometry(row, x.columns()))
-}
-
-/// Whether a convolution in bytes saves more time than it takes to bring its images to bytes.
-fn windows_gain_in_bytes(conv: &Conv) -> bool {
-    const SHORTEST: usize = 16;
-    const NARROWEST: usize = 16;
-    let [kh, kw] = conv.kernel;
-    let sum = conv.c / conv.groups * kh * kw;
-    kh * kw <= conv_i8::MOST_TAPS
-        && (SHORTEST..=gemm_i8::LONGEST).contains(&sum)
-        && conv.out / conv.groups >= NARROWEST
 }
 
 /// The product that a layer of one tap comes down to.

@@ -2,6 +2,7 @@
 
 mod band;
 mod bytes;
+mod family;
 mod layer;
 mod pooled;
 mod run;
@@ -27,8 +28,9 @@ use crate::target::{Precision, Target};
 use crate::texts::Rows;
 use band::Band;
 use bytes::InBytes;
+pub(crate) use family::multiplies_bytes;
+pub use family::{Family, LayerFacts};
 use layer::Layer;
-pub(crate) use layer::{is_in_byte_windows, multiplies_bytes};
 use pooled::Pooled;
 
 /// A kernel with its geometry and weights.

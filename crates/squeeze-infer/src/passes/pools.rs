@@ -2,7 +2,7 @@
 
 use squeeze_graph::ops::PoolKind;
 
-use crate::kernel::is_in_byte_windows;
+use crate::kernel::{Family, LayerFacts};
 use crate::program::{Draft, Pooled, Program, Work};
 use crate::target::Target;
 
@@ -50,7 +50,8 @@ fn join(program: &Program, at: usize, target: Target) -> Option<(usize, Draft)> 
         && 4 * value.span() >= FEWEST_BYTES
         && layer.weight.len() <= MOST_WEIGHTS
         && program.values[writer.inputs[0]].code.is_none()
-        && is_in_byte_windows(layer, [&program.values[writer.inputs[0]], value], target);
+        && LayerFacts::of(layer, [&program.values[writer.inputs[0]], value]).family(&target)
+            == Family::WindowsInBytes;
     let pooled = Pooled {
         layer: layer.clone(),
         shape: value.memory_shape(),

@@ -21,7 +21,8 @@ pub(super) struct Args {
     data: String,
     #[command(flatten)]
     columns: ColumnArgs,
-    /// Where the network will run: `here`, or a profile made by `squeeze measure --profile`
+    /// Where the network will run: `here`, or a profile made by `squeeze measure --profile` or `--kernels`; one of this machine is
+    /// `here` too, with its prices of kernels
     #[arg(long, default_value = "here", value_name = "here|FILE")]
     device: String,
     /// The limit: nine of ten runs take at most this long

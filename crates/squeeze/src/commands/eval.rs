@@ -9,6 +9,7 @@ use squeeze_data::{DataSet, OpenOptions, Prepared};
 use squeeze_tensor::Seed;
 
 use super::columns::ColumnArgs;
+use super::device::DeviceArgs;
 use crate::classifier::Classifier;
 use crate::error::Outcome;
 use crate::front::Front;
@@ -31,6 +32,8 @@ pub(super) struct Args {
     split: Split,
     #[command(flatten)]
     running: Running,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -44,7 +47,8 @@ enum Split {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let mut classifier = Classifier::open(&args.model, &args.running)?;
+    let target = args.device.target(args.running.threads)?;
+    let mut classifier = Classifier::open(&args.model, &target, args.running.precision)?;
     let options = OpenOptions {
         columns: args.columns.columns(),
         seed: seed(&classifier.card),

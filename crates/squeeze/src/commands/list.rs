@@ -110,22 +110,25 @@ fn spaces(as_json: bool) -> anyhow::Result<()> {
 }
 
 fn devices(as_json: bool) -> anyhow::Result<()> {
-    let mut table = Columns::new(&["name", "machine", "blocks>", "measured"]);
+    let mut table = Columns::new(&["name", "machine", "blocks>", "kernels", "measured"]);
     let here = Machine::here().to_string();
     if as_json {
         out::json(&json!({ "name": "here", "machine": here }))?;
     }
-    table.row(["here", &here, "", ""]);
+    table.row(["here", &here, "", "", ""]);
     for path in profiles(Path::new("devices")) {
         let name = path.display().to_string();
         let profile = Profile::load(&path)?;
         let (machine, blocks) = (profile.machine.to_string(), profile.entries.len());
+        let kernels = profile.prices.is_some();
         if as_json {
             out::json(&json!({
-                "name": name, "machine": machine, "blocks": blocks, "date": profile.date,
+                "name": name, "machine": machine, "blocks": blocks, "kernels": kernels, "date": profile.date,
             }))?;
         }
-        table.row([name, machine, blocks.to_string(), profile.date]);
+        let kernels = if kernels { "priced" } else { "" };
+        let blocks = blocks.to_string();
+        table.row([&name, &machine, &blocks, kernels, &profile.date]);
     }
     if as_json { Ok(()) } else { table.print() }
 }

@@ -1,13 +1,16 @@
-//! `squeeze measure`: the time of networks on this machine, side by side; or the machine's profile.
+//! `squeeze measure`: the time of networks on this machine, side by side; or a search space's blocks for its profile.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use clap::ArgGroup;
 use serde_json::json;
 use squeeze_infer::Precision;
 use squeeze_measure::{Budget, Profile, Ratio, Subject, Timing, interleaved, measure_space};
 
+use super::device::{DeviceArgs, HERE};
+use super::measure_kernels;
 use crate::error::Outcome;
 use crate::floor::Peaks;
 use crate::out::{self, Columns};
@@ -20,29 +23,32 @@ use crate::ui::Progress;
 use crate::units::{self, show_count, show_size, show_time};
 
 #[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("machine").args(["profile", "kernels"])))]
 pub(super) struct Args {
     /// Networks to time: names from `squeeze list models`, or files
-    #[arg(required_unless_present = "profile")]
+    #[arg(required_unless_present = "machine")]
     models: Vec<String>,
-    /// The network that the others are compared with
+    /// The network that the others are compared with; its plan goes by the prices that are built in
     #[arg(long, value_name = "MODEL")]
     vs: Option<String>,
     #[command(flatten)]
     sizes: Sizes,
     /// Examples of a run
-    #[arg(long, value_name = "EXAMPLES", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "profile")]
+    #[arg(long, value_name = "EXAMPLES", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "machine")]
     batch: u16,
     /// Lengths of a run's texts, in turn, where they are shorter than --seq
-    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..), conflicts_with_all = ["profile", "per_layer"])]
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..), conflicts_with_all = ["machine", "per_layer"])]
     lengths: Vec<u16>,
     #[command(flatten)]
     running: Running,
     /// Time the networks (not the one of --vs) with this fraction of each layer's weights zero, the smallest ones
-    #[arg(long, value_name = "FRACTION", value_parser = pruning::fraction, conflicts_with = "profile")]
+    #[arg(long, value_name = "FRACTION", value_parser = pruning::fraction, conflicts_with = "machine")]
     prune: Option<f64>,
     /// Output channels x inputs that are zero together: 1x1, 4x1 or 16x1
     #[arg(long, value_name = "BLOCK", default_value = "1x1", value_parser = pruning::block, requires = "prune")]
     block: Block,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// The time of each step of the plan
     #[arg(long)]
     per_layer: bool,
@@ -52,14 +58,17 @@ pub(super) struct Args {
     /// Measure the blocks of a search space, for `squeeze design --device FILE`
     #[arg(long, requires = "space", requires = "output", conflicts_with_all = ["models", "vs", "per_layer"])]
     profile: bool,
+    /// Measure what kernels take, and fit the prices by which plans pick them; with -o for `--device FILE`, where the rest of a profile stays
+    #[arg(long, conflicts_with_all = ["models", "vs", "per_layer", "image", "seq", "precision", "thorough"])]
+    kernels: bool,
     /// The search space: a name from `squeeze list spaces`
     #[arg(long, requires = "profile")]
     space: Option<String>,
-    /// Time for the profile
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::time, requires = "profile")]
+    /// Time for the profile or the kernels
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = units::time, requires = "machine")]
     time: Duration,
     /// Where the profile goes
-    #[arg(short, long, value_name = "FILE", requires = "profile")]
+    #[arg(short, long, value_name = "FILE", requires = "machine")]
     output: Option<PathBuf>,
     /// One JSON object a line
     #[arg(long)]
@@ -69,6 +78,8 @@ pub(super) struct Args {
 /// A network on the bench.
 struct Bench {
     name: String,
+    /// Where its prices are from.
+    device: String,
     /// The fraction of its weights that were made zero.
     pruned: Option<f64>,
     /// Multiply-adds, without those of zeros that were made.
@@ -92,14 +103,17 @@ struct Start {
 impl Bench {
     /// The name, with what was made of it.
     fn title(&self, args: &Args) -> String {
-        let precision = match self.precision {
-            Precision::F32 => String::new(),
-            other => format!(" in {}", other.name()),
-        };
-        let pruned = self.pruned.map_or(String::new(), |fraction| {
-            format!(" pruned {fraction} {}", args.block)
-        });
-        format!("{}{pruned}{precision}", self.name)
+        let mut title = self.name.clone();
+        if let Some(fraction) = self.pruned {
+            title.push_str(&format!(" pruned {fraction} {}", args.block));
+        }
+        if self.precision != Precision::F32 {
+            title.push_str(&format!(" in {}", self.precision.name()));
+        }
+        if self.device != HERE {
+            title.push_str(&format!(" by {}", self.device));
+        }
+        title
     }
 }
 
@@ -107,11 +121,23 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     if args.profile {
         return profile(args);
     }
+    if args.kernels {
+        return measure_kernels::run(&measure_kernels::Request {
+            threads: args.running.threads,
+            time: args.time,
+            output: args.output.as_deref(),
+            json: args.json,
+        });
+    }
     let mut benches = vec![];
+    let here = DeviceArgs::here();
     // The one that the others are compared with comes first.
-    let models = args.models.iter().map(|model| (model, args.prune));
-    for (model, pruned) in args.vs.iter().map(|model| (model, None)).chain(models) {
-        benches.push(Bench::open(model, pruned, args).with_context(|| model.clone())?);
+    let vs = args.vs.iter().map(|model| (model, None, &here));
+    let models = args.models.iter();
+    let models = models.map(|model| (model, args.prune, &args.device));
+    for (model, pruned, device) in vs.chain(models) {
+        let bench = Bench::open(model, pruned, device, args);
+        benches.push(bench.with_context(|| model.clone())?);
     }
     let timed = time(&mut benches, args.thorough);
     warn_of_others(&timed);
@@ -132,7 +158,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
 
 impl Bench {
     /// Loads a network, some of its weights made zero, with inputs of the batch and the lengths asked for, and runs it once.
-    fn open(model: &str, pruned: Option<f64>, args: &Args) -> anyhow::Result<Self> {
+    fn open(
+        model: &str,
+        pruned: Option<f64>,
+        device: &DeviceArgs,
+        args: &Args,
+    ) -> anyhow::Result<Self> {
         let ([before, _], begun) = (resident(), Instant::now());
         let mut source = Source::open(model, &args.sizes)?;
         let batch = usize::from(args.batch);
@@ -142,7 +173,8 @@ impl Bench {
             let network = (&source.graph, &weights);
             (source.graph, weights, layers) = pruning::apply(network, fraction, args.block)?;
         }
-        let target = args.running.target(&weights);
+        let target = device.target(args.running.threads)?;
+        let target = args.running.target(target, &weights);
         let mut subject = Subject::new(&source.graph, &weights, &target)?;
         let bytes = weights.bytes();
         drop((weights, source.weights.take()));
@@ -173,6 +205,7 @@ impl Bench {
         };
         Ok(Self {
             name: source.name,
+            device: device.to_string(),
             pruned,
             macs,
             precision: target.precision,
@@ -270,7 +303,7 @@ fn table(benches: &[Bench], timed: &[(Timing, Ratio)], args: &Args) -> anyhow::R
         let rate = 1e3 * f64::from(args.batch) / timing.p50_ms;
         if args.json {
             let mut line = json!({
-                "model": bench.name, "threads": args.running.threads, "precision": bench.precision.name(), "runs": timing.runs,
+                "model": bench.name, "threads": args.running.threads, "precision": bench.precision.name(), "device": bench.device, "runs": timing.runs,
                 "batch": args.batch, "lengths": args.lengths, "per_second": rate,
                 "min_ms": timing.min_ms, "p50_ms": timing.p50_ms, "p90_ms": timing.p90_ms, "p99_ms": timing.p99_ms,
                 "ci95_ms": timing.ci95_ms, "peak_bytes": peak, "macs": bench.macs, "others": timing.others,

@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use serde_json::{Map, json};
 use squeeze_data::Image;
 
+use super::device::DeviceArgs;
 use crate::classifier::{Answer, Classifier};
 use crate::error::Outcome;
 use crate::out;
@@ -26,13 +27,16 @@ pub(super) struct Args {
     image: Vec<PathBuf>,
     #[command(flatten)]
     running: Running,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let mut classifier = Classifier::open(&args.model, &args.running)?;
+    let target = args.device.target(args.running.threads)?;
+    let mut classifier = Classifier::open(&args.model, &target, args.running.precision)?;
     if let Some(text) = &args.text {
         if classifier.task.is_pair() != args.pair.is_some() && !classifier.task.is_image() {
             bail!(match args.pair {

@@ -6,6 +6,7 @@ use squeeze_graph::Graph;
 use squeeze_infer::compile;
 use squeeze_tensor::Weights;
 
+use super::device::DeviceArgs;
 use crate::error::Outcome;
 use crate::out::{self, Columns};
 use crate::running::Running;
@@ -26,6 +27,8 @@ pub(super) struct Args {
     toml: bool,
     #[command(flatten)]
     running: Running,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -101,7 +104,8 @@ fn nodes(graph: &Graph, weights: Option<&Weights>, args: &Args) -> anyhow::Resul
 
 fn steps(source: &Source, args: &Args) -> anyhow::Result<()> {
     let weights = source.weights();
-    let target = args.running.target(&weights);
+    let target = args.device.target(args.running.threads)?;
+    let target = args.running.target(target, &weights);
     let plan = compile(&source.graph, &weights, &target)?;
     let mut table = Columns::new(&[
         "step",

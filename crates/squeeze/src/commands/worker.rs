@@ -19,6 +19,7 @@ use squeeze_infer::{
 };
 use squeeze_tensor::Weights;
 
+use super::device::DeviceArgs;
 use crate::error::{Outcome, one_line};
 use crate::out;
 use crate::resident::{allowed, resident};
@@ -35,6 +36,8 @@ pub(super) struct Args {
     /// What products are made of; without it bytes where the model's weights are bytes, else single precision
     #[arg(long, value_parser = units::precision())]
     precision: Option<Precision>,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 /// The network on the bench with its inputs.
@@ -126,7 +129,7 @@ impl Bench {
             threads: args.threads,
             precision: args.precision,
         };
-        let target = running.target(&weights);
+        let target = running.target(args.device.target(args.threads)?, &weights);
         if lacks_ranges(&graph, &weights, &target) {
             let example = inputs.iter().map(Fed::input).collect();
             weights = calibrate(&graph, &weights, &target, &[example])?;

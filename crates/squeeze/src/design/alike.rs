@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use squeeze_formats::model::{load, save};
 use squeeze_graph::{Graph, Space};
+use squeeze_infer::Precision;
 use squeeze_measure::{Ratio, Subject};
 use squeeze_tensor::Weights;
 
@@ -20,7 +21,6 @@ use super::{best_within, start_of, write_up};
 use crate::fit::{Fit, export};
 use crate::ready::Ready;
 use crate::record::{Candidate, Comparison, Origin, RunRecord};
-use crate::running::Running;
 use crate::ui::StageBar;
 use crate::units::show_seconds;
 
@@ -162,7 +162,6 @@ fn train(
     proof: &Proof,
     bar: &StageBar,
 ) -> Result<(Alike, String)> {
-    let request = &context.request;
     let graph = &rival.graph;
     let start = (ready, rival.start.as_ref());
     let time = (rival.stage.as_str(), seconds(context)?);
@@ -184,7 +183,7 @@ fn train(
     {
         save(&path, &in_bytes(&load(&path)?, ready)?)?;
     }
-    let score = test((&path, request.threads), &ready.test, bar)?;
+    let score = test((&path, &context.target), &ready.test, bar)?;
     let known = proof.references.iter().find(|one| one.name == rival.name);
     let (timing, ratio, peak_bytes) = match known {
         Some(known) => (known.timing.clone(), known.ratio.clone(), known.peak_bytes),
@@ -226,11 +225,10 @@ fn measure(
     bar: &StageBar,
 ) -> Result<(squeeze_measure::Timing, Ratio, usize)> {
     bar.say("measuring it beside the winner");
-    let running = Running::as_made(context.request.threads);
     let mut subjects = vec![];
     for path in [&context.folder.join(super::MODEL), path] {
         let file = load(path)?;
-        let target = running.target(&file.weights);
+        let target = context.target.with_precision(Precision::of(&file.weights));
         subjects.push(Subject::new(&file.graph, &file.weights, &target)?);
     }
     let (timing, ratio) = beside(context, &mut subjects)?.swap_remove(1);

@@ -15,7 +15,6 @@ use super::stage::Context;
 use crate::classifier::Classifier;
 use crate::quantize;
 use crate::ready::Ready;
-use crate::running::Running;
 use crate::ui::StageBar;
 
 /// Name of the network in numbers in the folder, where bytes are exported.
@@ -121,11 +120,10 @@ fn measure(
     (ready, loss): (&Ready, f64),
     bar: &StageBar,
 ) -> Result<Forms> {
-    let threads = context.request.threads;
     let mut subjects = vec![];
     let mut forms = vec![];
     for model in [numbers, bytes] {
-        let target = Running::as_made(threads).target(&model.weights);
+        let target = context.target.with_precision(Precision::of(&model.weights));
         bar.say(format!("validating in {}", target.precision.name()));
         bar.set_steps(ready.validation.len() as u64);
         let mut classifier = Classifier::new(model.clone(), &target)?;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use squeeze_graph::Space;
 use squeeze_infer::Target;
-use squeeze_measure::{Budget, Device, Profile, Subject, Table, measure_space, table_of, time};
+use squeeze_measure::{Budget, Profile, Subject, Table, measure_space, table_of, time};
 use squeeze_tensor::Seed;
 use squeeze_train::{Event, Job, Parameters, run};
 
@@ -51,16 +51,18 @@ pub fn measure(
     bar: &StageBar,
 ) -> Result<(Measured, String)> {
     let request = &context.request;
-    let device = Device::open(&request.device)?;
     let quick = time.mul_f64(0.2);
     let family = context.once("family", || size(context, ready, (quick, training), bar))?;
     let space = ready.spaces()[family].space()?;
     bar.say(space.name());
     let training_cost = context.once("training-cost", || training_cost(ready, &space))?;
-    let (table, blocks) = match device {
-        Device::Here => {
+    let (table, blocks) = match context.device.profile() {
+        Some(profile) if !context.device.is_here() => {
+            (table_of(&space, profile)?, profile.entries.len())
+        }
+        known => {
             let path = context.folder.join("profile.toml");
-            let mut profile = begun(&path, request.threads);
+            let mut profile = begun(&path, known, request.threads);
             let mut problem = None;
             let table = measure_space(&space, &mut profile, time - quick, |profile, done, all| {
                 bar.set_steps(all as u64);
@@ -74,7 +76,6 @@ pub fn measure(
             context.progress.check()?;
             (table?, profile.entries.len())
         }
-        Device::Known(profile) => (table_of(&space, &profile)?, profile.entries.len()),
     };
     let wanted = request.p90_ms / table.p90_over_p50 * MARGIN;
     let trainable = trainable_ms(ready, training, training_cost);
@@ -108,12 +109,18 @@ pub fn measure(
     ))
 }
 
-/// The profile that an interrupted run began on this machine, or an empty one.
-fn begun(path: &Path, threads: usize) -> Profile {
-    let fresh = Profile::here(threads);
+/// The profile that an interrupted run began on this machine, or what is known of the machine, or an empty one.
+fn begun(path: &Path, known: Option<&Profile>, threads: usize) -> Profile {
+    let fresh = Profile {
+        prices: known.and_then(|known| known.prices),
+        ..Profile::here(threads)
+    };
+    let own = |begun: &&Profile| {
+        begun.machine == fresh.machine && begun.threads == threads && begun.prices == fresh.prices
+    };
     let begun = Profile::load(path).ok();
-    let own = |begun: &Profile| begun.machine == fresh.machine && begun.threads == threads;
-    begun.filter(own).unwrap_or(fresh)
+    let known = begun.as_ref().filter(own).or(known.filter(own));
+    known.cloned().unwrap_or(fresh)
 }
 
 /// Latency whose networks see [`EPOCHS`] epochs in `training`.
@@ -174,7 +181,6 @@ fn size(
     bar: &StageBar,
 ) -> Result<usize> {
     let request = &context.request;
-    let target = Target::here(request.threads);
     let families = ready.spaces();
     let least = quick.div_f64(2.0 * families.len() as f64);
     let budget = Budget {
@@ -190,7 +196,7 @@ fn size(
         let mut p90 = [0.0; 2];
         let mut peak = 0;
         for (p90, picks) in p90.iter_mut().zip([&cheapest, &dearest]) {
-            let mut subject = Subject::fresh(&space.resolve(picks)?, &target)?;
+            let mut subject = Subject::fresh(&space.resolve(picks)?, &context.target)?;
             *p90 = time(|| subject.run(), &budget).p90_ms;
             peak = if peak == 0 {
                 subject.plan().peak_bytes()
@@ -253,4 +259,31 @@ fn extreme(space: &Space, better: impl Fn(u64, u64) -> bool) -> Vec<usize> {
         })
     };
     costs.iter().map(pick).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_measured_by_other_prices_is_left() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("profile.toml");
+        let fresh = Profile::here(1);
+        assert_eq!(begun(&path, None, 1), fresh);
+        let mut known = Profile::here(1);
+        known.prices = Some(Target::here(1).prices);
+        known.date = "2026-01-01".into();
+        assert_eq!(begun(&path, Some(&known), 1), known);
+        // On other threads its blocks are of no use, its prices are.
+        let other = begun(&path, Some(&known), 2);
+        assert_eq!((other.threads, other.prices), (2, known.prices));
+        assert_ne!(other.date, known.date);
+        std::fs::write(&path, fresh.to_toml()).expect("writable");
+        assert_eq!(begun(&path, Some(&known), 1), known);
+        let mut own = known.clone();
+        own.date = "2026-01-02".into();
+        std::fs::write(&path, own.to_toml()).expect("writable");
+        assert_eq!(begun(&path, Some(&known), 1), own);
+    }
 }

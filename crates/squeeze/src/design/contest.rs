@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use squeeze_graph::{Graph, Space};
-use squeeze_infer::{Target, compile};
+use squeeze_infer::compile;
 use squeeze_measure::{Budget as Timed, Subject, Timing, interleaved};
 use squeeze_search::supernet::{self, Length};
 use squeeze_search::{Architecture, random_within, shared};
@@ -239,8 +239,8 @@ fn fits_memory(space: &Space, picks: &[usize], context: &Context) -> bool {
         return true;
     };
     let graph = space.resolve(picks).expect("picks of the space");
-    let target = Target::here(context.request.threads);
-    let plan = compile(&graph, &squeeze_rewrite::fresh(&graph, Seed(0)), &target);
+    let weights = squeeze_rewrite::fresh(&graph, Seed(0));
+    let plan = compile(&graph, &weights, &context.target);
     plan.is_ok_and(|plan| plan.peak_bytes() as u64 <= limit)
 }
 
@@ -353,7 +353,7 @@ fn try_one(
     if let Some(tried) = context.load(stage)? {
         return Ok(tried);
     }
-    let mut subject = Subject::fresh(graph, &Target::here(context.request.threads))?;
+    let mut subject = Subject::fresh(graph, &context.target)?;
     let peak_bytes = subject.plan().peak_bytes();
     let batch = Timed {
         retries: 1,

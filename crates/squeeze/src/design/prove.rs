@@ -9,13 +9,13 @@ use squeeze_data::Prepared;
 use squeeze_data::metrics::{Metric, Score};
 use squeeze_formats::model::load;
 use squeeze_graph::Graph;
+use squeeze_infer::{Precision, Target};
 use squeeze_measure::{Budget, Ratio, Subject, Timing, interleaved};
 
 use super::stage::Context;
 use crate::classifier::Classifier;
 use crate::ready::Ready;
 use crate::record::Layer;
-use crate::running::Running;
 use crate::ui::StageBar;
 
 /// What was shown of the file.
@@ -80,8 +80,8 @@ pub fn prove(
 ) -> Result<(Proof, String)> {
     let request = &context.request;
     let model = load(path)?;
-    let target = Running::as_made(request.threads).target(&model.weights);
-    let score = test((path, request.threads), &ready.test, bar)?;
+    let target = context.target.with_precision(Precision::of(&model.weights));
+    let score = test((path, &context.target), &ready.test, bar)?;
     let mut winner = Subject::new(&model.graph, &model.weights, &target)?;
     let peak_bytes = winner.plan().peak_bytes();
     let layers = layers(&mut winner);
@@ -108,7 +108,7 @@ pub fn prove(
         .memory
         .is_none_or(|limit| peak_bytes as u64 <= limit);
     // What is measured here proves nothing for another device.
-    let here = request.device == "here";
+    let here = context.device.is_here();
     let met = here && timing.p90_ms <= request.p90_ms && fits_memory;
     let cost = model.graph.cost();
     let result = format!(
@@ -147,10 +147,10 @@ pub fn prove(
 ///
 /// # Errors
 /// When the file cannot be read or the split does not fit it.
-pub fn test((path, threads): (&Path, usize), split: &Prepared, bar: &StageBar) -> Result<Score> {
+pub fn test((path, target): (&Path, &Target), split: &Prepared, bar: &StageBar) -> Result<Score> {
     bar.say("testing the file");
     bar.set_steps(split.len() as u64);
-    Classifier::open(path, &Running::as_made(threads))?.judge(split, |done| bar.at(done as u64))
+    Classifier::open(path, target, None)?.judge(split, |done| bar.at(done as u64))
 }
 
 /// Times networks in interleaved rounds, again when the first one misses the limit; the ratios are

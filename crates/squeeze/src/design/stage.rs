@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use squeeze_infer::Target;
+use squeeze_measure::Device;
 
 use super::Request;
 use crate::folder::{self, RunFolder};
@@ -21,6 +23,10 @@ pub struct Context {
     pub folder: RunFolder,
     /// Bars and remarks.
     pub progress: Progress,
+    /// Where the network will run.
+    pub device: Device,
+    /// What plans are compiled for.
+    pub target: Target,
     /// The ledger.
     pub stages: Vec<Stage>,
     begun: Instant,
@@ -39,13 +45,19 @@ impl Context {
     /// Opens or makes the folder for `request`.
     ///
     /// # Errors
-    /// When the folder cannot be written, is in use, or holds another design.
+    /// When the folder cannot be written, is in use, or holds another design, or the device's profile cannot be read.
     pub fn open(path: PathBuf, request: Request, progress: Progress) -> Result<Self> {
+        let device = Device::open(&request.device)?;
+        // Kernels for other instructions have other prices: what runs here for such a device goes by those built in.
+        let target = device.target(request.threads);
+        let target = target.unwrap_or_else(|_| Target::here(request.threads));
         let folder = RunFolder::open(path)?;
         let context = Self {
             request,
             folder,
             progress,
+            device,
+            target,
             stages: vec![],
             begun: Instant::now(),
             before: 0.0,

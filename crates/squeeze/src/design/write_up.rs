@@ -117,7 +117,7 @@ pub fn record(
         unit: "ms".into(),
         limit: request.p90_ms,
         // Another device was not measured: its limit stays unproven.
-        measured: (request.device == "here").then_some(proof.timing.p90_ms),
+        measured: context.device.is_here().then_some(proof.timing.p90_ms),
     };
     let comparison = |reference: &Reference| Comparison {
         reference: reference.name.clone(),
