@@ -1,13 +1,14 @@
 //! `squeeze measure --kernels`: what families of kernels take, and the prices by which plans pick them.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use serde_json::json;
 use squeeze_measure::{Kernels, Line, Machine, Profile, Timing, measure_kernels};
 
-use crate::error::{Outcome, Stopped};
+use crate::error::Outcome;
 use crate::out::{self, Columns};
 use crate::ui::Progress;
 use crate::units::show_time;
@@ -21,7 +22,10 @@ pub(super) struct Request<'a> {
 }
 
 pub(super) fn run(request: &Request) -> anyhow::Result<Outcome> {
-    // What cannot be written should not be measured.
+    // What cannot be kept should not be measured.
+    if let Some(folder) = request.output.and_then(Path::parent) {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
     let mut profile = match request.output {
         Some(path) if path.exists() => known(path, request.threads)?,
         _ => Profile::here(request.threads),
@@ -35,7 +39,7 @@ pub(super) fn run(request: &Request) -> anyhow::Result<Outcome> {
         !progress.is_stopped()
     });
     if progress.is_stopped() {
-        bail!(Stopped);
+        bail!("stopped: nothing was kept");
     }
     let Kernels { prices, lines } = measured?;
     let mean = mean_losses(&lines).map(percent);

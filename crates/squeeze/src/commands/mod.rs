@@ -66,12 +66,12 @@ enum Command {
 #[command(name = "squeeze-run", version, arg_required_else_help = true)]
 struct RunLine {
     #[command(flatten)]
-    args: run::Args,
+    question: run::Question,
 }
 
 /// Runs the command line of the program that only runs models; as [`main`].
 pub fn run_only() -> ExitCode {
-    error::finish(run::run(&RunLine::parse().args))
+    error::finish(run::run_here(&RunLine::parse().question))
 }
 
 /// Runs the command line and gives the exit status: 0 done, 1 the answer is no, 2 error.
