@@ -38,7 +38,7 @@ pub fn quantize(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), Co
         .nodes()
         .iter()
         .filter(|node| is_large_table(&graph, node));
-    names.extend(tables.map(|node| format!("{}.weight", node.name)));
+    names.extend(tables.map(|node| format!("{}.weight", node.weights)));
     for name in names {
         let weight = weights.get(&name).expect("weights were checked");
         if weight.scaled().is_none()

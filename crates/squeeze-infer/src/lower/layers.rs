@@ -65,7 +65,10 @@ impl Lowering<'_> {
 
     fn layer(&self, node: &Node, [out, groups]: [usize; 2], bias: bool, window: Window) -> Work {
         Work::Layer(Layer {
-            weight: Rows::of(format!("{}.weight", node.name), self.weight(node, "weight")),
+            weight: Rows::of(
+                format!("{}.weight", node.weights),
+                self.weight(node, "weight"),
+            ),
             bias: bias.then(|| self.floats(node, "bias")),
             factors: None,
             out,

@@ -75,7 +75,7 @@ fn nodes(graph: &Graph, weights: Option<&Weights>, args: &Args) -> anyhow::Resul
         "multiply-adds>",
     ]);
     for node in graph.nodes() {
-        let weight = weights.and_then(|weights| weights.get(&format!("{}.weight", node.name)));
+        let weight = weights.and_then(|weights| weights.get(&format!("{}.weight", node.weights)));
         let held = weight.map(|weight| weight.dtype().name().to_lowercase());
         let inputs: Vec<&str> = node
             .inputs
