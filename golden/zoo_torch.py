@@ -288,6 +288,7 @@ class DeepLabXception(nn.Module):
 
         super().__init__()
         self.backbone = timm.create_model("xception65", output_stride=16)
+        self.backbone.head = nn.Identity()
         self.backbone.blocks[1].stack.conv2.register_forward_hook(lambda part, inputs, out: setattr(self, "low", out.clone()))
         head = nn.Module()
         head.project = nn.Sequential(conv(256, 48), nn.BatchNorm2d(48), nn.ReLU())

@@ -17,6 +17,7 @@ const ROOTS: &[[&str; 2]] = &[
     ["bert.", ""],
     ["transformer.", ""],
     ["distilbert.", ""],
+    ["roberta.", ""],
     ["electra.", ""],
     ["albert.", ""],
     ["mobilebert.", ""],
