@@ -81,6 +81,13 @@ pub const CASES: &[(&str, Make)] = &[
         let y = b.add("first", Select { axis: 1, index: 0 }, &[y])?;
         Ok(vec![b.add("head", Linear::dense(3), &[y])?])
     }),
+    ("shared_layer_in_bytes", |b| {
+        let x = text(b)?;
+        let x = b.add("wide", Linear::dense(64), &[x])?;
+        let y = b.add("layer", Linear::dense(64), &[x])?;
+        let y = b.add("gelu", Activation::Gelu, &[y])?;
+        Ok(vec![b.repeat(x.0 + 1..y.0 + 1, ".1", [x, y])?])
+    }),
     ("grouped_encoder", |b| {
         let [x, lengths] = embeddings(b, false)?;
         let x = layer(b, "0", [x, lengths], 4)?;
