@@ -43,7 +43,10 @@ pub(super) struct Question {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
-    answer(&args.question, &args.device.target(args.question.running.threads)?)
+    answer(
+        &args.question,
+        &args.device.target(args.question.running.threads)?,
+    )
 }
 
 /// Answers by the prices that are built in.
