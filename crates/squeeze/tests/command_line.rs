@@ -1,9 +1,12 @@
 //! The binary from outside: exit status, what goes to stdout, and messages for input that cannot work.
 
+mod binary;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use binary::{lines, refused, squeeze};
 use squeeze::formats::{Meta, ModelFile, model};
 use squeeze::front::Front;
 use squeeze::graph::ops::{Linear, Reshape};
@@ -12,24 +15,8 @@ use squeeze::record::RunRecord;
 use squeeze::rewrite::fresh;
 use squeeze::tensor::Seed;
 
-fn squeeze(words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_squeeze"));
-    command.args(words).output().expect("the binary runs")
-}
-
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// The command fails with status 2, says so on one line, and prints no result.
-#[track_caller]
-fn refused(words: &[&str], wanted: &str) {
-    let output = squeeze(words);
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{words:?}: {message}");
-    assert!(message.contains(wanted), "{words:?}: {message}");
-    assert!(!message.contains("panicked"), "{message}");
-    assert!(output.stdout.is_empty(), "{words:?} printed a result");
 }
 
 /// A design of this data that cannot begin.
@@ -112,15 +99,40 @@ fn cost_prints_the_published_counts() {
 #[test]
 fn lists_are_json_lines() {
     for what in ["models", "data", "spaces", "devices", "kernels"] {
-        let output = squeeze(&["list", what, "--json"]);
-        assert!(output.status.success(), "{what}");
-        let text = stdout(&output);
-        assert!(text.lines().count() > 0, "{what}");
-        for line in text.lines() {
-            let line: serde_json::Value = serde_json::from_str(line).expect(what);
-            assert!(line["name"].is_string(), "{what}");
+        let told = lines(&["list", what, "--json"]);
+        assert!(!told.is_empty(), "{what}");
+        assert!(told.iter().all(|line| line["name"].is_string()), "{what}");
+    }
+}
+
+/// Only read, not run: `--help` behind them ends the command once its words were understood.
+#[test]
+fn guides_show_commands_that_are_understood() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let guides = fs::read_dir(root.join("docs")).expect("there are guides");
+    let guides = guides.map(|entry| entry.expect("readable").path());
+    let is_text = |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "md");
+    let mut seen = 0;
+    for path in guides.filter(is_text).chain([root.join("README.md")]) {
+        let text = fs::read_to_string(&path).expect("readable");
+        let commands = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("    squeeze "));
+        for command in commands {
+            let command = command.split(" #").next().expect("a first part");
+            let mut words: Vec<&str> = command.split_whitespace().collect();
+            words.push("--help");
+            let output = squeeze(&words);
+            let message = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                output.status.success(),
+                "{}: {command}: {message}",
+                path.display()
+            );
+            seen += 1;
         }
     }
+    assert!(seen > 20, "{seen} commands");
 }
 
 #[test]
@@ -129,10 +141,7 @@ fn shown_toml_is_read_back() {
     let text = stdout(&squeeze(&["show", "squeezenet1_1", "--toml"]));
     let path = folder.path().join("net.toml");
     fs::write(&path, text).expect("writable");
-    let cost = |model: &str| {
-        let line = stdout(&squeeze(&["cost", model, "--json"]));
-        serde_json::from_str::<serde_json::Value>(&line).expect("JSON")["macs"].clone()
-    };
+    let cost = |model: &str| lines(&["cost", model, "--json"])[0]["macs"].clone();
     assert_eq!(cost(&path.display().to_string()), cost("squeezenet1_1"));
 }
 

@@ -1,8 +1,11 @@
 //! `squeeze compress` and what `squeeze measure` says of pruned networks, from outside.
 
-use std::path::Path;
-use std::process::{Command, Output};
+mod binary;
 
+use std::path::Path;
+use std::process::Command;
+
+use binary::{lines, refused, squeeze};
 use serde_json::Value;
 use squeeze::data::{Preprocess, Resize, Task, Tokenizer};
 use squeeze::formats::{Meta, ModelFile, model};
@@ -12,31 +15,6 @@ use squeeze::graph::{Builder, Element};
 use squeeze::rewrite::fresh;
 use squeeze::tensor::Seed;
 use squeeze::zoo::Options;
-
-fn squeeze(words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_squeeze"));
-    command.args(words).output().expect("the binary runs")
-}
-
-/// The JSON lines that a command prints.
-#[track_caller]
-fn lines(words: &[&str]) -> Vec<Value> {
-    let output = squeeze(words);
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{words:?}: {message}");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let lines = text.lines().map(serde_json::from_str);
-    lines.collect::<Result<_, _>>().expect("JSON lines")
-}
-
-#[track_caller]
-fn refused(words: &[&str], wanted: &str) {
-    let output = squeeze(words);
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{words:?}: {message}");
-    assert!(message.contains(wanted), "{words:?}: {message}");
-    assert!(output.stdout.is_empty(), "{words:?} printed a result");
-}
 
 /// Two wide layers over 64 rows and a small one behind them.
 fn wide_model(folder: &Path) -> String {

@@ -1,37 +1,17 @@
 //! `squeeze measure --kernels`, and plans by the prices that it leaves.
 
+mod binary;
+
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 use std::time::Duration;
 
+use binary::{lines, refused};
 use serde_json::Value;
 use squeeze::infer::Target;
 use squeeze::infer::prices::NEVER;
 use squeeze::kernels::Tier;
 use squeeze::measure::{Entry, Profile, Timing};
-
-fn squeeze(words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_squeeze"));
-    command.args(words).output().expect("the binary runs")
-}
-
-fn lines(output: &Output) -> Vec<Value> {
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{message}");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let line = |line: &str| serde_json::from_str(line).expect("JSON");
-    text.lines().map(line).collect()
-}
-
-#[track_caller]
-fn refused(words: &[&str], wanted: &str) {
-    let output = squeeze(words);
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{words:?}: {message}");
-    assert!(message.contains(wanted), "{words:?}: {message}");
-    assert!(!message.contains("panicked"), "{message}");
-}
 
 /// A profile of this machine in a file, and the file's name.
 fn write(folder: &Path, name: &str, change: impl Fn(&mut Profile)) -> String {
@@ -45,7 +25,7 @@ fn write(folder: &Path, name: &str, change: impl Fn(&mut Profile)) -> String {
 
 fn kernels(device: &str) -> Vec<String> {
     let words = ["show", "squeezenet1_1", "--stage", "plan", "--json"];
-    let steps = lines(&squeeze(&[&words[..], &["--device", device]].concat()));
+    let steps = lines(&[&words[..], &["--device", device]].concat());
     let kernel = |step: &Value| step["kernel"].as_str().expect("a name").to_owned();
     steps.iter().map(kernel).collect()
 }
@@ -65,7 +45,7 @@ fn measured_prices_take_the_place_of_those_in_the_file() {
         prices.winograd.weight = NEVER;
     });
     let words = ["measure", "--kernels", "--time", "100ms", "--json"];
-    let told = lines(&squeeze(&[&words[..], &["-o", &file]].concat()));
+    let told = lines(&[&words[..], &["-o", &file]].concat());
     let (last, layers) = told.split_last().expect("results");
     for layer in layers {
         let ways = layer["ways"].as_array().expect("a list");
@@ -117,7 +97,7 @@ fn plans_go_by_the_prices_of_the_device() {
         "squeezenet1_1",
         "--json",
     ];
-    let told = lines(&squeeze(&[&words[..], &["--device", &dear]].concat()));
+    let told = lines(&[&words[..], &["--device", &dear]].concat());
     assert_eq!(
         (&told[0]["device"], &told[1]["device"]),
         (&"here".into(), &dear.into())

@@ -97,7 +97,7 @@ pub(crate) trait Vector:
     /// Writes the nearest whole numbers of -127..=127, ties to even, as bytes that are 128 too large: as many as `to` holds, at
     /// most `LANES`.
     fn store_bytes(self, to: &mut [u8]);
-    /// [`Vector::store_bytes`] of four vectors without NaN, one behind the other; `to` holds at least `4 * LANES`.
+    /// [`Vector::store_bytes`] of four vectors, one behind the other; `to` holds at least `4 * LANES`. What NaN becomes is not said.
     fn store_bytes_four(four: [Self; 4], to: &mut [u8]) {
         for (to, part) in to.chunks_exact_mut(Self::LANES).zip(four) {
             part.store_bytes(to);

@@ -12,7 +12,8 @@ pub(super) struct Contest {
     pub precision: Precision,
     pub ways: &'static [Way],
     pub knobs: &'static [Knob],
-    pub shapes: &'static [Shape],
+    /// Groups of layers.
+    pub shapes: &'static [&'static [Shape]],
     pub zeros: &'static [Zeros],
 }
 
@@ -45,7 +46,7 @@ pub(super) const CONTESTS: &[Contest] = &[
             |p, _, by| scale(&mut p.winograd.weight, by),
             |p, _, by| scale(&mut p.winograd.far, by),
         ],
-        shapes: WINDOWS,
+        shapes: &[WINDOWS, NARROW_WINDOWS, MORE_WINDOWS],
         zeros: DENSE,
     },
     tiles("tiles-f32", Precision::F32),
@@ -64,7 +65,7 @@ pub(super) const CONTESTS: &[Contest] = &[
             |p, _, by| scale_size(&mut p.bytes.product.outputs, by),
             |p, _, by| scale_size(&mut p.bytes.product.weights, by),
         ],
-        shapes: PRODUCTS,
+        shapes: &[POINTS, NARROW_POINTS],
         zeros: DENSE,
     },
     Contest {
@@ -78,7 +79,7 @@ pub(super) const CONTESTS: &[Contest] = &[
             |p, _, by| scale_size(&mut p.bytes.window.inputs, by),
             |p, _, by| scale_size(&mut p.bytes.window.outputs, by),
         ],
-        shapes: ALL_WINDOWS,
+        shapes: &[WINDOWS, NARROW_WINDOWS, STRIDED_WINDOWS, THIN_WINDOWS],
         zeros: DENSE,
     },
     sparse("sparse-f32", Precision::F32),
@@ -99,7 +100,7 @@ const fn tiles(name: &'static str, precision: Precision) -> Contest {
             |p, precision, by| tile(p, precision, |t| scale(&mut t.finish, by)),
             |p, precision, by| tile(p, precision, |t| scale(&mut t.weight, by)),
         ],
-        shapes: LAYERS,
+        shapes: &[POINTS, WIDE_POINTS, WINDOWS, STRIDED_WINDOWS],
         zeros: DENSE,
     }
 }
@@ -135,7 +136,7 @@ const fn sparse(name: &'static str, precision: Precision) -> Contest {
             |p, precision, by| scale(&mut product(p, precision).sixteen[1], by),
             |p, precision, by| scale(p.sparse.under.of_mut(precision), by),
         ],
-        shapes: PRUNED,
+        shapes: &[PRUNED],
         zeros: ZEROS,
     }
 }
@@ -212,108 +213,89 @@ const ZEROS: &[Zeros] = &[
     zeros(0.9, 16),
 ];
 
-/// 3 x 3 windows of ResNet-50, SqueezeNet, DeepLabV3 and smaller networks.
+/// Point layers of texts and images.
+const POINTS: &[Shape] = &[
+    rows(128, 768, 768),
+    rows(128, 768, 3072),
+    rows(16, 768, 768),
+    rows(1, 1024, 1000),
+    rows(128, 768, 768).grouped(4),
+    rows(128, 128, 128),
+    rows(12_544, 32, 16),
+    rows(3136, 24, 144),
+    rows(3136, 144, 24),
+    rows(784, 32, 32),
+    rows(196, 384, 64),
+    rows(49, 960, 160),
+];
+
+/// Point layers with few channels on one side.
+const NARROW_POINTS: &[Shape] = &[
+    rows(12_544, 16, 16),
+    rows(3136, 16, 64),
+    rows(3136, 64, 16),
+    rows(3136, 8, 64),
+    rows(3136, 64, 8),
+    rows(784, 16, 32),
+    rows(784, 16, 96),
+    rows(784, 32, 48),
+    rows(784, 48, 32),
+    rows(784, 48, 48),
+];
+
+/// A point layer of ResNet-50 that widens.
+const WIDE_POINTS: &[Shape] = &[rows(3136, 64, 256)];
+
+/// 3 x 3 windows of ResNet-50 and SqueezeNet.
 const WINDOWS: &[Shape] = &[
     square(56, 64, 64),
     square(28, 128, 128),
     square(14, 256, 256),
     square(7, 512, 512),
     square(55, 16, 64),
-    square(27, 32, 128),
     square(13, 48, 192),
-    square(13, 64, 256),
-    square(112, 32, 32),
+    square(28, 16, 16),
+    square(7, 64, 64),
+    square(14, 128, 128).grouped(4),
+];
+
+/// 3 x 3 windows of few channels, or of many groups.
+const NARROW_WINDOWS: &[Shape] = &[
     square(56, 8, 8),
     square(56, 16, 16),
-    square(28, 16, 16),
+    square(28, 256, 256).grouped(32),
+];
+
+/// More windows that Winograd's transforms may be for: of DeepLabV3 and of small images.
+const MORE_WINDOWS: &[Shape] = &[
+    square(27, 32, 128),
+    square(13, 64, 256),
+    square(112, 32, 32),
     square(14, 16, 16),
     square(14, 32, 32),
-    square(7, 64, 64),
     square(4, 128, 128),
     square(8, 128, 128),
     square(4, 256, 256),
     square(6, 256, 256),
     square(4, 512, 512),
     square(2, 512, 512),
-    square(14, 128, 128).grouped(4),
-    square(28, 256, 256).grouped(32),
 ];
 
-const ALL_WINDOWS: &[Shape] = &[
-    square(224, 3, 16).windows(3, 2),
+/// Windows that move by two, first layers among them.
+const STRIDED_WINDOWS: &[Shape] = &[
     square(224, 3, 32).windows(3, 2),
     square(224, 3, 64).windows(7, 2),
     square(56, 128, 128).windows(3, 2),
-    square(56, 64, 64),
-    square(28, 128, 128),
-    square(14, 256, 256),
-    square(7, 512, 512),
-    square(55, 16, 64),
-    square(13, 48, 192),
+];
+
+/// Windows of very few channels, in all or in a group.
+const THIN_WINDOWS: &[Shape] = &[
+    square(224, 3, 16).windows(3, 2),
     square(56, 4, 4),
-    square(56, 8, 8),
-    square(56, 16, 16),
-    square(28, 16, 16),
-    square(7, 64, 64),
-    square(14, 128, 128).grouped(4),
-    square(28, 256, 256).grouped(32),
     square(28, 128, 128).grouped(32),
 ];
 
-/// Point layers of texts and images, narrow ones among them.
-const PRODUCTS: &[Shape] = &[
-    rows(128, 768, 768),
-    rows(128, 768, 3072),
-    rows(16, 768, 768),
-    rows(1, 1024, 1000),
-    rows(128, 768, 768).grouped(4),
-    rows(128, 128, 128),
-    rows(12_544, 32, 16),
-    rows(12_544, 16, 16),
-    rows(3136, 16, 64),
-    rows(3136, 64, 16),
-    rows(3136, 24, 144),
-    rows(3136, 144, 24),
-    rows(3136, 8, 64),
-    rows(3136, 64, 8),
-    rows(784, 32, 32),
-    rows(784, 16, 32),
-    rows(784, 16, 96),
-    rows(784, 32, 48),
-    rows(784, 48, 32),
-    rows(784, 48, 48),
-    rows(196, 384, 64),
-    rows(49, 960, 160),
-];
-
-const LAYERS: &[Shape] = &[
-    rows(128, 768, 768),
-    rows(128, 768, 3072),
-    rows(16, 768, 768),
-    rows(1, 1024, 1000),
-    rows(128, 768, 768).grouped(4),
-    rows(128, 128, 128),
-    rows(12_544, 32, 16),
-    rows(3136, 24, 144),
-    rows(3136, 144, 24),
-    rows(3136, 64, 256),
-    rows(784, 32, 32),
-    rows(196, 384, 64),
-    rows(49, 960, 160),
-    square(224, 3, 32).windows(3, 2),
-    square(224, 3, 64).windows(7, 2),
-    square(56, 128, 128).windows(3, 2),
-    square(56, 64, 64),
-    square(28, 128, 128),
-    square(14, 256, 256),
-    square(7, 512, 512),
-    square(55, 16, 64),
-    square(13, 48, 192),
-    square(28, 16, 16),
-    square(7, 64, 64),
-    square(14, 128, 128).grouped(4),
-];
-
+/// Layers that are pruned.
 const PRUNED: &[Shape] = &[
     rows(128, 768, 768),
     rows(16, 768, 768),

@@ -112,7 +112,7 @@ pub fn measure_kernels(
 }
 
 fn layers(contest: &Contest) -> impl Iterator<Item = (Shape, Zeros)> {
-    let shapes = contest.shapes.iter();
+    let shapes = contest.shapes.iter().copied().flatten();
     shapes.flat_map(|&shape| contest.zeros.iter().map(move |&zeros| (shape, zeros)))
 }
 

@@ -98,3 +98,11 @@ pub(crate) fn divisible(channels: f64) -> usize {
         rounded
     }
 }
+
+/// The scores of each pixel's classes: one tap with a bias.
+pub(crate) fn pixel_classifier(classes: usize) -> Conv2d {
+    Conv2d {
+        bias: true,
+        ..Conv2d::square(classes, 1)
+    }
+}

@@ -9,8 +9,8 @@ mod squeeze_excite;
 
 pub use aspp::{Aspp, Window, aspp};
 pub(crate) use aspp::{bilinear_like, spread, window};
-pub(crate) use convolution::divisible;
 pub use convolution::{ConvNorm, conv_norm, sequence};
+pub(crate) use convolution::{divisible, pixel_classifier};
 pub(crate) use encoder::finish;
 pub use encoder::{
     Embeddings, EncoderLayer, Groups, LayerNames, attention_part, embeddings, feed_forward,

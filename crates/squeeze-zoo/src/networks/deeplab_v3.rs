@@ -1,13 +1,13 @@
 //! DeepLabV3 (Chen et al., 2017) on a dilated ResNet or MobileNetV3, with the weight names of
 //! torchvision.
 
-use squeeze_graph::ops::{Activation, Conv2d};
+use squeeze_graph::ops::Activation;
 use squeeze_graph::{Builder, Element, Graph, GraphError, NodeId};
 
 use super::fcn::{AUXILIARY, auxiliary};
 use super::mobilenet_v3::{self, LARGE};
 use super::resnet::{RESNET50, RESNET101};
-use crate::blocks::{Aspp, ConvNorm, Window, aspp, bilinear_like, conv_norm};
+use crate::blocks::{Aspp, ConvNorm, Window, aspp, bilinear_like, conv_norm, pixel_classifier};
 use crate::list::{Entry, MIOU, Make, Options, Task};
 
 /// The published networks.
@@ -72,11 +72,11 @@ fn deeplab(
     x = aspp(&mut b, "classifier.0", pyramid, x)?;
     let inner = ConvNorm::square(256, 3).then(Activation::Relu);
     x = conv_norm(&mut b, ["classifier.1", "classifier.2"], &inner, x)?;
-    let last = Conv2d {
-        bias: true,
-        ..Conv2d::square(options.pixel_classes(), 1)
-    };
-    x = b.add("classifier.4", last, &[x])?;
+    x = b.add(
+        "classifier.4",
+        pixel_classifier(options.pixel_classes()),
+        &[x],
+    )?;
     x = bilinear_like(&mut b, "out", [x, image])?;
     b.finish(&[x])
 }

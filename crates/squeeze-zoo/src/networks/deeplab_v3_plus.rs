@@ -6,12 +6,14 @@
 //! of the image inside it: the border that the depthwise convolution sees has gone through the
 //! norm.
 
-use squeeze_graph::ops::{Activation, Add, Concat, Conv2d};
+use squeeze_graph::ops::{Activation, Add, Concat};
 use squeeze_graph::{Builder, Element, Graph, GraphError, NodeId};
 
 use super::mobilenet_v2::STAGES;
 use super::xception::{self, Features};
-use crate::blocks::{Aspp, ConvNorm, Window, aspp, bilinear_like, conv_norm, sequence, window};
+use crate::blocks::{
+    Aspp, ConvNorm, Window, aspp, bilinear_like, conv_norm, pixel_classifier, sequence, window,
+};
 use crate::list::{Entry, Options, Task};
 
 /// The published networks: at 513 x 513 pixels with the classes of Pascal VOC, and at 1025 x 2049
@@ -96,11 +98,7 @@ fn head(
     for path in paths {
         x = window(b, path, kind, [256, 1], x)?;
     }
-    let last = Conv2d {
-        bias: true,
-        ..Conv2d::square(classes, 1)
-    };
-    b.add("classifier.classifier.3", last, &[x])
+    b.add("classifier.classifier.3", pixel_classifier(classes), &[x])
 }
 
 fn mobilenet(b: &mut Builder, image: NodeId) -> Result<Features, GraphError> {

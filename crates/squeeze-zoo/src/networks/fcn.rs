@@ -1,10 +1,10 @@
 //! FCN (Long et al., 2014) on a dilated ResNet, with the weight names of torchvision.
 
-use squeeze_graph::ops::{Activation, Conv2d, Dropout};
+use squeeze_graph::ops::{Activation, Dropout};
 use squeeze_graph::{Builder, Element, Graph, GraphError};
 
 use super::resnet::{RESNET50, RESNET101, Resnet};
-use crate::blocks::{ConvNorm, bilinear_like, sequence};
+use crate::blocks::{ConvNorm, bilinear_like, pixel_classifier, sequence};
 use crate::list::{Beyond, Entry, MIOU, Make, Options, Task};
 
 /// The published networks.
@@ -47,11 +47,11 @@ fn fcn(name: &str, backbone: &Resnet, options: &Options) -> Result<Graph, GraphE
     let inner = ConvNorm::square(b.channels(x) / 4, 3).then(Activation::Relu);
     x = sequence(&mut b, "classifier", &inner, x)?;
     x = b.add("classifier.3", Dropout { rate: 0.1 }, &[x])?;
-    let last = Conv2d {
-        bias: true,
-        ..Conv2d::square(options.pixel_classes(), 1)
-    };
-    x = b.add("classifier.4", last, &[x])?;
+    x = b.add(
+        "classifier.4",
+        pixel_classifier(options.pixel_classes()),
+        &[x],
+    )?;
     x = bilinear_like(&mut b, "out", [x, image])?;
     b.finish(&[x])
 }

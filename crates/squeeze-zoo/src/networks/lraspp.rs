@@ -1,10 +1,10 @@
 //! LR-ASPP on a dilated MobileNetV3 (Howard et al., 2019), with the weight names of torchvision.
 
-use squeeze_graph::ops::{Activation, Add, Conv2d, GlobalAverage, Linear, Mul};
+use squeeze_graph::ops::{Activation, Add, GlobalAverage, Linear, Mul};
 use squeeze_graph::{Builder, Element, Graph, GraphError};
 
 use super::mobilenet_v3::{self, LARGE};
-use crate::blocks::{ConvNorm, bilinear_like, sequence};
+use crate::blocks::{ConvNorm, bilinear_like, pixel_classifier, sequence};
 use crate::list::{Entry, MIOU, Options, Task};
 
 /// The published network.
@@ -38,10 +38,7 @@ fn lraspp(options: &Options) -> Result<Graph, GraphError> {
     gate = b.add("classifier.scale.2", Activation::Sigmoid, &[gate])?;
     x = b.add("classifier.scale", Mul {}, &[x, gate])?;
     x = bilinear_like(&mut b, "classifier.resize", [x, low])?;
-    let classes = Conv2d {
-        bias: true,
-        ..Conv2d::square(options.pixel_classes(), 1)
-    };
+    let classes = pixel_classifier(options.pixel_classes());
     let low = b.add("classifier.low_classifier", classes.clone(), &[low])?;
     x = b.add("classifier.high_classifier", classes, &[x])?;
     x = b.add("classifier.sum", Add {}, &[low, x])?;

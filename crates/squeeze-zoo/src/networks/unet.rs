@@ -1,12 +1,10 @@
 //! U-Net (Ronneberger et al., 2015) as milesial/Pytorch-UNet has it with bilinear resizing, and
 //! with its weight names, at a quarter of its channels.
 
-use squeeze_graph::ops::{
-    Activation, Concat, Conv2d, Pool, PoolKind, Resize, ResizeMode, ResizeSize,
-};
+use squeeze_graph::ops::{Activation, Concat, Pool, PoolKind, Resize, ResizeMode, ResizeSize};
 use squeeze_graph::{Builder, Element, Graph, GraphError, NodeId};
 
-use crate::blocks::{ConvNorm, conv_norm};
+use crate::blocks::{ConvNorm, conv_norm, pixel_classifier};
 use crate::list::{Entry, Options, Task};
 
 /// The small network.
@@ -64,11 +62,7 @@ fn unet(name: &str, width: usize, options: &Options) -> Result<Graph, GraphError
             x,
         )?;
     }
-    let last = Conv2d {
-        bias: true,
-        ..Conv2d::square(options.pixel_classes(), 1)
-    };
-    x = b.add("outc.conv", last, &[x])?;
+    x = b.add("outc.conv", pixel_classifier(options.pixel_classes()), &[x])?;
     b.finish(&[x])
 }
 
