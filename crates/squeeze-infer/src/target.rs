@@ -103,6 +103,11 @@ impl Target {
         }
     }
 
+    /// The same in the precision that is asked for; without one in that which a network with these weights is made for.
+    pub fn made_for(self, weights: &Weights, asked: Option<Precision>) -> Self {
+        self.with_precision(asked.unwrap_or(Precision::of(weights)))
+    }
+
     /// The same by other prices.
     pub fn with_prices(self, prices: Prices) -> Self {
         Self { prices, ..self }

@@ -44,14 +44,13 @@ enum Fed {
 }
 
 impl Classifier {
-    /// Loads a model file and compiles it for this machine.
+    /// Loads a model file and compiles it for a target, in the precision that is asked for or the one it is made for.
     ///
     /// # Errors
     /// When the file is damaged or does not say how its input is made.
     pub fn open(path: &Path, target: &Target, precision: Option<Precision>) -> Result<Self> {
         let model = squeeze_formats::model::load_on(path, target.threads)?;
-        let precision = precision.unwrap_or(Precision::of(&model.weights));
-        let target = target.with_precision(precision);
+        let target = target.made_for(&model.weights, precision);
         Self::new(model, &target).with_context(|| path.display().to_string())
     }
 

@@ -1,11 +1,10 @@
 //! How a model is run: on so many threads, in the precision it is made for or in another.
 
-use squeeze_infer::{Precision, Target};
-use squeeze_tensor::Weights;
+use squeeze_infer::Precision;
 
 use crate::units;
 
-/// What the command line, or the program, asks for.
+/// What the command line asks for.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Running {
     /// Threads
@@ -14,11 +13,4 @@ pub struct Running {
     /// What products are made of; without it bytes where the model's weights are bytes, else single precision
     #[arg(long, value_parser = units::precision())]
     pub precision: Option<Precision>,
-}
-
-impl Running {
-    /// What a model with these weights is compiled for on a device.
-    pub fn target(&self, device: Target, weights: &Weights) -> Target {
-        device.with_precision(self.precision.unwrap_or(Precision::of(weights)))
-    }
 }

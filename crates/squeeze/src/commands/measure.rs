@@ -174,7 +174,7 @@ impl Bench {
             (source.graph, weights, layers) = pruning::apply(network, fraction, args.block)?;
         }
         let target = device.target(args.running.threads)?;
-        let target = args.running.target(target, &weights);
+        let target = target.made_for(&weights, args.running.precision);
         let mut subject = Subject::new(&source.graph, &weights, &target)?;
         let bytes = weights.bytes();
         drop((weights, source.weights.take()));

@@ -105,7 +105,7 @@ fn nodes(graph: &Graph, weights: Option<&Weights>, args: &Args) -> anyhow::Resul
 fn steps(source: &Source, args: &Args) -> anyhow::Result<()> {
     let weights = source.weights();
     let target = args.device.target(args.running.threads)?;
-    let target = args.running.target(target, &weights);
+    let target = target.made_for(&weights, args.running.precision);
     let plan = compile(&source.graph, &weights, &target)?;
     let mut table = Columns::new(&[
         "step",

@@ -23,7 +23,6 @@ use super::device::DeviceArgs;
 use crate::error::{Outcome, one_line};
 use crate::out;
 use crate::resident::{allowed, resident};
-use crate::running::Running;
 use crate::units;
 
 #[derive(Debug, clap::Args)]
@@ -125,11 +124,8 @@ impl Bench {
         let weight_bytes = weights.bytes();
         let inputs = inputs(&args.dir, &meta, &graph)?;
         let output = graph.node(graph.outputs()[0]).shape.clone();
-        let running = Running {
-            threads: args.threads,
-            precision: args.precision,
-        };
-        let target = running.target(args.device.target(args.threads)?, &weights);
+        let target = args.device.target(args.threads)?;
+        let target = target.made_for(&weights, args.precision);
         if lacks_ranges(&graph, &weights, &target) {
             let example = inputs.iter().map(Fed::input).collect();
             weights = calibrate(&graph, &weights, &target, &[example])?;

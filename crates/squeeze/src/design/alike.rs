@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use squeeze_formats::model::{load, save};
 use squeeze_graph::{Graph, Space};
-use squeeze_infer::Precision;
 use squeeze_measure::{Ratio, Subject};
 use squeeze_tensor::Weights;
 
@@ -228,7 +227,7 @@ fn measure(
     let mut subjects = vec![];
     for path in [&context.folder.join(super::MODEL), path] {
         let file = load(path)?;
-        let target = context.target.with_precision(Precision::of(&file.weights));
+        let target = context.target.made_for(&file.weights, None);
         subjects.push(Subject::new(&file.graph, &file.weights, &target)?);
     }
     let (timing, ratio) = beside(context, &mut subjects)?.swap_remove(1);

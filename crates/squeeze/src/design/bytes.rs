@@ -123,7 +123,7 @@ fn measure(
     let mut subjects = vec![];
     let mut forms = vec![];
     for model in [numbers, bytes] {
-        let target = context.target.with_precision(Precision::of(&model.weights));
+        let target = context.target.made_for(&model.weights, None);
         bar.say(format!("validating in {}", target.precision.name()));
         bar.set_steps(ready.validation.len() as u64);
         let mut classifier = Classifier::new(model.clone(), &target)?;

@@ -9,7 +9,7 @@ use squeeze_data::Prepared;
 use squeeze_data::metrics::{Metric, Score};
 use squeeze_formats::model::load;
 use squeeze_graph::Graph;
-use squeeze_infer::{Precision, Target};
+use squeeze_infer::Target;
 use squeeze_measure::{Budget, Ratio, Subject, Timing, interleaved};
 
 use super::stage::Context;
@@ -80,7 +80,7 @@ pub fn prove(
 ) -> Result<(Proof, String)> {
     let request = &context.request;
     let model = load(path)?;
-    let target = context.target.with_precision(Precision::of(&model.weights));
+    let target = context.target.made_for(&model.weights, None);
     let score = test((path, &context.target), &ready.test, bar)?;
     let mut winner = Subject::new(&model.graph, &model.weights, &target)?;
     let peak_bytes = winner.plan().peak_bytes();
