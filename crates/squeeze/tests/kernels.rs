@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use binary::{lines, refused};
+use binary::{lines, refused, squeeze};
 use serde_json::Value;
 use squeeze::infer::Target;
 use squeeze::infer::prices::NEVER;
@@ -144,10 +144,10 @@ fn profiles_that_are_of_no_use() {
         &["eval", "x.squeeze", "--data", "spam", "--device", &lying],
         wanted,
     );
-    refused(
-        &["worker", "nowhere", "1", "--device", "nowhere.toml"],
-        "nowhere",
-    );
+    // A worker tells its caller too.
+    let worker = squeeze(&["worker", "nowhere", "1", "--device", "nowhere.toml"]);
+    assert_eq!(worker.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&worker.stderr).contains("nowhere"));
     let design = [
         "design", "--data", "spam", "--p90", "1ms", "--device", &lying,
     ];
