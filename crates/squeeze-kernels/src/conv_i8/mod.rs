@@ -297,8 +297,15 @@ impl Packed {
         let tiles = conv.out_w().div_ceil(self.right.rows());
         let mut segments = [Segment::default(); MOST_TAPS];
         let mut near = NEAR;
-        for tile in 0..tiles {
+        let mut tile = 0;
+        while tile < tiles {
             let windows = even(conv.out_w(), tiles, tile);
+            // Tiles of as many windows that leave out the same taps go together.
+            let alike = |next: &usize| even(conv.out_w(), tiles, *next).len() == windows.len();
+            let together = match joins(conv) {
+                true => (tile..tiles).take_while(alike).count(),
+                false => 1,
+            };
             let left = windows.start * conv.stride[1];
             let across = left..left + (windows.len() - 1) * conv.stride[1];
             let count = self.segments(top, across, &mut segments);
@@ -314,16 +321,18 @@ impl Packed {
             for panel in panels.clone() {
                 let (group, _) = self.right.panels.place(panel);
                 let from = Left {
+                    tiles: together,
                     rows: windows.len(),
                     bytes: (first.wrapping_add(group * k), conv.stride[1] * conv.c),
                     segments: &segments[..count],
                     scales: (scale, 0),
-                    middles: (std::ptr::null(), 0),
+                    middles: (&0.0, 0),
                 };
                 // SAFETY: the scratch holds all rows, with zeros as wide as the padding before and behind each; `run` saw that
                 // output, bias and residual hold all pixels; no other part has these of this panel.
-                unsafe { self.right.tile(panel, &from, to, &mut near) };
+                unsafe { self.right.tiles(panel, &from, to, &mut near) };
             }
+            tile += together;
         }
     }
 

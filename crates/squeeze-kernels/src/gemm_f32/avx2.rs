@@ -25,6 +25,7 @@ pub(crate) struct F32x8(pub(crate) __m256);
 impl Register for F32x8 {
     const LANES: usize = 8;
     type Mask = __m256i;
+    type Limits = (Self, Self);
 
     #[inline(always)]
     fn first(count: usize) -> __m256i {
@@ -68,9 +69,8 @@ impl Register for F32x8 {
         Self(unsafe { _mm256_min_ps(high.0, _mm256_max_ps(low.0, self.0)) })
     }
     #[inline(always)]
-    fn limit(self, low: Self, high: Self) -> Self {
-        // The second operand is what comes out when either is NaN.
-        Self(unsafe { _mm256_min_ps(high.0, _mm256_max_ps(self.0, low.0)) })
+    fn limits(low: f32, high: f32) -> Self::Limits {
+        (Self::splat(low), Self::splat(high))
     }
     #[inline(always)]
     unsafe fn load_bytes(from: *const u8) -> Self {
@@ -86,15 +86,15 @@ impl Register for F32x8 {
         }
     }
     #[inline(always)]
-    unsafe fn store_bytes(self, to: *mut u8) {
-        unsafe { _mm_storel_epi64(to.cast(), bytes(self)) }
+    unsafe fn store_bytes(self, limits: Self::Limits, to: *mut u8) {
+        unsafe { _mm_storel_epi64(to.cast(), bytes(self, limits)) }
     }
     #[inline(always)]
-    unsafe fn store_some_bytes(self, to: *mut u8, mask: __m256i) {
+    unsafe fn store_some_bytes(self, limits: Self::Limits, to: *mut u8, mask: __m256i) {
         let mut all = [0; 8];
         // SAFETY: the mask is of the first lanes, which may be written.
         unsafe {
-            _mm_storel_epi64(all.as_mut_ptr().cast(), bytes(self));
+            _mm_storel_epi64(all.as_mut_ptr().cast(), bytes(self, limits));
             std::ptr::copy_nonoverlapping(all.as_ptr(), to, count(mask));
         }
     }
@@ -138,12 +138,14 @@ fn numbers(bytes: __m128i) -> F32x8 {
     F32x8(unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)) })
 }
 
-/// Numbers of 0..=255 as the nearest bytes.
+/// The limited numbers as the nearest bytes; NaN as the lower limit.
 #[inline(always)]
-fn bytes(x: F32x8) -> __m128i {
+fn bytes(x: F32x8, (low, high): (F32x8, F32x8)) -> __m128i {
     // SAFETY: as above.
     unsafe {
-        let whole = _mm256_cvtps_epi32(x.0);
+        // The second operand is what comes out when either is NaN.
+        let limited = _mm256_min_ps(high.0, _mm256_max_ps(x.0, low.0));
+        let whole = _mm256_cvtps_epi32(limited);
         let (low, high) = (
             _mm256_castsi256_si128(whole),
             _mm256_extracti128_si256::<1>(whole),

@@ -25,6 +25,8 @@ pub(crate) struct F32x16(pub(crate) __m512);
 impl Register for F32x16 {
     const LANES: usize = 16;
     type Mask = __mmask16;
+    /// The upper one, and the lower one as bytes.
+    type Limits = (__m512, __m512i);
 
     #[inline(always)]
     fn first(count: usize) -> __mmask16 {
@@ -64,9 +66,12 @@ impl Register for F32x16 {
         Self(unsafe { _mm512_min_ps(high.0, _mm512_max_ps(low.0, self.0)) })
     }
     #[inline(always)]
-    fn limit(self, low: Self, high: Self) -> Self {
-        // The second operand is what comes out when either is NaN.
-        Self(unsafe { _mm512_min_ps(high.0, _mm512_max_ps(self.0, low.0)) })
+    fn limits(low: f32, high: f32) -> Self::Limits {
+        unsafe {
+            let low = _mm512_cvtps_epi32(_mm512_set1_ps(low));
+            let words = _mm512_packus_epi32(low, low);
+            (_mm512_set1_ps(high), _mm512_packus_epi16(words, words))
+        }
     }
     #[inline(always)]
     unsafe fn load_bytes(from: *const u8) -> Self {
@@ -77,14 +82,28 @@ impl Register for F32x16 {
         unsafe { numbers(_mm_maskz_loadu_epi8(mask, from.cast())) }
     }
     #[inline(always)]
-    unsafe fn store_bytes(self, to: *mut u8) {
-        unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0))) }
+    unsafe fn store_bytes(self, limits: Self::Limits, to: *mut u8) {
+        let bytes = bytes([self; 4], limits);
+        unsafe { _mm_storeu_si128(to.cast(), _mm512_castsi512_si128(bytes)) }
     }
     #[inline(always)]
-    unsafe fn store_some_bytes(self, to: *mut u8, mask: __mmask16) {
+    unsafe fn store_some_bytes(self, limits: Self::Limits, to: *mut u8, mask: __mmask16) {
+        let bytes = bytes([self; 4], limits);
+        unsafe { _mm_mask_storeu_epi8(to.cast(), mask, _mm512_castsi512_si128(bytes)) }
+    }
+    #[inline(always)]
+    unsafe fn store_four_of_bytes(four: [Self; 4], limits: Self::Limits, to: (*mut u8, usize)) {
+        let bytes = bytes(four, limits);
         unsafe {
-            let bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0));
-            _mm_mask_storeu_epi8(to.cast(), mask, bytes);
+            let parts = [
+                _mm512_castsi512_si128(bytes),
+                _mm512_extracti32x4_epi32::<1>(bytes),
+                _mm512_extracti32x4_epi32::<2>(bytes),
+                _mm512_extracti32x4_epi32::<3>(bytes),
+            ];
+            for (at, part) in parts.into_iter().enumerate() {
+                _mm_storeu_si128(to.0.wrapping_add(at * to.1).cast(), part);
+            }
         }
     }
     #[inline(always)]
@@ -113,4 +132,19 @@ impl Register for F32x16 {
 fn numbers(bytes: __m128i) -> F32x16 {
     // SAFETY: by the contract of `Register` the CPU has AVX-512.
     F32x16(unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)) })
+}
+
+/// Numbers as the nearest bytes of the limits, those of each register in a quarter; NaN as the lower limit.
+#[inline(always)]
+fn bytes(four: [F32x16; 4], (high, low): (__m512, __m512i)) -> __m512i {
+    // Of a NaN the second operand of `min` comes out, it becomes the least whole number, and packing makes negative ones zero.
+    // SAFETY: by the contract of `Register` the CPU has AVX-512.
+    unsafe {
+        let [a, b, c, d] = four.map(|x| _mm512_cvtps_epi32(_mm512_min_ps(high, x.0)));
+        let words = [_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)];
+        let packed = _mm512_packus_epi16(words[0], words[1]);
+        // Packing works in quarters of a register; the permutation brings the sixteen groups of four bytes into order.
+        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        _mm512_max_epu8(_mm512_permutexvar_epi32(order, packed), low)
+    }
 }

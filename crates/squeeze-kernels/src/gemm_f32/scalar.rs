@@ -87,6 +87,7 @@ pub(crate) struct Eight(pub(crate) [f32; 8]);
 impl Register for Eight {
     const LANES: usize = 8;
     type Mask = usize;
+    type Limits = (f32, f32);
 
     #[inline(always)]
     fn first(count: usize) -> usize {
@@ -146,10 +147,8 @@ impl Register for Eight {
         }))
     }
     #[inline(always)]
-    fn limit(self, low: Self, high: Self) -> Self {
-        Self(std::array::from_fn(|lane| {
-            self.0[lane].max(low.0[lane]).min(high.0[lane])
-        }))
+    fn limits(low: f32, high: f32) -> (f32, f32) {
+        (low, high)
     }
     #[inline(always)]
     unsafe fn load_bytes(from: *const u8) -> Self {
@@ -163,13 +162,15 @@ impl Register for Eight {
         }))
     }
     #[inline(always)]
-    unsafe fn store_bytes(self, to: *mut u8) {
-        unsafe { self.store_some_bytes(to, 8) }
+    unsafe fn store_bytes(self, limits: (f32, f32), to: *mut u8) {
+        unsafe { self.store_some_bytes(limits, to, 8) }
     }
     #[inline(always)]
-    unsafe fn store_some_bytes(self, to: *mut u8, count: usize) {
+    unsafe fn store_some_bytes(self, (low, high): (f32, f32), to: *mut u8, count: usize) {
         for lane in 0..count {
-            unsafe { *to.add(lane) = self.0[lane].round_ties_even() as u8 }
+            // NaN is no number here, so that the lower limit stays.
+            let x = self.0[lane].max(low).min(high);
+            unsafe { *to.add(lane) = x.round_ties_even() as u8 }
         }
     }
     #[inline(always)]

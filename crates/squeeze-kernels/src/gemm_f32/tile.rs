@@ -9,6 +9,8 @@ pub(crate) trait Register: Copy {
     const LANES: usize;
     /// Which of the lanes a partial load or store touches.
     type Mask: Copy;
+    /// What bytes are limited to.
+    type Limits: Copy;
 
     /// The mask of the first `count` lanes; all of them when `count` is larger.
     fn first(count: usize) -> Self::Mask;
@@ -40,8 +42,8 @@ pub(crate) trait Register: Copy {
     fn add(self, other: Self) -> Self;
     /// `self` limited to `low..=high`; NaN stays NaN.
     fn clamp(self, low: Self, high: Self) -> Self;
-    /// `self` limited to `low..=high`; NaN becomes `low`.
-    fn limit(self, low: Self, high: Self) -> Self;
+    /// `low` and `high` of 0..=255, as bytes are limited to.
+    fn limits(low: f32, high: f32) -> Self::Limits;
     /// The bytes from `from` on as numbers of 0..=255.
     ///
     /// # Safety
@@ -52,16 +54,27 @@ pub(crate) trait Register: Copy {
     /// # Safety
     /// `from` is valid for reading the lanes of `mask`.
     unsafe fn load_some_bytes(from: *const u8, mask: Self::Mask) -> Self;
-    /// Writes numbers of 0..=255 as the nearest bytes, ties to even.
+    /// Writes the limited numbers as the nearest bytes, ties to even; NaN as the lower limit.
     ///
     /// # Safety
     /// `to` is valid for writing `LANES` bytes.
-    unsafe fn store_bytes(self, to: *mut u8);
+    unsafe fn store_bytes(self, limits: Self::Limits, to: *mut u8);
     /// Writes the lanes of `mask` of them.
     ///
     /// # Safety
     /// `to` is valid for writing the lanes of `mask`.
-    unsafe fn store_some_bytes(self, to: *mut u8, mask: Self::Mask);
+    unsafe fn store_some_bytes(self, limits: Self::Limits, to: *mut u8, mask: Self::Mask);
+    /// [`Register::store_bytes`] of four, which begin so many bytes apart.
+    ///
+    /// # Safety
+    /// As for each of them.
+    #[inline(always)]
+    unsafe fn store_four_of_bytes(four: [Self; 4], limits: Self::Limits, to: (*mut u8, usize)) {
+        for (at, one) in four.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { one.store_bytes(limits, to.0.wrapping_add(at * to.1)) };
+        }
+    }
     /// A curve at these places.
     fn curve(self, curve: &Curve) -> Self;
     /// Asks for the cache line at `at` to be brought near. Any address will do.
@@ -77,6 +90,7 @@ pub(crate) const ROWS: usize = 8;
 pub(crate) const COLUMNS: usize = 48;
 
 /// What one tile computes: `c = clamp(a b (+ c) + bias + residual * factor)`.
+#[derive(Clone, Copy)]
 pub(crate) struct Tile {
     /// For every segment of k the first element of each row.
     pub a: *const [*const f32; ROWS],
@@ -150,9 +164,8 @@ pub(crate) unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile)
     }
     // SAFETY: the caller's promise.
     let sum = unsafe { sums::<R, M, V>(t) };
-    let with_bias = |bias: R, row: usize, v: usize| sum[row][v].add(bias);
     // SAFETY: the caller's promise.
-    unsafe { finish::<R, M, V>(t, with_bias) }
+    unsafe { store::<R, M, V, false>(t, sum) }
 }
 
 /// The sums of a tile. Its accumulators are touched only by loops of constant length, so that they stay in registers; what leaves
@@ -198,73 +211,115 @@ unsafe fn sums<R: Register, const M: usize, const V: usize>(t: &Tile) -> [[R; V]
     out
 }
 
-/// Writes the sums out: added to `c` where asked, with bias and residual, limited. `with_bias` gives those of a row and register,
-/// each once, so that they go from register to memory.
-///
-/// # Safety
-/// As for [`tile`].
-#[inline(always)]
-pub(crate) unsafe fn finish<R: Register, const M: usize, const V: usize>(
-    t: &Tile,
-    with_bias: impl Fn(R, usize, usize) -> R,
-) {
-    if t.columns == V * R::LANES {
-        // SAFETY: the caller's promise.
-        unsafe { finish_columns::<R, M, V, true>(t, with_bias) }
-    } else {
-        // SAFETY: the caller's promise.
-        unsafe { finish_columns::<R, M, V, false>(t, with_bias) }
+/// The sums of a tile. Closures would not be inlined everywhere, and then their instructions are calls.
+pub(crate) trait WithBias<R> {
+    /// Those of a row and register, with their bias. Each is asked for once.
+    fn with_bias(&self, bias: R, row: usize, v: usize) -> R;
+}
+
+impl<R: Register, const M: usize, const V: usize> WithBias<R> for [[R; V]; M] {
+    #[inline(always)]
+    fn with_bias(&self, bias: R, row: usize, v: usize) -> R {
+        self[row][v].add(bias)
     }
 }
 
-/// The same where all columns of the last register exist, or not.
+/// Writes the sums out with bias, limited, from register to memory: added to `c` where asked and with a residual if there is one, or
+/// `ALONE`.
 ///
 /// # Safety
 /// As for [`tile`].
 #[inline(always)]
-unsafe fn finish_columns<R: Register, const M: usize, const V: usize, const FULL: bool>(
+pub(crate) unsafe fn store<R: Register, const M: usize, const V: usize, const ALONE: bool>(
     t: &Tile,
-    with_bias: impl Fn(R, usize, usize) -> R,
+    sums: impl WithBias<R>,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match t.columns == V * R::LANES {
+            true => store_columns::<R, M, V, ALONE, true>(t, sums),
+            false => store_columns::<R, M, V, ALONE, false>(t, sums),
+        }
+    }
+}
+
+/// The same where all columns of the last register exist, if `FULL`. Written out, because a loop over registers would not be unrolled,
+/// and the sums would pass through memory.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn store_columns<
+    R: Register,
+    const M: usize,
+    const V: usize,
+    const ALONE: bool,
+    const FULL: bool,
+>(
+    t: &Tile,
+    sums: impl WithBias<R>,
+) {
+    const { assert!(V <= 3) }
+    // SAFETY: the caller's promise.
+    unsafe {
+        store_column::<R, M, ALONE>(t, &sums, 0, FULL || V > 1);
+        if V > 1 {
+            store_column::<R, M, ALONE>(t, &sums, 1, FULL || V > 2);
+        }
+        if V > 2 {
+            store_column::<R, M, ALONE>(t, &sums, 2, FULL);
+        }
+    }
+}
+
+/// The same of one register of every row, `all` of it or as much as there are columns.
+///
+/// # Safety
+/// As for [`tile`].
+#[inline(always)]
+unsafe fn store_column<R: Register, const M: usize, const ALONE: bool>(
+    t: &Tile,
+    sums: &impl WithBias<R>,
+    v: usize,
+    all: bool,
 ) {
     let (low, high) = (R::splat(t.limits.0), R::splat(t.limits.1));
-    for v in 0..V {
-        let (all, mask) = (FULL || v + 1 < V, R::first(t.columns - v * R::LANES));
-        // SAFETY: the mask ends where the columns do.
-        let load = |from: *const f32| unsafe {
-            let from = from.add(v * R::LANES);
+    let mask = R::first(t.columns - v * R::LANES);
+    // SAFETY: the mask ends where the columns do.
+    let load = |from: *const f32| unsafe {
+        let from = from.add(v * R::LANES);
+        if all {
+            R::load(from)
+        } else {
+            R::load_some(from, mask)
+        }
+    };
+    let bias = if t.bias.is_null() {
+        R::splat(0.0)
+    } else {
+        load(t.bias)
+    };
+    let factor = if ALONE || t.factors.is_null() {
+        R::splat(1.0)
+    } else {
+        load(t.factors)
+    };
+    for row in 0..M {
+        let mut x = sums.with_bias(bias, row, v);
+        if !ALONE && t.add {
+            x = x.add(load(t.c.0.wrapping_add(row * t.c.1)));
+        }
+        if !ALONE && !t.residual.is_null() {
+            x = x.add_product(load(t.residual.wrapping_add(row * t.c.1)), factor);
+        }
+        x = x.clamp(low, high);
+        // SAFETY: as for the loads.
+        unsafe {
+            let to = t.to.0.add(row * t.to.1 + v * R::LANES);
             if all {
-                R::load(from)
+                x.store(to)
             } else {
-                R::load_some(from, mask)
-            }
-        };
-        let bias = if t.bias.is_null() {
-            R::splat(0.0)
-        } else {
-            load(t.bias)
-        };
-        let factor = if t.factors.is_null() {
-            R::splat(1.0)
-        } else {
-            load(t.factors)
-        };
-        for row in 0..M {
-            let mut x = with_bias(bias, row, v);
-            if t.add {
-                x = x.add(load(t.c.0.wrapping_add(row * t.c.1)));
-            }
-            if !t.residual.is_null() {
-                x = x.add_product(load(t.residual.wrapping_add(row * t.c.1)), factor);
-            }
-            x = x.clamp(low, high);
-            // SAFETY: as for the loads.
-            unsafe {
-                let to = t.to.0.add(row * t.to.1 + v * R::LANES);
-                if all {
-                    x.store(to)
-                } else {
-                    x.store_some(to, mask)
-                }
+                x.store_some(to, mask)
             }
         }
     }

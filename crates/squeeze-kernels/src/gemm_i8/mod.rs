@@ -42,13 +42,14 @@ pub struct Kernel {
     lanes: usize,
     /// Whether activations enter the products as unsigned bytes, 128 too large.
     unsigned: bool,
-    tiles: &'static [&'static [TileFn]],
+    /// By what they write.
+    tiles: [&'static [&'static [TileFn]]; 3],
 }
 
-/// Computes one tile.
+/// Computes some tiles.
 ///
 /// # Safety
-/// As for [`tile::tile`].
+/// As for [`tile::compute`].
 type TileFn = unsafe fn(&Tile);
 
 /// The kernels of this family, in rising order of tiers.
@@ -81,7 +82,7 @@ pub const LONGEST: usize = 1 << 16;
 /// Rows of bytes are walked in blocks of at most so many, which stay in a core's second cache for all panels.
 pub(crate) const ROW_BLOCK_BYTES: usize = 256 << 10;
 
-/// Where the weight is small, rows are brought to bytes so many bytes at a time, just before their products.
+/// Where the weight is small, rows of so many bytes pass all panels together.
 const FEW_BYTES: usize = 8 << 10;
 
 #[derive(Clone, Copy)]
@@ -374,15 +375,25 @@ impl Packed {
         let mr = self.right.rows();
         let mut near = NEAR;
         let few = match self.right.is_small() {
-            true => mr,
+            true => self.block(),
             false => rows.len().max(1),
         };
         for first in rows.clone().step_by(few) {
             let end = (first + few).min(rows.end);
             for panel in panels.clone() {
                 let (group, _) = self.right.panels.place(panel);
-                for start in (first..end).step_by(mr) {
-                    let tile = left.tile((start, (end - start).min(mr)), group, g);
+                // Full tiles, and what is left.
+                let last = end - (end - first) % mr;
+                for (start, rows, tiles) in
+                    [(first, mr, (last - first) / mr), (last, end - last, 1)]
+                {
+                    if rows * tiles == 0 {
+                        continue;
+                    }
+                    let left = Left {
+                        tiles,
+                        ..left.tile((start, rows), group, g)
+                    };
                     let to = To {
                         at: start * g.ldc,
                         row: g.ldc,
@@ -390,7 +401,7 @@ impl Packed {
                     };
                     // SAFETY: all rows are there in bytes, whole quads of them; `check` saw that input, output, bias and residual
                     // hold all rows; no other part has these rows of this panel.
-                    unsafe { self.right.tile(panel, &tile, to, &mut near) };
+                    unsafe { self.right.tiles(panel, &left, to, &mut near) };
                 }
             }
         }
@@ -401,8 +412,8 @@ impl Packed {
 pub(crate) fn repeat(tier: Tier, rounds: usize) -> usize {
     const QUADS: usize = 64;
     let kernel = Kernel::of(tier);
-    let rows = kernel.tiles.len();
-    let width = kernel.lanes * kernel.tiles[0].len();
+    let rows = kernel.tiles[0].len();
+    let width = kernel.lanes * kernel.tiles[0][0].len();
     let (a, b) = (
         vec![0; rows * QUADS * 4],
         vec![Line([0; 64]); QUADS * width * 4 / 64],
@@ -411,8 +422,8 @@ pub(crate) fn repeat(tier: Tier, rounds: usize) -> usize {
     let mut c = vec![0.0; rows * width];
     let segment = Segment::default();
     let tile = Tile {
-        a: a.as_ptr(),
-        row: QUADS * 4,
+        count: 1,
+        a: (a.as_ptr(), QUADS * 4),
         segments: (&segment, 1),
         quads: QUADS,
         b: b.as_ptr().cast(),
@@ -429,7 +440,7 @@ pub(crate) fn repeat(tier: Tier, rounds: usize) -> usize {
         },
         bytes: Bytes::NONE,
     };
-    let run = kernel.tiles[rows - 1][kernel.tiles[0].len() - 1];
+    let run = kernel.tiles[0][rows - 1][kernel.tiles[0][0].len() - 1];
     for _ in 0..rounds {
         // SAFETY: the machine has what the kernel needs (`Kernel::of`), and all buffers hold a full tile.
         unsafe { run(std::hint::black_box(&tile)) };
@@ -456,13 +467,13 @@ struct Marked<'a> {
 impl Rows<'_> {
     /// Some rows of a group, from the first one on.
     fn tile(&self, (first, rows): (usize, usize), group: usize, g: &Geometry) -> Left<'static> {
-        const ONE: &f32 = &1.0;
         let none = Left {
+            tiles: 1,
             rows,
             bytes: (std::ptr::null(), 0),
             segments: &[Segment { at: 0, index: 0 }],
-            scales: (ONE, 0),
-            middles: (std::ptr::null(), 0),
+            scales: (&1.0, 0),
+            middles: (&0.0, 0),
         };
         match self {
             Self::Plain { bytes, row } => Left {

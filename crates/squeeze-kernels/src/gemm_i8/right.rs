@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Kernel;
 use super::codes::{Fixed, Shared, ToBytes};
-use super::tile::{Bytes, Segment, Tile};
+use super::tile::{Bytes, IN_BYTES, SUMS, Segment, Tile, WITH_RESIDUAL};
 use crate::gemm_f32::panels::Panels;
 use crate::gemm_f32::product::{Block as Part, Near, after_bytes, follows};
 use crate::gemm_f32::tile::{COLUMNS, Tile as Output};
@@ -47,9 +47,10 @@ pub(crate) struct Right {
     pub bytes_out: Option<ToBytes>,
 }
 
-/// The rows of one tile.
+/// The rows of some tiles.
 pub(crate) struct Left<'a> {
-    /// How many, at most those of the kernel's largest tile.
+    /// How many tiles, and how many rows of each, at most those of the kernel's largest tile.
+    pub tiles: usize,
     pub rows: usize,
     /// The first one's bytes, and from one row to the next.
     pub bytes: (*const u8, usize),
@@ -57,7 +58,7 @@ pub(crate) struct Left<'a> {
     pub segments: &'a [Segment],
     /// The first one's scale, and from one row to the next.
     pub scales: (*const f32, usize),
-    /// What the first one's bytes are counted from, and from one row to the next; null where that is zero.
+    /// What the first one's bytes are counted from, and from one row to the next.
     pub middles: (*const f32, usize),
 }
 
@@ -82,7 +83,7 @@ impl Right {
         let kernel = Kernel::of(tier);
         let zero = i32::from(zero) - if kernel.unsigned { 0 } else { 128 };
         let quads = length.div_ceil(4);
-        let registers = kernel.tiles[0].len();
+        let registers = kernel.tiles[0][0].len();
         let panels = Panels::new((kernel.lanes, registers), segments * quads, n);
         let columns = panels.group_len() / panels.k;
         let mut data: Block<[i8; 4]> = Slab::default().block(groups * panels.group_len());
@@ -180,7 +181,7 @@ impl Right {
 
     /// Rows of the largest tile.
     pub fn rows(&self) -> usize {
-        self.kernel.tiles.len()
+        self.kernel.tiles[0].len()
     }
 
     /// # Panics
@@ -190,12 +191,12 @@ impl Right {
         epilogue.check(self.shape.groups * self.shape.n, len);
     }
 
-    /// Computes a tile of one panel, counted over all groups; what follows its sums passes through `near`.
+    /// Computes tiles of one panel, counted over all groups; what follows their sums passes through `near`.
     ///
     /// # Safety
-    /// The rows are valid for reading whole quads of every segment; output and epilogue hold all of the tile's rows, which no other
+    /// The rows are valid for reading whole quads of every segment; output and epilogue hold all of the tiles' rows, which no other
     /// thread has.
-    pub unsafe fn tile(&self, panel: usize, left: &Left, to: To, near: &mut Near) {
+    pub unsafe fn tiles(&self, panel: usize, left: &Left, to: To, near: &mut Near) {
         let (group, index) = self.panels.place(panel);
         let (columns, width) = (self.panels.columns(index), self.panels.width(index));
         let padded = self.scales.len() / self.shape.groups;
@@ -248,9 +249,13 @@ impl Right {
             (Shared::Bytes(..), None) => unreachable!("outputs were checked"),
         };
         let start = &self.start[group * self.shape.segments * padded + columns.start..];
-        let tile = Tile {
-            a: left.bytes.0,
-            row: left.bytes.1,
+        let what = match to.output {
+            Shared::Numbers(_, epilogue) => follows(epilogue.activation),
+            Shared::Bytes(..) => None,
+        };
+        let mut tile = Tile {
+            count: if what.is_some() { 1 } else { left.tiles },
+            a: left.bytes,
             segments: (left.segments.as_ptr(), left.segments.len()),
             quads: self.shape.length.div_ceil(4),
             b: self.data.as_ptr().wrapping_add(base).cast(),
@@ -262,20 +267,28 @@ impl Right {
             output,
             bytes,
         };
-        let run = self.kernel.tiles[left.rows - 1][width / self.kernel.lanes - 1];
-        // SAFETY: the machine has what the kernel needs (`Kernel::of`); `data`, `start`, `scales` and `sums` hold whole panels; the rest is
-        // the caller's promise.
-        unsafe { run(&tile) };
-        if let Shared::Numbers(c, epilogue) = to.output
-            && let Some(what) = follows(epilogue.activation)
-        {
+        let writes = match (bytes.to.0.is_null(), output.residual.is_null()) {
+            (false, _) => IN_BYTES,
+            (true, false) => WITH_RESIDUAL,
+            (true, true) => SUMS,
+        };
+        let run = self.kernel.tiles[writes][left.rows - 1][width / self.kernel.lanes - 1];
+        // SAFETY (of both): the machine has what the kernel needs (`Kernel::of`); `data`, `start`, `scales` and `sums` hold whole
+        // panels; the rest is the caller's promise.
+        let (Some(what), Shared::Numbers(c, _)) = (what, to.output) else {
+            return unsafe { run(&tile) };
+        };
+        for index in 0..left.tiles {
+            unsafe { run(&tile) };
             let block = Part {
-                at,
+                at: at + index * left.rows * to.row,
                 row: to.row,
                 rows: left.rows,
                 columns: columns.len(),
             };
             after_bytes(self.kernel.tier, what, near, c, block);
+            tile = tile.next(left.rows);
+            tile.output.to = near_by;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The inner loop, written once for every tier: a tile of `M` rows and `V` registers of columns, all of it in registers.
 
 use crate::activation::curve::Curve;
-use crate::gemm_f32::tile::{Register, Tile as Output, finish};
+use crate::gemm_f32::tile::{Register, Tile as Output, WithBias, store};
 
 /// One register of 32-bit sums. Its methods are few instructions of a tier and may run only below a `#[target_feature]`
 /// function of that tier.
@@ -47,11 +47,13 @@ pub(crate) struct Segment {
     pub index: usize,
 }
 
-/// What one tile computes: `c = clamp((start + a b) * row_scale * scale + middle * sum + bias + residual)`.
+/// What tiles compute: `c = clamp((start + a b) * row_scale * scale + middle * sum + bias + residual)`.
+#[derive(Clone, Copy)]
 pub(crate) struct Tile {
+    /// How many there are: the rows of each follow those of the one before.
+    pub count: usize,
     /// The first row of bytes, and from one row to the next.
-    pub a: *const u8,
-    pub row: usize,
+    pub a: (*const u8, usize),
     /// The segments that are added up, and how many.
     pub segments: (*const Segment, usize),
     /// Quads of each.
@@ -64,7 +66,7 @@ pub(crate) struct Tile {
     pub scales: *const f32,
     /// The scale of the first row, and from one row to the next.
     pub row_scales: (*const f32, usize),
-    /// What the bytes of the first row are counted from, and from one row to the next; null where that is zero.
+    /// What the bytes of the first row are counted from, and from one row to the next.
     pub middles: (*const f32, usize),
     /// The sum of the weights of each of `V * LANES` columns.
     pub sums: *const f32,
@@ -97,57 +99,109 @@ impl Bytes {
     };
 }
 
-/// Computes a tile.
+impl Tile {
+    /// The tile of the rows behind these.
+    #[inline(always)]
+    pub fn next(self, rows: usize) -> Tile {
+        let some = |at: *const f32, step: usize| match at.is_null() {
+            true => at,
+            false => at.wrapping_add(step),
+        };
+        let Tile { a, output, .. } = self;
+        let (scales, middles, bytes) = (self.row_scales, self.middles, self.bytes);
+        let (to, step) = bytes.to;
+        let residual = match bytes.residual.is_null() {
+            true => bytes.residual,
+            false => bytes.residual.wrapping_add(rows * step),
+        };
+        Tile {
+            a: (a.0.wrapping_add(rows * a.1), a.1),
+            row_scales: (scales.0.wrapping_add(rows * scales.1), scales.1),
+            middles: (middles.0.wrapping_add(rows * middles.1), middles.1),
+            output: Output {
+                c: (output.c.0.wrapping_add(rows * output.c.1), output.c.1),
+                to: (output.to.0.wrapping_add(rows * output.to.1), output.to.1),
+                residual: some(output.residual, rows * output.c.1),
+                ..output
+            },
+            bytes: Bytes {
+                to: (to.wrapping_add(rows * step), step),
+                residual,
+                ..bytes
+            },
+            ..self
+        }
+    }
+}
+
+/// What tiles write, as a constant and as their place in the table of a tier: sums, sums with a residual, or bytes. Each has functions of
+/// its own, because sums stay in registers only where every loop over them is unrolled.
+pub(crate) const SUMS: usize = 0;
+pub(crate) const WITH_RESIDUAL: usize = 1;
+pub(crate) const IN_BYTES: usize = 2;
+
+/// Computes some tiles.
 ///
 /// # Safety
-/// The CPU has the tier of `S`; `a`, `row_scales` and `middles` are valid for `M` rows, of `quads` quads for each of the segments, `b`, `start`,
-/// `scales` and `sums` for `V * LANES` columns of them, and `output` is as `gemm_f32::tile::tile` asks, or `bytes` is for its columns,
-/// with its limits in 0..=255.
+/// The CPU has the tier of `S`; `a`, `row_scales` and `middles` are valid for `count * M` rows, of `quads` quads for each of the
+/// segments, `b`, `start`, `scales` and `sums` for `V * LANES` columns of them, and `output` is as `gemm_f32::tile::tile` asks for so
+/// many rows, or `bytes` is for its columns, with its limits in 0..=255.
 #[inline(always)]
-pub(crate) unsafe fn tile<S: Sums, const M: usize, const V: usize>(t: &Tile) {
-    // SAFETY: the caller's promise.
-    let sum = unsafe { sums::<S, M, V>(t) };
-    if !t.bytes.to.0.is_null() {
-        // SAFETY: the caller's promise.
-        return match t.output.columns == V * S::Floats::LANES {
-            true => unsafe { finish_bytes::<S, M, V, true>(t, &sum) },
-            false => unsafe { finish_bytes::<S, M, V, false>(t, &sum) },
-        };
+pub(crate) unsafe fn compute<S: Sums, const WHAT: usize, const M: usize, const V: usize>(t: &Tile) {
+    let mut t = *t;
+    let is_full = t.output.columns == V * S::Floats::LANES;
+    // SAFETY (of all blocks below): the caller's promise.
+    let start = unsafe { start::<S, V>(&t) };
+    for _ in 0..t.count {
+        unsafe {
+            let sum = sums::<S, M, V>(&t, start);
+            match (WHAT, is_full) {
+                (IN_BYTES, true) => finish_bytes::<S, M, V, true>(&t, sum),
+                (IN_BYTES, false) => finish_bytes::<S, M, V, false>(&t, sum),
+                (SUMS, _) => store::<S::Floats, M, V, true>(&t.output, Scaled { t: &t, sum }),
+                _ => store::<S::Floats, M, V, false>(&t.output, Scaled { t: &t, sum }),
+            }
+        }
+        t = t.next(M);
     }
-    let scaled = |bias: S::Floats, row: usize, v: usize| {
-        // SAFETY: the caller's promise.
-        unsafe { scaled::<S>(t, sum[row][v], (bias, row, v)) }
-    };
-    // SAFETY: the caller's promise.
-    unsafe { finish::<S::Floats, M, V>(&t.output, scaled) }
+}
+
+/// What the sums of all rows start from.
+///
+/// # Safety
+/// As for [`compute`].
+#[inline(always)]
+unsafe fn start<S: Sums, const V: usize>(t: &Tile) -> [S; V] {
+    let mut start = [S::zero(); V];
+    for segment in 0..t.segments.1 {
+        // SAFETY (of all blocks below): the caller's promise.
+        let index = unsafe { (*t.segments.0.add(segment)).index };
+        for v in 0..V {
+            let at = index * t.start.1 + v * S::Floats::LANES;
+            start[v] = start[v].add(unsafe { S::load(t.start.0.add(at)) });
+        }
+    }
+    start
 }
 
 /// The sums of a tile.
 ///
 /// # Safety
-/// As for [`tile`].
+/// As for [`compute`].
 #[inline(always)]
-unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile) -> [[S; V]; M] {
+unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile, start: [S; V]) -> [[S; V]; M] {
     let lanes = S::Floats::LANES;
     // SAFETY (of all blocks below): the caller's promise.
-    let mut start = [S::zero(); V];
-    for segment in 0..t.segments.1 {
-        let index = unsafe { (*t.segments.0.add(segment)).index };
-        for v in 0..V {
-            let more = unsafe { S::load(t.start.0.add(index * t.start.1 + v * lanes)) };
-            start[v] = start[v].add(more);
-        }
-    }
     let mut sum = [start; M];
     for segment in 0..t.segments.1 {
         let Segment { at, index } = unsafe { *t.segments.0.add(segment) };
         let mut b = t.b.wrapping_add(index * t.quads * 4 * V * lanes);
-        let mut a = t.a.wrapping_add(at);
+        let mut a = t.a.0.wrapping_add(at);
         for _ in 0..t.quads {
             let column: [S::Weights; V] =
                 std::array::from_fn(|v| unsafe { S::weights(b.add(4 * v * lanes)) });
             for row in 0..M {
-                let x = unsafe { S::quad(a.add(row * t.row)) };
+                let x = unsafe { S::quad(a.add(row * t.a.1)) };
                 for v in 0..V {
                     sum[row][v] = sum[row][v].add_dot(x, column[v]);
                 }
@@ -166,75 +220,132 @@ unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile) -> [[S; V]; M]
     out
 }
 
-/// The numbers that the sums of a row and register stand for, with their bias.
-///
-/// # Safety
-/// As for [`tile`].
-#[inline(always)]
-unsafe fn scaled<S: Sums>(
-    t: &Tile,
-    sum: S,
-    (bias, row, v): (S::Floats, usize, usize),
-) -> S::Floats {
-    let lanes = S::Floats::LANES;
-    let mut out = bias;
-    // SAFETY (of all blocks below): the caller's promise.
-    if !t.middles.0.is_null() {
-        let middle = S::Floats::splat(unsafe { *t.middles.0.add(row * t.middles.1) });
-        let sums = unsafe { S::Floats::load(t.sums.add(v * lanes)) };
-        out = out.add_product(middle, sums);
-    }
-    let row_scale = S::Floats::splat(unsafe { *t.row_scales.0.add(row * t.row_scales.1) });
-    let scale = unsafe { S::Floats::load(t.scales.add(v * lanes)) };
-    out.add_product(
-        sum.floats(),
-        S::Floats::splat(0.0).add_product(row_scale, scale),
-    )
+/// The numbers that the sums of a tile stand for.
+struct Scaled<'a, S, const M: usize, const V: usize> {
+    t: &'a Tile,
+    sum: [[S; V]; M],
 }
+
+impl<S: Sums, const M: usize, const V: usize> WithBias<S::Floats> for Scaled<'_, S, M, V> {
+    #[inline(always)]
+    fn with_bias(&self, bias: S::Floats, row: usize, v: usize) -> S::Floats {
+        let (t, lanes) = (self.t, S::Floats::LANES);
+        // SAFETY: scales, middles and sums are valid for all rows and columns, as `compute` demands.
+        let [middle, sums, row_scale, scale] = unsafe {
+            [
+                S::Floats::splat(*t.middles.0.add(row * t.middles.1)),
+                S::Floats::load(t.sums.add(v * lanes)),
+                S::Floats::splat(*t.row_scales.0.add(row * t.row_scales.1)),
+                S::Floats::load(t.scales.add(v * lanes)),
+            ]
+        };
+        let own = S::Floats::splat(0.0).add_product(self.sum[row][v].floats(), scale);
+        bias.add_product(middle, sums).add_product(own, row_scale)
+    }
+}
+
+/// What sums go through before they are bytes, as a constant: nothing, a sum with a residual, or a curve.
+const PLAIN: u8 = 0;
+const RESIDUAL: u8 = 1;
+const CURVE: u8 = 2;
 
 /// Writes the sums out as bytes: with bias and residual, limited.
 ///
 /// # Safety
-/// As for [`tile`].
+/// As for [`compute`].
 #[inline(always)]
 unsafe fn finish_bytes<S: Sums, const M: usize, const V: usize, const FULL: bool>(
     t: &Tile,
-    sum: &[[S; V]; M],
+    sum: [[S; V]; M],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (t.bytes.curve.is_null(), t.bytes.residual.is_null()) {
+            (false, _) => store_bytes::<S, M, V, FULL, CURVE>(t, sum),
+            (true, true) => store_bytes::<S, M, V, FULL, PLAIN>(t, sum),
+            (true, false) => store_bytes::<S, M, V, FULL, RESIDUAL>(t, sum),
+        }
+    }
+}
+
+/// The same where it is known what they go through.
+///
+/// # Safety
+/// As for [`compute`].
+#[inline(always)]
+unsafe fn store_bytes<
+    S: Sums,
+    const M: usize,
+    const V: usize,
+    const FULL: bool,
+    const THROUGH: u8,
+>(
+    t: &Tile,
+    sum: [[S; V]; M],
 ) {
     let lanes = S::Floats::LANES;
-    let (limits, columns) = (t.output.limits, t.output.columns);
-    let (low, high) = (S::Floats::splat(limits.0), S::Floats::splat(limits.1));
-    let factor = S::Floats::splat(t.bytes.factor);
+    let (to, step) = t.bytes.to;
+    let limits = S::Floats::limits(t.output.limits.0, t.output.limits.1);
     for v in 0..V {
-        let (all, mask) = (FULL || v + 1 < V, S::Floats::first(columns - v * lanes));
-        // SAFETY (of all blocks below): bias and scales lie as whole panels do, and the mask ends where the columns do.
-        let bias = unsafe { S::Floats::load(t.output.bias.add(v * lanes)) };
-        let scale = unsafe { S::Floats::load(t.scales.add(v * lanes)) };
-        for row in 0..M {
-            let mut x = bias.add_product(sum[row][v].floats(), scale);
-            let at = row * t.bytes.to.1 + v * lanes;
-            if !t.bytes.residual.is_null() {
-                let from = t.bytes.residual.wrapping_add(at);
-                let residual = unsafe {
-                    match all {
-                        true => S::Floats::load_bytes(from),
-                        false => S::Floats::load_some_bytes(from, mask),
-                    }
-                };
-                x = x.add_product(residual, factor);
+        let all = FULL || v + 1 < V;
+        let mask = S::Floats::first(t.output.columns - v * lanes);
+        // SAFETY (of all blocks below): bias and scales lie as whole panels do, the mask ends where the columns do.
+        let (bias, scale) = unsafe {
+            let bias = S::Floats::load(t.output.bias.add(v * lanes));
+            (bias, S::Floats::load(t.scales.add(v * lanes)))
+        };
+        let mut row = 0;
+        while all && row + 4 <= M {
+            let at = row * step + v * lanes;
+            let mut four = [bias; 4];
+            for next in 0..4 {
+                let x = bias.add_product(sum[row + next][v].floats(), scale);
+                four[next] = unsafe { through::<S, THROUGH>(t, x, at + next * step, None) };
             }
-            // SAFETY: the caller's promise.
-            if let Some(curve) = unsafe { t.bytes.curve.as_ref() } {
-                x = x.curve(curve);
-            }
-            let to = t.bytes.to.0.wrapping_add(at);
-            let x = x.limit(low, high);
+            unsafe { Register::store_four_of_bytes(four, limits, (to.wrapping_add(at), step)) };
+            row += 4;
+        }
+        while row < M {
+            let at = row * step + v * lanes;
+            let x = bias.add_product(sum[row][v].floats(), scale);
             unsafe {
-                match all {
-                    true => x.store_bytes(to),
-                    false => x.store_some_bytes(to, mask),
+                if all {
+                    let x = through::<S, THROUGH>(t, x, at, None);
+                    x.store_bytes(limits, to.wrapping_add(at));
+                } else {
+                    let x = through::<S, THROUGH>(t, x, at, Some(mask));
+                    x.store_some_bytes(limits, to.wrapping_add(at), mask);
                 }
             }
+            row += 1;
+        }
+    }
+}
+
+/// What a register of sums with bias becomes whose bytes go `at` bytes behind the tile's first, of some lanes if there is a mask.
+///
+/// # Safety
+/// As for [`compute`].
+#[inline(always)]
+unsafe fn through<S: Sums, const THROUGH: u8>(
+    t: &Tile,
+    x: S::Floats,
+    at: usize,
+    mask: Option<<S::Floats as Register>::Mask>,
+) -> S::Floats {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match THROUGH {
+            CURVE => x.curve(&*t.bytes.curve),
+            RESIDUAL => {
+                let from = t.bytes.residual.wrapping_add(at);
+                let residual = match mask {
+                    None => S::Floats::load_bytes(from),
+                    Some(mask) => S::Floats::load_some_bytes(from, mask),
+                };
+                x.add_product(residual, S::Floats::splat(t.bytes.factor))
+            }
+            _ => x,
         }
     }
 }
@@ -242,19 +353,26 @@ unsafe fn finish_bytes<S: Sums, const M: usize, const V: usize, const FULL: bool
 /// How many quads ahead weights are asked for.
 const AHEAD: usize = 16;
 
-/// The table of one tier's tiles, `[rows - 1][registers - 1]`, each under the tier's features.
+/// The tables of one tier's tiles, `[what][rows - 1][registers - 1]`, each under the tier's features.
 macro_rules! tiles {
-    ($register:ty, $features:tt, [$($rows:literal)*] x $columns:tt) => {
-        &[$($crate::gemm_i8::tile::tiles!(@row $register, $features, $rows, $columns)),*]
+    ($register:ty, $features:tt, $rows:tt x $columns:tt) => {
+        [
+            $crate::gemm_i8::tile::tiles!(@table $register, $features, 0, $rows, $columns),
+            $crate::gemm_i8::tile::tiles!(@table $register, $features, 1, $rows, $columns),
+            $crate::gemm_i8::tile::tiles!(@table $register, $features, 2, $rows, $columns),
+        ]
     };
-    (@row $register:ty, $features:tt, $rows:literal, [$($columns:literal)*]) => {
-        &[$($crate::gemm_i8::tile::tiles!(@one $register, $features, $rows, $columns)),*]
+    (@table $register:ty, $features:tt, $what:literal, [$($rows:literal)*], $columns:tt) => {
+        &[$($crate::gemm_i8::tile::tiles!(@row $register, $features, $what, $rows, $columns)),*]
     };
-    (@one $register:ty, [$($features:literal)?], $rows:literal, $columns:literal) => {{
+    (@row $register:ty, $features:tt, $what:literal, $rows:literal, [$($columns:literal)*]) => {
+        &[$($crate::gemm_i8::tile::tiles!(@one $register, $features, $what, $rows, $columns)),*]
+    };
+    (@one $register:ty, [$($features:literal)?], $what:literal, $rows:literal, $columns:literal) => {{
         $(#[target_feature(enable = $features)])?
         unsafe fn one(t: &$crate::gemm_i8::tile::Tile) {
             // SAFETY: the caller's promise, passed on.
-            unsafe { $crate::gemm_i8::tile::tile::<$register, $rows, $columns>(t) }
+            unsafe { $crate::gemm_i8::tile::compute::<$register, $what, $rows, $columns>(t) }
         }
         one as unsafe fn(&$crate::gemm_i8::tile::Tile)
     }};
