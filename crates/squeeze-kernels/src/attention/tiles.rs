@@ -1,13 +1,14 @@
 //! Attention of one head in tiles of bfloat16: scores of 32 queries with all keys, their softmax, and its product with the values.
 
 use std::arch::x86_64::*;
+use std::f32::consts::LOG2_E;
 
 use super::blocks::Head;
 use super::{Attention, Qkv};
 use crate::amx::split::{load, part, wide};
 use crate::amx::{Element, Job, Kernel, Registers, SplitRows};
 use crate::elementwise::transpose::interleave;
-use crate::vector::{F32x16, Vector, exp};
+use crate::vector::{F32x16, Vector, exp, rough_exp2};
 use crate::{SharedMut, Tier};
 
 /// Rows of a strip, and bytes of a tile.
@@ -305,50 +306,82 @@ impl Work<'_> {
     /// As for [`Work::run`].
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
     unsafe fn softmax(&self, count: usize) -> [f32; BLOCK] {
-        let p = &self.places;
-        let scale = F32x16::splat(self.head.attention.scale);
-        let blocks = self.blocks_here();
         let mut factors = [0.0; BLOCK];
-        for (row, factor) in factors.iter_mut().enumerate().take(count) {
-            let scores = self.base.wrapping_add(p.scores + 128 * row);
-            // What lies behind the last key is no score.
-            let block = |block: usize| {
-                let from = scores.wrapping_add(block * 4 * TILE).cast::<f32>();
-                let keys = self.length - block * BLOCK;
-                let none = _mm512_set1_ps(f32::NEG_INFINITY);
-                let mask = |keys: usize| if keys >= 16 { 0xffff } else { (1 << keys) - 1 };
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let low = _mm512_mask_loadu_ps(none, mask(keys), from);
-                    let second = mask(keys.saturating_sub(16));
-                    let high = _mm512_mask_loadu_ps(none, second, from.wrapping_add(16));
-                    [F32x16(low), F32x16(high)]
+        for (query, factor) in factors.iter_mut().enumerate().take(count) {
+            // SAFETY: the caller's promise.
+            let sum = unsafe {
+                match self.places.parts {
+                    1 => self.exponentials::<1>(query),
+                    2 => self.exponentials::<2>(query),
+                    _ => self.exponentials::<3>(query),
                 }
             };
-            let mut most = F32x16::splat(f32::NEG_INFINITY);
-            for at in 0..blocks {
-                let [low, high] = block(at);
-                most = most.max(low).max(high);
-            }
-            let most = F32x16::splat(most.largest());
-            let mut sum = F32x16::splat(0.0);
-            let to = self
-                .base
-                .wrapping_add(p.probabilities + p.probability * row);
-            for at in 0..blocks {
-                let [low, high] = block(at);
-                let (low, high) = (exp((low - most) * scale), exp((high - most) * scale));
-                sum = sum + low + high;
-                let mut both = [low.0, high.0];
-                for index in 0..p.parts {
-                    let to = to.wrapping_add(index * BLOCK * p.probability + 64 * at);
-                    // SAFETY: the caller's promise.
-                    unsafe { _mm512_store_si512(to.cast(), part(&mut both)) };
-                }
-            }
-            *factor = 1.0 / sum.sum();
+            *factor = 1.0 / sum;
         }
         factors
+    }
+
+    /// The exponentials of a query's scores in parts, and their sum.
+    ///
+    /// # Safety
+    /// As for [`Work::run`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+    unsafe fn exponentials<const PARTS: usize>(&self, query: usize) -> f32 {
+        let p = &self.places;
+        let (whole, rest) = (self.length / BLOCK, self.length % BLOCK);
+        let scores = self.base.wrapping_add(p.scores + 128 * query);
+        let scores = |block: usize| scores.wrapping_add(block * 4 * TILE).cast::<f32>();
+        // SAFETY (of all blocks below): the caller's promise.
+        let read = |block: usize| unsafe {
+            let high = scores(block).wrapping_add(16);
+            [_mm512_loadu_ps(scores(block)), _mm512_loadu_ps(high)].map(F32x16)
+        };
+        // What lies behind the last key is no score.
+        let read_rest = || unsafe {
+            let none = _mm512_set1_ps(f32::NEG_INFINITY);
+            let mask = |keys: usize| if keys >= 16 { 0xffff } else { (1 << keys) - 1 };
+            let (low, high) = (scores(whole), scores(whole).wrapping_add(16));
+            let second = mask(rest.saturating_sub(16));
+            [
+                F32x16(_mm512_mask_loadu_ps(none, mask(rest), low)),
+                F32x16(_mm512_mask_loadu_ps(none, second, high)),
+            ]
+        };
+        let mut most = [F32x16::splat(f32::NEG_INFINITY); 2];
+        for block in 0..whole {
+            let [low, high] = read(block);
+            most = [most[0].max(low), most[1].max(high)];
+        }
+        if rest > 0 {
+            let [low, high] = read_rest();
+            most = [most[0].max(low), most[1].max(high)];
+        }
+        let most = most[0].max(most[1]).largest();
+        let scale = self.head.attention.scale;
+        let row = Row {
+            most: F32x16::splat(most),
+            scale: F32x16::splat(scale),
+            cool: F32x16::splat(scale * LOG2_E),
+            below: F32x16::splat(-(most * (scale * LOG2_E))),
+        };
+        let to = self.base.wrapping_add(p.probabilities);
+        let to = to.wrapping_add(p.probability * query);
+        let mut sums = [F32x16::splat(0.0); 2];
+        for block in 0..whole + usize::from(rest > 0) {
+            let both = match block < whole {
+                true => read(block),
+                false => read_rest(),
+            };
+            let [low, high] = row.powers::<PARTS>(both);
+            sums = [sums[0] + low, sums[1] + high];
+            let mut both = [low.0, high.0];
+            for index in 0..PARTS {
+                let to = to.wrapping_add(index * BLOCK * p.probability + 64 * block);
+                unsafe { _mm512_store_si512(to.cast(), part(&mut both)) };
+            }
+        }
+        (sums[0] + sums[1]).sum()
     }
 
     /// The probabilities' products with the values.
@@ -375,11 +408,44 @@ impl Work<'_> {
                 // SAFETY: each head of each sequence has its own part of the output.
                 let y = unsafe { y.slice(start..start + width) };
                 let sums = c.wrapping_add(128 * row).cast::<f32>();
-                for (at, y) in y.chunks_mut(16).enumerate() {
-                    // SAFETY: a row of sums has 32 numbers.
-                    let sum = F32x16(unsafe { _mm512_loadu_ps(sums.wrapping_add(16 * at)) });
-                    (sum * F32x16::splat(factor)).store_part(y);
+                let factor = F32x16::splat(factor);
+                // SAFETY: a row of sums has 32 numbers.
+                let sum = |at: usize| F32x16(unsafe { _mm512_loadu_ps(sums.wrapping_add(at)) });
+                if width == BLOCK {
+                    (sum(0) * factor).store(&mut y[..16]);
+                    (sum(16) * factor).store(&mut y[16..]);
+                } else {
+                    for (at, y) in y.chunks_mut(16).enumerate() {
+                        (sum(16 * at) * factor).store_part(y);
+                    }
                 }
+            }
+        }
+    }
+}
+
+/// What a query's scores are counted from, and how they are scaled.
+struct Row {
+    most: F32x16,
+    scale: F32x16,
+    /// The scale to base 2, and where the largest score is under it, with the other sign.
+    cool: F32x16,
+    below: F32x16,
+}
+
+impl Row {
+    /// Their exponentials; roughly where only the first part is asked for.
+    #[inline(always)]
+    fn powers<const PARTS: usize>(&self, scores: [F32x16; 2]) -> [F32x16; 2] {
+        let [low, high] = scores;
+        match PARTS {
+            1 => {
+                let power = |x: F32x16| rough_exp2(x.mul_add(self.cool, self.below));
+                [power(low), power(high)]
+            }
+            _ => {
+                let power = |x: F32x16| exp((x - self.most) * self.scale);
+                [power(low), power(high)]
             }
         }
     }
