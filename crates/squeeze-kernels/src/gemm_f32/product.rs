@@ -30,6 +30,10 @@ pub(crate) trait Source: Sync {
     fn step(&self) -> usize;
     /// Parts begin at multiples of so many rows.
     fn unit(&self) -> usize;
+    /// From one row to the next where all rows lie evenly, so that one call computes the tiles of a panel.
+    fn apart(&self) -> Option<usize> {
+        None
+    }
     /// Whether `feed` has something to look up for a tile's rows that it remembers for other panels.
     fn is_costly(&self) -> bool {
         false
@@ -232,16 +236,26 @@ impl Product<'_> {
             of_columns(e.bias.filter(|_| last)),
             of_columns(residual.and_then(|residual| residual.factors)),
         );
-        for (tile, start) in rows.clone().step_by(mr).enumerate() {
-            let rows = start..(start + mr).min(rows.end);
-            self.source.feed(group, rows.clone(), k.clone(), feed);
+        let apart = self.source.apart().filter(|_| follows.is_none());
+        let mut start = rows.start;
+        while start < rows.end {
+            let tile = (start - rows.start) / mr;
+            let tile_rows = mr.min(rows.end - start);
+            let together = match apart {
+                Some(_) => (rows.end - start) / tile_rows,
+                None => 1,
+            };
+            let here = start..start + together * tile_rows;
+            let at = start * self.output.row + left;
+            start = here.end;
+            self.source.feed(group, here, k.clone(), feed);
             if feed.segments == 0 && !first && !last {
                 continue;
             }
-            let at = start * self.output.row + left;
             let ahead = b.len() + tile * advance * k.len();
             let place = (c.pointer().wrapping_add(at), self.output.row);
             let tile = Tile {
+                tiles: (together, apart.unwrap_or(0) * tile_rows),
                 a: feed.pointers.as_ptr(),
                 segments: feed.segments,
                 length: feed.length,
@@ -260,8 +274,8 @@ impl Product<'_> {
                 factors,
                 limits: limits.unwrap_or((f32::NEG_INFINITY, f32::INFINITY)),
             };
-            let run = self.kernel.tiles[rows.len() - 1][width / self.kernel.lanes - 1];
-            // SAFETY: the machine has the kernel's tier (`Kernel::of`); the source gives `rows.len()` rows of `k.len()` numbers; `b`
+            let run = self.kernel.tiles[tile_rows - 1][width / self.kernel.lanes - 1];
+            // SAFETY: the machine has the kernel's tier (`Kernel::of`); the source gives all rows of `k.len()` numbers; `b`
             // was cut to the block; `check` saw that output, bias and residual hold all rows and columns; no other part has
             // these rows of this panel.
             unsafe { run(&tile) };
@@ -269,7 +283,7 @@ impl Product<'_> {
                 let block = Block {
                     at,
                     row: self.output.row,
-                    rows: rows.len(),
+                    rows: tile_rows,
                     columns: columns.len(),
                 };
                 after(self.kernel.tier, follows, &near, c, block);
@@ -380,6 +394,10 @@ impl Source for Strided<'_> {
         1
     }
 
+    fn apart(&self) -> Option<usize> {
+        Some(self.row)
+    }
+
     fn feed(&self, group: usize, rows: Range<usize>, k: Range<usize>, feed: &mut Feed) {
         let first = rows.start * self.row + group * self.group + k.start;
         let count = rows.len();
@@ -388,7 +406,7 @@ impl Source for Strided<'_> {
             "the left side is too short"
         );
         for (row, pointer) in feed.pointers[0].iter_mut().enumerate() {
-            // Rows beyond the tile repeat its last one and are not read.
+            // Rows beyond the last one repeat it and are not read.
             *pointer = self.data[first + row.min(count - 1) * self.row..].as_ptr();
         }
         (feed.segments, feed.length) = (1, k.len());

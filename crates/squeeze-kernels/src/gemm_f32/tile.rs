@@ -89,9 +89,12 @@ pub(crate) const ROWS: usize = 8;
 /// The most columns of a tile.
 pub(crate) const COLUMNS: usize = 48;
 
-/// What one tile computes: `c = clamp(a b (+ c) + bias + residual * factor)`.
+/// What tiles compute: `c = clamp(a b (+ c) + bias + residual * factor)`.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
+    /// How many there are, the rows of each behind those of the one before, and from a row of `a` to the same row of the next tile;
+    /// with one segment if there are more tiles than one.
+    pub tiles: (usize, usize),
     /// For every segment of k the first element of each row.
     pub a: *const [*const f32; ROWS],
     /// How many segments there are.
@@ -126,6 +129,7 @@ pub(crate) struct Tile {
 impl Tile {
     /// A tile of nothing that goes nowhere.
     pub(crate) const EMPTY: Tile = Tile {
+        tiles: (1, 0),
         a: std::ptr::null(),
         segments: 0,
         step: 0,
@@ -141,6 +145,44 @@ impl Tile {
         factors: std::ptr::null(),
         limits: (f32::NEG_INFINITY, f32::INFINITY),
     };
+
+    /// The output of the tile of the rows behind these.
+    #[inline(always)]
+    pub(crate) fn next(self, rows: usize) -> Tile {
+        let Tile { c, to, .. } = self;
+        Tile {
+            c: (c.0.wrapping_add(rows * c.1), c.1),
+            to: (to.0.wrapping_add(rows * to.1), to.1),
+            residual: match self.residual.is_null() {
+                true => self.residual,
+                false => self.residual.wrapping_add(rows * c.1),
+            },
+            ..self
+        }
+    }
+}
+
+/// Computes some tiles.
+///
+/// # Safety
+/// As for [`tile`], with so many rows as all of them have.
+#[inline(always)]
+pub(crate) unsafe fn compute<R: Register, const M: usize, const V: usize>(t: &Tile) {
+    // SAFETY (of all blocks below): the caller's promise.
+    if t.tiles.0 == 1 {
+        return unsafe { tile::<R, M, V>(t) };
+    }
+    let (mut t, mut a) = (*t, unsafe { *t.a });
+    for _ in 0..t.tiles.0 {
+        t.a = &a;
+        unsafe { tile::<R, M, V>(&t) };
+        for row in &mut a {
+            *row = row.wrapping_add(t.tiles.1);
+        }
+        let (ahead, advance) = t.prefetch;
+        t.prefetch = (ahead.wrapping_add(advance * t.length), advance);
+        t = t.next(M);
+    }
 }
 
 /// Computes a tile.
@@ -149,7 +191,7 @@ impl Tile {
 /// The CPU has the tier of `R`; every row of every segment is valid for `length` numbers `step` apart, `b` for all of its numbers,
 /// and `c`, `to`, `bias`, `residual` and `factors` for `M` rows (one for `bias` and `factors`) of `columns`, which lie in `(V - 1) * LANES + 1 ..= V * LANES`.
 #[inline(always)]
-pub(crate) unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile) {
+unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile) {
     // What is written over and what is added may lie far away: both are asked for before the sums.
     for row in 0..M {
         for v in 0..V {
@@ -337,7 +379,7 @@ macro_rules! tiles {
         $(#[target_feature(enable = $features)])?
         unsafe fn one(t: &$crate::gemm_f32::tile::Tile) {
             // SAFETY: the caller's promise, passed on.
-            unsafe { $crate::gemm_f32::tile::tile::<$register, $rows, $columns>(t) }
+            unsafe { $crate::gemm_f32::tile::compute::<$register, $rows, $columns>(t) }
         }
         one as unsafe fn(&$crate::gemm_f32::tile::Tile)
     }};

@@ -103,10 +103,6 @@ impl Tile {
     /// The tile of the rows behind these.
     #[inline(always)]
     pub fn next(self, rows: usize) -> Tile {
-        let some = |at: *const f32, step: usize| match at.is_null() {
-            true => at,
-            false => at.wrapping_add(step),
-        };
         let Tile { a, output, .. } = self;
         let (scales, middles, bytes) = (self.row_scales, self.middles, self.bytes);
         let (to, step) = bytes.to;
@@ -118,12 +114,7 @@ impl Tile {
             a: (a.0.wrapping_add(rows * a.1), a.1),
             row_scales: (scales.0.wrapping_add(rows * scales.1), scales.1),
             middles: (middles.0.wrapping_add(rows * middles.1), middles.1),
-            output: Output {
-                c: (output.c.0.wrapping_add(rows * output.c.1), output.c.1),
-                to: (output.to.0.wrapping_add(rows * output.to.1), output.to.1),
-                residual: some(output.residual, rows * output.c.1),
-                ..output
-            },
+            output: output.next(rows),
             bytes: Bytes {
                 to: (to.wrapping_add(rows * step), step),
                 residual,
@@ -144,7 +135,7 @@ pub(crate) const IN_BYTES: usize = 2;
 ///
 /// # Safety
 /// The CPU has the tier of `S`; `a`, `row_scales` and `middles` are valid for `count * M` rows, of `quads` quads for each of the
-/// segments, `b`, `start`, `scales` and `sums` for `V * LANES` columns of them, and `output` is as `gemm_f32::tile::tile` asks for so
+/// segments, `b`, `start`, `scales` and `sums` for `V * LANES` columns of them, and `output` is as `gemm_f32::tile` asks for so
 /// many rows, or `bytes` is for its columns, with its limits in 0..=255.
 #[inline(always)]
 pub(crate) unsafe fn compute<S: Sums, const WHAT: usize, const M: usize, const V: usize>(t: &Tile) {
