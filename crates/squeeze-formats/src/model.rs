@@ -203,7 +203,7 @@ fn checksum<'a>(
 }
 
 /// Refuses weights that are not exactly those of the graph, as numbers.
-fn fits(graph: &Graph, weights: &Weights) -> Result<(), Broken> {
+pub(crate) fn fits(graph: &Graph, weights: &Weights) -> Result<(), Broken> {
     let params = graph.params();
     for (name, param) in &params {
         let Some(tensor) = weights.get(name) else {

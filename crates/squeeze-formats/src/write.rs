@@ -14,6 +14,11 @@ pub const PARTIAL: &str = ".squeeze-partial";
 /// # Errors
 /// When the folder is missing, full or read-only; nothing is left behind then.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    write_parts(path, &[bytes])
+}
+
+/// The same for bytes that lie in pieces.
+pub(crate) fn write_parts(path: &Path, parts: &[impl AsRef<[u8]>]) -> Result<(), FileError> {
     let error = |source| FileError::Write {
         path: path.into(),
         source,
@@ -27,7 +32,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         .suffix(PARTIAL)
         .tempfile_in(folder)
         .map_err(error)?;
-    file.write_all(bytes).map_err(error)?;
+    for part in parts {
+        file.write_all(part.as_ref()).map_err(error)?;
+    }
     file.as_file().sync_all().map_err(error)?;
     file.persist(path).map_err(|failed| error(failed.error))?;
     // The new name is on the disk only when its folder is; not every system can say so.

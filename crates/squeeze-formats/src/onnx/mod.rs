@@ -1,12 +1,16 @@
-//! ONNX in: files that exporters write for image and text classifiers become a graph and weights.
+//! ONNX in and out. In: files that exporters write for networks of images and texts become a graph and weights. Out: any graph of
+//! ours becomes a file that other engines run.
 //!
-//! Transposes and reshapes around our operators are followed, attention is put together from its
+//! On the way in transposes and reshapes around our operators are followed, attention is put together from its
 //! parts, and masks are computed for two sample inputs to prove that they hide padding and nothing
 //! else. What is not understood is refused with its node's name.
 
 mod array;
 mod attention;
 mod combine;
+mod export;
+mod export_layers;
+mod export_texts;
 mod fold;
 mod import;
 mod layers;
@@ -19,6 +23,8 @@ use std::path::Path;
 
 use squeeze_graph::Graph;
 use squeeze_tensor::Weights;
+
+pub use export::export;
 
 use crate::FileError;
 use crate::map::Mapped;

@@ -1,4 +1,4 @@
-//! The messages of ONNX files, as far as they are read (onnx.proto, IR version 10).
+//! The messages of ONNX files, as far as they are read and written (onnx.proto, IR version 10).
 
 use std::collections::HashMap;
 
@@ -7,10 +7,27 @@ use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Model {
+    #[prost(int64, tag = "1")]
+    pub ir_version: i64,
+    #[prost(string, tag = "2")]
+    pub producer: String,
+    #[prost(string, tag = "3")]
+    pub producer_version: String,
     #[prost(message, optional, tag = "7")]
     pub graph: Option<Graph>,
     #[prost(message, repeated, tag = "8")]
     pub opsets: Vec<Opset>,
+    #[prost(message, repeated, tag = "14")]
+    pub notes: Vec<Entry>,
+}
+
+/// A word under a name: of a model's metadata, or where a tensor's data lie.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Entry {
+    #[prost(string, tag = "1")]
+    pub key: String,
+    #[prost(string, tag = "2")]
+    pub value: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -67,6 +84,9 @@ pub(super) struct Attribute {
     pub floats: Vec<f32>,
     #[prost(int64, repeated, tag = "8")]
     pub ints: Vec<i64>,
+    /// Which of the fields above counts.
+    #[prost(int32, tag = "20")]
+    pub kind: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -88,6 +108,9 @@ pub(super) struct Tensor {
     pub raw: Bytes,
     #[prost(double, repeated, tag = "10")]
     pub doubles: Vec<f64>,
+    /// Which file, from where and how many bytes, when the data lie elsewhere.
+    #[prost(message, repeated, tag = "13")]
+    pub elsewhere: Vec<Entry>,
     #[prost(int32, tag = "14")]
     pub location: i32,
 }

@@ -53,7 +53,7 @@ enum Command {
     Import(import::Args),
     /// A model with most of its weights zero, as a model file
     Compress(compress::Args),
-    /// A model's weights for other programs
+    /// A model for other programs: its weights, or an ONNX file
     Export(export::Args),
     /// The reports of finished designs, drawn again, and the designs side by side
     Report(report::Args),

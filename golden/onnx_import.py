@@ -1,0 +1,172 @@
+"""What PyTorch's exporters write, read by us: for networks, exporters and operator sets, outputs against ONNX Runtime.
+
+    python golden/onnx_import.py target/release/squeeze [NAME ..] [--keep FOLDER] [--opsets script-11,script-17,dynamo-20]
+
+needs torch, torchvision, transformers, onnx and onnxruntime. Networks of images are torchvision's at full width, with statistics of
+norms as `zoo_parity.py` sets them; networks of texts are transformers' with two layers, 32 channels and a text that is padded. Each
+is exported by the older exporter (`script-11` to `script-20`) and the newer (`dynamo-18` to `dynamo-21`), run in ONNX Runtime and in
+`squeeze worker` on the same input, and the largest difference must be below 1e-4 of the largest output. With FOLDER the files stay
+there and are not exported again.
+"""
+import argparse
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+import numpy as np
+import torch
+
+import zoo_parity
+
+LIMIT = 1e-4
+OPSETS = "script-11,script-13,script-17,script-20,dynamo-18,dynamo-20,dynamo-21"
+SMALL = dict(vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+             max_position_embeddings=40, num_labels=3)
+# Family in transformers, its head, and what its configuration says beside SMALL.
+TEXTS = {
+    "bert": ("Bert", "SequenceClassification", {}),
+    "bert-tokens": ("Bert", "TokenClassification", {}),
+    "bert-answers": ("Bert", "QuestionAnswering", {}),
+    "bert-encoder": ("Bert", "", {}),
+    "bert-eager": ("Bert", "SequenceClassification", dict(attn_implementation="eager")),
+    "roberta": ("Roberta", "SequenceClassification", {}),
+    "albert": ("Albert", "SequenceClassification", dict(embedding_size=16, hidden_act="gelu_new")),
+    "electra": ("Electra", "SequenceClassification", dict(embedding_size=16)),
+    "distilbert": ("DistilBert", "SequenceClassification", {}),
+    "squeezebert": ("SqueezeBert", "SequenceClassification", dict(embedding_size=32)),
+    "mobilebert": ("MobileBert", "SequenceClassification", dict(embedding_size=16, intra_bottleneck_size=32)),
+}
+IMAGES = ("alexnet vgg11 vgg11_bn squeezenet1_0 squeezenet1_1 resnet18 resnet50 resnext50_32x4d mobilenet_v2 mobilenet_v3_small "
+          "mobilenet_v3_large shufflenet_v2_x0_5 mnasnet0_5 efficientnet_b0 regnet_y_400mf fcn_resnet50 deeplabv3_resnet50 "
+          "deeplabv3_mobilenet_v3_large lraspp_mobilenet_v3_large").split()
+
+arguments = argparse.ArgumentParser()
+arguments.add_argument("squeeze")
+arguments.add_argument("names", nargs="*")
+arguments.add_argument("--keep")
+arguments.add_argument("--opsets", default=OPSETS)
+
+
+class Text(torch.nn.Module):
+    """A network of texts that takes positions in our order and gives its first output."""
+
+    def __init__(self, network, types):
+        super().__init__()
+        self.network, self.types = network, types
+
+    def forward(self, input_ids, attention_mask, token_type_ids=None):
+        more = {"token_type_ids": token_type_ids} if self.types else {}
+        return self.network(input_ids=input_ids, attention_mask=attention_mask, return_dict=False, **more)[0]
+
+
+def built(name, version):
+    """The PyTorch network of a name with random numbers, in a form that an operator set has, and its inputs by name."""
+    torch.manual_seed(0)
+    if name in TEXTS:
+        import transformers
+
+        family, head, more = TEXTS[name]
+        config = getattr(transformers, family + "Config")(**{**SMALL, **({'attn_implementation': 'eager'} if version < 14 else {}), **more})
+        network = getattr(transformers, family + ("For" + head if head else "Model"))(config)
+        types = family not in ("Roberta", "DistilBert")
+        run = zoo_parity.randomize_text(Text(network, types))
+        seen = 24 if family == "MobileBert" else 17
+        ids = torch.randint(5, 60, (1, 24))
+        ids[:, seen:] = config.pad_token_id
+        inputs = {"input_ids": ids, "attention_mask": (torch.arange(24) < seen).long()[None]}
+        if types:
+            inputs["token_type_ids"] = (torch.arange(24) > 8).long()[None] * (torch.arange(24) < seen)
+        return run, inputs
+    run = zoo_parity.randomize(zoo_parity.network(name)[1], [224, 224])
+    return run, {"image": torch.randn(1, 3, 224, 224)}
+
+
+def export(name, opset, folder):
+    """The network's ONNX file in a folder that `squeeze worker` reads."""
+    exporter, version = opset.split("-")
+    run, inputs = built(name, int(version))
+    os.makedirs(folder, exist_ok=True)
+    file = os.path.join(folder, "model.onnx")
+    options = dict(opset_version=int(version), input_names=list(inputs), output_names=["out"])
+    options |= dict(dynamo=True, verbose=False) if exporter == "dynamo" else dict(dynamo=False)
+    with torch.inference_mode(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        torch.onnx.export(run, tuple(inputs.values()), file, **options)
+    rows = []
+    for key, value in inputs.items():
+        value.numpy().tofile(os.path.join(folder, key + ".bin"))
+        rows.append({"name": key, "shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")})
+    with open(os.path.join(folder, "meta.json"), "w") as to:
+        json.dump({"inputs": rows}, to)
+
+
+def runtime(file, inputs):
+    """ONNX Runtime's answer."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    known = {given.name for given in session.get_inputs()}
+    return session.run(None, {key: value for key, value in inputs.items() if key in known})[0]
+
+
+def given_inputs(folder):
+    with open(os.path.join(folder, "meta.json")) as text:
+        rows = json.load(text)["inputs"]
+    read = lambda row: np.fromfile(os.path.join(folder, row["name"] + ".bin"), row["dtype"]).reshape(row["shape"])
+    return {row["name"]: read(row) for row in rows}
+
+
+def worker(squeeze, folder):
+    """Our answer, or what we say instead."""
+    out = os.path.join(folder, "out.npy")
+    lines = "out %s\nquit\n" % out
+    done = subprocess.run([squeeze, "worker", folder, "1"], input=lines, capture_output=True, text=True)
+    return (np.load(out), "") if done.returncode == 0 else (None, done.stderr.strip())
+
+
+def check(given, name, opset, folder):
+    if not os.path.exists(os.path.join(folder, "meta.json")):
+        try:
+            export(name, opset, folder)
+        except Exception as error:
+            print("%-30s %-10s is not exported: %s" % (name, opset, str(error).strip().splitlines()[0][:120]), flush=True)
+            return True
+    wanted = runtime(os.path.join(folder, "model.onnx"), given_inputs(folder))
+    answer, message = worker(given.squeeze, folder)
+    if answer is None:
+        print("%-30s %-10s FAILED: %s" % (name, opset, message), flush=True)
+        return False
+    if wanted.shape != answer.shape:
+        print("%-30s %-10s FAILED: %s instead of %s" % (name, opset, answer.shape, wanted.shape), flush=True)
+        return False
+    seen = int(given_inputs(folder)["attention_mask"].sum()) if name in TEXTS else None
+    if name in TEXTS and wanted.ndim > 1 and wanted.shape[1] == 24:  # What padded tokens become is nobody's concern.
+        wanted, answer = wanted[:, :seen], answer[:, :seen]
+    error = np.abs(answer - wanted).max() / np.abs(wanted).max()
+    print("%-30s %-10s error %.1e of the largest output%s" % (name, opset, error, "" if error < LIMIT else "  FAILED"), flush=True)
+    return bool(error < LIMIT)
+
+
+def main():
+    given = arguments.parse_args()
+    torch.set_num_threads(1)
+    good = True
+    for name in given.names or [*TEXTS, *IMAGES]:
+        for opset in given.opsets.split(","):
+            with tempfile.TemporaryDirectory() as folder:
+                kept = os.path.join(given.keep, name, opset) if given.keep else folder
+                good &= check(given, name, opset, kept)
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()
