@@ -194,26 +194,32 @@ def ours(given, folder, file, name, inputs):
     return np.load(out)
 
 
-def check(given, name, weights=None):
-    """Whether both answers agree."""
+def prepared(given, name, folder, weights=None):
+    """The PyTorch network with its weights, random ones or those of a file, its inputs, and the file that holds the weights."""
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
     shape = input_shape(given.squeeze, name)
     found, run = network(name)
     inputs = text(name) if name in TEXT else {"x": torch.randn(shape)}
+    if weights:
+        found.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        run.eval()
+        return run, inputs, weights
+    file = os.path.join(folder, "weights.safetensors")
+    if name in TEXT:
+        randomize_text(run)
+    else:
+        randomize(run, [224, 224] if not name.startswith("squeezenas") else shape[2:])
+    save_file({key: value.contiguous() for key, value in found.state_dict().items()}, file)
+    return run, inputs, file
+
+
+def check(given, name, weights=None):
+    """Whether both answers agree."""
     with tempfile.TemporaryDirectory() as folder:
-        if weights:
-            file = weights
-            found.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-            run.eval()
-        else:
-            file = os.path.join(folder, "weights.safetensors")
-            if name in TEXT:
-                randomize_text(run)
-            else:
-                randomize(run, [224, 224] if not name.startswith("squeezenas") else shape[2:])
-            save_file({key: value.contiguous() for key, value in found.state_dict().items()}, file)
+        run, inputs, file = prepared(given, name, folder, weights)
+        shape = input_shape(given.squeeze, name)
         with torch.inference_mode():
             wanted = run(*inputs.values()).numpy()
         answer = ours(given, folder, file, name, inputs)

@@ -1,6 +1,6 @@
 //! Builds a [`Graph`] node by node, each checked as it is added.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::graph::{Element, Graph, GraphError, Node, NodeId};
@@ -24,7 +24,8 @@ use crate::space::{Choice, Slot, Space};
 #[derive(Debug)]
 pub struct Builder {
     graph: Graph,
-    names: HashSet<String>,
+    /// Nodes by their names.
+    names: HashMap<String, usize>,
     slots: Vec<Slot>,
 }
 
@@ -38,7 +39,7 @@ impl Builder {
         };
         Self {
             graph,
-            names: HashSet::new(),
+            names: HashMap::new(),
             slots: vec![],
         }
     }
@@ -143,8 +144,8 @@ impl Builder {
             .collect();
         let shape = op.shape(&shapes).map_err(wrong)?;
         if weights != name {
-            let is_owner = |node: &&Node| node.name == weights && node.weights == weights;
-            let Some(owner) = nodes.iter().find(is_owner) else {
+            let named = self.names.get(&weights).map(|&at| &nodes[at]);
+            let Some(owner) = named.filter(|node| node.weights == weights) else {
                 return Err(GraphError::Missing {
                     node: name,
                     input: weights,
@@ -157,9 +158,10 @@ impl Builder {
                 });
             }
         }
-        if !self.names.insert(name.clone()) {
+        if self.names.contains_key(&name) {
             return Err(GraphError::Name { node: name });
         }
+        self.names.insert(name.clone(), nodes.len());
         let element = op.gives();
         self.graph.nodes.push(Node {
             name,

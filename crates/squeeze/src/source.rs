@@ -98,7 +98,11 @@ impl Source {
                 }
             }
             "onnx" => {
-                let (graph, weights) = squeeze_formats::onnx::import(path)?;
+                let open = squeeze_formats::onnx::Sizes {
+                    length: sizes.length(),
+                    image: sizes.image().map(|size| [size; 2]),
+                };
+                let (graph, weights) = squeeze_formats::onnx::import(path, &open)?;
                 Self {
                     name,
                     graph,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use squeeze_formats::onnx::Sizes;
 use squeeze_graph::Element;
 use squeeze_infer::{Input, Target, channels_first, channels_last, compile};
 
@@ -10,8 +11,9 @@ use squeeze_infer::{Input, Target, channels_first, channels_last, compile};
 #[track_caller]
 fn check(name: &str) {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden");
+    let path = golden.join(format!("{name}.onnx"));
     let (graph, weights) =
-        squeeze_formats::onnx::import(&golden.join(format!("{name}.onnx"))).expect("a golden file");
+        squeeze_formats::onnx::import(&path, &Sizes::default()).expect("a golden file");
     let text = std::fs::read_to_string(golden.join(format!("{name}.json"))).expect("its facts");
     let facts: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let numbers = |key: &str| -> Vec<f32> {

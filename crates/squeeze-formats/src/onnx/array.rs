@@ -44,6 +44,15 @@ impl Array {
         }
     }
 
+    /// The number that stands everywhere.
+    pub fn constant(&self) -> Option<f64> {
+        let first = *self.data.first()?;
+        self.data
+            .iter()
+            .all(|&value| value == first)
+            .then_some(first)
+    }
+
     /// The element that stands at `place` after broadcasting to a larger shape.
     pub fn at(&self, place: &[usize]) -> f64 {
         let skipped = place.len() - self.shape.len();
@@ -80,6 +89,9 @@ impl Array {
         }))
     }
 }
+
+/// Most axes that a value has.
+pub(super) const MOST_AXES: usize = 12;
 
 /// The shape that two shapes make together.
 pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
@@ -123,12 +135,15 @@ pub(super) fn tensor(message: &proto::Tensor) -> Result<Tensor, Broken> {
     let name = &message.name;
     let wrong = |reason: String| Broken::new(format!("tensor `{name}`: {reason}"));
     if message.location != 0 {
-        let reason =
-            "its data lie in another file, which is not read: export with external_data=False";
-        return Err(wrong(reason.into()));
+        return Err(wrong(
+            "its data lie in another file, which is not read here".into(),
+        ));
     }
     let shape: Result<Vec<usize>, _> = message.dims.iter().map(|&d| usize::try_from(d)).collect();
     let shape = shape.map_err(|_| wrong(format!("shape {:?}", message.dims)))?;
+    if shape.len() > MOST_AXES {
+        return Err(wrong(format!("{} axes", shape.len())));
+    }
     let bytes_of_ints = || message.ints.iter().map(|&v| v as u8).collect();
     let raw = !message.raw.is_empty();
     let given = |typed: Vec<u8>| match raw {
@@ -175,28 +190,32 @@ pub(super) fn tensor(message: &proto::Tensor) -> Result<Tensor, Broken> {
     Tensor::new(dtype, &shape, bytes).map_err(|error| wrong(error.to_string()))
 }
 
-/// A tensor as single-precision numbers.
+/// A tensor as single-precision numbers; bytes with scales stay.
 pub(super) fn single(tensor: Tensor) -> Tensor {
     match tensor.dtype() {
         Dtype::F32 => tensor,
+        _ if tensor.scaled().is_some() => tensor,
         _ => Tensor::from_f32(tensor.shape(), &tensor.floats()),
     }
 }
 
-/// Rows and columns exchanged.
-pub(super) fn transposed(tensor: &Tensor) -> Tensor {
+/// Rows and columns exchanged; nothing of what is no matrix.
+pub(super) fn transposed(tensor: &Tensor) -> Option<Tensor> {
+    let &[rows, columns] = <&[usize; 2]>::try_from(tensor.shape()).ok()?;
+    let mut bytes = vec![0; tensor.bytes().len()];
+    match tensor.dtype().bytes() {
+        4 => turn::<4>(tensor.bytes(), [rows, columns], &mut bytes),
+        1 => turn::<1>(tensor.bytes(), [rows, columns], &mut bytes),
+        _ => return None,
+    }
+    let turned = Tensor::new(tensor.dtype(), &[columns, rows], bytes);
+    Some(turned.expect("as many numbers as before"))
+}
+
+fn turn<const SIZE: usize>(from: &[u8], [rows, columns]: [usize; 2], to: &mut [u8]) {
     // Squares of numbers that stay in the first cache, so that neither side is walked in long steps.
     const SIDE: usize = 32;
-    let &[rows, columns] =
-        <&[usize; 2]>::try_from(tensor.shape()).expect("the caller checked the rank");
-    assert_eq!(
-        tensor.dtype(),
-        Dtype::F32,
-        "weights are single where they are read"
-    );
-    let values = tensor.bytes().as_chunks::<4>().0;
-    let mut bytes = vec![0; tensor.bytes().len()];
-    let turned = bytes.as_chunks_mut::<4>().0;
+    let (values, turned) = (from.as_chunks::<SIZE>().0, to.as_chunks_mut::<SIZE>().0);
     for first_row in (0..rows).step_by(SIDE) {
         for first_column in (0..columns).step_by(SIDE) {
             for row in first_row..(first_row + SIDE).min(rows) {
@@ -206,7 +225,6 @@ pub(super) fn transposed(tensor: &Tensor) -> Tensor {
             }
         }
     }
-    Tensor::new(Dtype::F32, &[columns, rows], bytes).expect("as many numbers as before")
 }
 
 #[cfg(test)]

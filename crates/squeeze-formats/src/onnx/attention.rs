@@ -3,8 +3,9 @@
 use squeeze_graph::ops::Attention;
 
 use super::array::Array;
-use super::import::{Import, Mask, Value};
+use super::import::Import;
 use super::proto::Node;
+use super::value::{Mask, Value};
 use super::view::View;
 use crate::error::Broken;
 
@@ -75,14 +76,15 @@ impl Import<'_> {
         }
         let text = [n, s, heads * width];
         let fits = |view: &View, order: [usize; 4], shape: &[usize]| {
-            let cut = View::plain(view.node, shape).reshaped(&[n, shape[1], heads, width]);
+            let each = shape[2] / heads;
+            let cut = View::plain(view.node, shape).reshaped(&[n, shape[1], heads, each]);
             let cut = cut.and_then(|cut| cut.transposed(&order));
             cut.is_some_and(|cut| cut.axes == view.axes)
         };
         let shape_of = |view: &View| self.b.shape(view.node).to_vec();
         let whole = shape_of(query) == text
             && shape_of(key).len() == 3
-            && shape_of(key) == shape_of(value)
+            && shape_of(value).len() == 3
             && fits(query, [0, 2, 1, 3], &text)
             && fits(key, [0, 2, 3, 1], &shape_of(key))
             && fits(value, [0, 2, 1, 3], &shape_of(value));
@@ -94,15 +96,18 @@ impl Import<'_> {
             inputs.extend(self.lengths);
         }
         let id = self.add(&node.outputs[0], Attention { heads }, &inputs, vec![])?;
-        let plain = View::plain(id, &text);
-        let cut = plain.reshaped(&[n, s, heads, width]);
+        let plain = View::plain(id, self.b.shape(id));
+        let cut = plain.reshaped(&[n, s, heads, self.b.channels(id) / heads]);
         let cut = cut.and_then(|cut| cut.transposed(&[0, 2, 1, 3]));
         Ok(Value::Node(cut.expect("heads divide the channels")))
     }
 
     /// Adds a mask to scores: it must hide padding and nothing else.
     pub fn masked(&self, node: &Node, scores: Scores, mask: &Mask) -> Result<Value, Broken> {
-        let texts = scores.query.shape()[0];
+        let texts = scores.query.shape().first().copied().unwrap_or(1);
+        let places = [texts, self.length, self.length];
+        let count = places.iter().try_fold(2usize, |a, &b| a.checked_mul(b));
+        self.stored.count(count.unwrap_or(usize::MAX))?;
         let hides = |array: &Array, length: &dyn Fn(usize) -> usize| {
             let shape = [texts, 1, self.length, self.length];
             array.shape.len() <= 4
@@ -119,7 +124,8 @@ impl Import<'_> {
                     let right = if place[3] < length {
                         value == 0.0
                     } else {
-                        value < -1e4
+                        // The older form of a mask is -10000.
+                        value <= -9999.0
                     };
                     // What a padded token sees is nobody's concern.
                     f64::from(u8::from(right || place[2] >= length))

@@ -1,33 +1,20 @@
-//! Sums, products and choices of two values, and the parts of GELU and attention among them.
+//! Sums, products and choices of two values, and the parts of attention among them.
 
-use squeeze_graph::ops::{Activation, Add, Embedding, Mul, Position, Softmax};
+use squeeze_graph::ops::{Add, Embedding, Mul, Position, Softmax};
 use squeeze_graph::{Op, channel_axis};
 use squeeze_tensor::Tensor;
 
 use super::array::Array;
 use super::attention::Scores;
 use super::fold::axis;
-use super::import::{Import, Value};
+use super::import::Import;
 use super::layers::unread;
 use super::proto::Node;
+use super::value::Value;
 use super::view::View;
 use crate::error::Broken;
 
 impl<'a> Import<'a> {
-    /// The first half of a GELU that is written out.
-    pub(super) fn erf(&mut self, node: &Node) -> Result<Value, Broken> {
-        match self.value(node, 0)? {
-            Value::Node(view) if (view.factor - 0.5f64.sqrt()).abs() < 1e-5 => Ok(Value::Erf(
-                View {
-                    factor: 1.0,
-                    ..view
-                },
-                false,
-            )),
-            _ => Err(unread(node, "an error function outside of GELU")),
-        }
-    }
-
     pub(super) fn softmax(&mut self, node: &Node) -> Result<Value, Broken> {
         let along = node.int("axis", -1);
         match self.value(node, 0)? {
@@ -55,25 +42,23 @@ impl<'a> Import<'a> {
         }
     }
 
-    pub(super) fn sum(&mut self, node: &Node) -> Result<Value, Broken> {
+    pub(super) fn sum(&mut self, node: &'a Node) -> Result<Value, Broken> {
         let (a, b) = (self.value(node, 0)?, self.value(node, 1)?);
+        if let Some(value) = self.of_two(node, &a, &b)? {
+            return Ok(value);
+        }
         match (a, b) {
-            (Value::Erf(view, false), Value::Known(one))
-            | (Value::Known(one), Value::Erf(view, false))
-                if node.op == "Add" && one.scalar() == Some(1.0) =>
-            {
-                Ok(Value::Erf(view, true))
-            }
             (Value::Scores(scores), Value::Mask(mask))
             | (Value::Mask(mask), Value::Scores(scores))
                 if node.op == "Add" =>
             {
                 self.masked(node, scores, &mask)
             }
-            (Value::Scores(scores), Value::Known(nothing))
-                if nothing.data.iter().all(|&value| value == 0.0) =>
+            (value @ (Value::Scores(_) | Value::Node(_)), Value::Known(nothing))
+                if nothing.scalar() == Some(0.0)
+                    || matches!(value, Value::Scores(_)) && nothing.constant() == Some(0.0) =>
             {
-                Ok(Value::Scores(scores))
+                Ok(value)
             }
             (Value::Node(_), Value::Known(known)) if node.op == "Add" => {
                 let view = self.view(node, 0)?;
@@ -91,6 +76,14 @@ impl<'a> Import<'a> {
         }
     }
 
+    /// A step of a layer norm or of a GELU; nothing when it is none.
+    fn of_two(&mut self, node: &'a Node, a: &Value, b: &Value) -> Result<Option<Value>, Broken> {
+        match self.norm_of_two(node, a, b)? {
+            Some(value) => Ok(Some(value)),
+            None => self.curve_of_two(node, a, b),
+        }
+    }
+
     /// Known numbers for each token are embeddings of positions that the exporter looked up.
     pub(super) fn fixed_positions(
         &mut self,
@@ -98,6 +91,9 @@ impl<'a> Import<'a> {
         view: &View,
         known: &Array,
     ) -> Result<Value, Broken> {
+        if let Some(value) = self.shift(node, view, known)? {
+            return Ok(value);
+        }
         let shape = self.b.shape(view.node).to_vec();
         let (&[_, s, width], [.., rows, columns]) = (&*shape, &*known.shape) else {
             return Err(unread(node, "a sum with known numbers"));
@@ -125,7 +121,23 @@ impl<'a> Import<'a> {
     pub(super) fn product(&mut self, node: &'a Node) -> Result<Value, Broken> {
         let (a, b) = (self.value(node, 0)?, self.value(node, 1)?);
         let multiplies = node.op == "Mul";
+        if let Some(value) = self.of_two(node, &a, &b)? {
+            return Ok(value);
+        }
         match (a, b) {
+            (Value::Node(view), Value::Mask(mask)) | (Value::Mask(mask), Value::Node(view))
+                if multiplies =>
+            {
+                if mask.constant() == Some(1.0) {
+                    return Ok(Value::Node(view));
+                }
+                let hidden = self.hidden(&view, &mask, 0.0)?;
+                hidden
+                    .ok_or_else(|| unread(node, "a product with a mask that does not hide padding"))
+            }
+            (Value::TokenSum(view), Value::Mask(count)) if !multiplies => {
+                self.token_mean(node, &view, &count)
+            }
             (Value::Node(_), Value::Known(known)) | (Value::Known(known), Value::Node(_))
                 if multiplies && known.scalar().is_none() =>
             {
@@ -154,18 +166,6 @@ impl<'a> Import<'a> {
                     }
                     _ => Err(unread(node, "a product of this kind")),
                 }
-            }
-            (Value::Erf(erf, true), Value::Node(x)) | (Value::Node(x), Value::Erf(erf, true))
-                if multiplies && (x.node, &x.axes) == (erf.node, &erf.axes) =>
-            {
-                let id = self.add(&node.outputs[0], Activation::Gelu, &[x.node], vec![])?;
-                let exact = 2.0 * x.factor;
-                let factor = if (exact - 1.0).abs() < 1e-6 {
-                    1.0
-                } else {
-                    exact
-                };
-                Ok(Value::Node(View { factor, ..x.on(id) }))
             }
             (Value::Node(_), Value::Node(_)) if multiplies => {
                 let (a, b) = (self.view(node, 0)?, self.view(node, 1)?);
@@ -212,25 +212,31 @@ impl<'a> Import<'a> {
             self.value(node, 2)?,
         ) {
             (Value::Never, _, value) => Ok(value),
-            (Value::Mask(mut mask), Value::Scores(scores), Value::Known(low)) => {
+            (Value::Mask(mask), Value::Scores(scores), Value::Known(low)) => {
                 let low = low.scalar().unwrap_or(0.0);
-                for array in [&mut mask.whole, &mut mask.half] {
-                    array
-                        .data
-                        .iter_mut()
-                        .for_each(|v| *v = if *v != 0.0 { 0.0 } else { low });
-                }
-                self.masked(node, scores, &mask)
+                let sums = mask.map(|value| if value != 0.0 { 0.0 } else { low });
+                self.masked(node, scores, &sums)
             }
-            (Value::Mask(mut mask), Value::Known(low), Value::Scores(scores)) => {
+            (Value::Mask(mask), Value::Known(low), Value::Scores(scores)) => {
                 let low = low.scalar().unwrap_or(0.0);
-                for array in [&mut mask.whole, &mut mask.half] {
-                    array
-                        .data
-                        .iter_mut()
-                        .for_each(|v| *v = if *v != 0.0 { low } else { 0.0 });
-                }
-                self.masked(node, scores, &mask)
+                let sums = mask.map(|value| if value != 0.0 { low } else { 0.0 });
+                self.masked(node, scores, &sums)
+            }
+            (Value::Mask(mask), Value::Node(view), Value::Known(fill)) => {
+                let fill = fill.scalar();
+                let hidden = match fill {
+                    Some(fill) => self.hidden(&view, &mask, fill)?,
+                    None => None,
+                };
+                hidden.ok_or_else(|| unread(node, "a choice that does not hide padding"))
+            }
+            (Value::Mask(mask), Value::Known(fill), Value::Node(view)) => {
+                let mask = mask.map(|value| f64::from(u8::from(value == 0.0)));
+                let hidden = match fill.scalar() {
+                    Some(fill) => self.hidden(&view, &mask, fill)?,
+                    None => None,
+                };
+                hidden.ok_or_else(|| unread(node, "a choice that does not hide padding"))
             }
             _ => Err(unread(node, "a choice outside of attention")),
         }

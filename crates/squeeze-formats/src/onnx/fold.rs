@@ -34,6 +34,27 @@ pub(super) fn fold(node: &Node, inputs: &[&Array]) -> Result<Option<Array>, Brok
         "Or" => zip(&|a, b| truth(a != 0.0 || b != 0.0))?,
         "Not" => Some(map(get(0)?, |a| truth(a == 0.0))),
         "Neg" => Some(map(get(0)?, |a| -a)),
+        "Sqrt" => Some(map(get(0)?, f64::sqrt)),
+        "Reciprocal" => Some(map(get(0)?, |a| 1.0 / a)),
+        "Abs" => Some(map(get(0)?, f64::abs)),
+        "Sign" => Some(map(get(0)?, |a| if a == 0.0 { a } else { a.signum() })),
+        "Floor" => Some(map(get(0)?, f64::floor)),
+        "Pow" => zip(&f64::powf)?,
+        "Max" if inputs.len() == 2 => zip(&f64::max)?,
+        "Min" if inputs.len() == 2 => zip(&f64::min)?,
+        "Clip" => {
+            let bound = |index: usize, none: f64| match node.inputs.get(index).map(|name| &**name) {
+                None | Some("") => Ok(none),
+                Some(_) => get(index).map(|bound| bound.scalar().unwrap_or(f64::NAN)),
+            };
+            let (low, high) = (bound(1, f64::NEG_INFINITY)?, bound(2, f64::INFINITY)?);
+            (low <= high).then(|| map(inputs[0], |a| a.clamp(low, high)))
+        }
+        "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" => reduce(node, inputs),
+        "CumSum" if node.int("reverse", 0) == 0 && node.int("exclusive", 0) == 0 => {
+            running_sum(get(0)?, get(1)?)
+        }
+        "GatherElements" => gather_elements(get(0)?, get(1)?, node.int("axis", 0)),
         "Where" => choose(get(0)?, get(1)?, get(2)?),
         "Shape" => Some(Array::row(&get(0)?.shape)),
         "Unsqueeze" => unsqueeze(get(0)?, &axes()?),
@@ -225,6 +246,77 @@ fn gather(a: &Array, indices: &Array, along: i64) -> Option<Array> {
     Some(Array { shape, data })
 }
 
+/// Sums and the like over some axes, or all.
+fn reduce(node: &Node, inputs: &[&Array]) -> Option<Array> {
+    let a = inputs.first()?;
+    let rank = a.shape.len();
+    let given = match (node.ints("axes"), inputs.get(1)) {
+        (Some(axes), _) => axes.to_vec(),
+        (None, Some(axes)) => axes.ints(),
+        (None, None) => (0..rank as i64).collect(),
+    };
+    let axes: Option<Vec<usize>> = given.iter().map(|&value| axis(value, rank)).collect();
+    let axes = axes?;
+    let shape: Vec<usize> = (0..rank)
+        .map(|at| if axes.contains(&at) { 1 } else { a.shape[at] })
+        .collect();
+    let (start, f): (f64, fn(f64, f64) -> f64) = match &*node.op {
+        "ReduceSum" => (0.0, |a, b| a + b),
+        "ReduceMax" => (f64::NEG_INFINITY, f64::max),
+        "ReduceMin" => (f64::INFINITY, f64::min),
+        _ => (1.0, |a, b| a * b),
+    };
+    let mut sums = Array::filled(shape.clone(), start);
+    // Every element falls on the place that has index 0 on the axes that go.
+    let places = Array::from_places(a.shape.clone(), |place| {
+        let at = place.iter().zip(&shape);
+        at.fold(0, |index, (&at, &size)| index * size + at.min(size - 1)) as f64
+    });
+    for (&value, &place) in a.data.iter().zip(&places.data) {
+        let sum = &mut sums.data[place as usize];
+        *sum = f(*sum, value);
+    }
+    if node.int("keepdims", 1) == 0 {
+        let kept = (0..rank).filter(|at| !axes.contains(at));
+        sums.shape = kept.map(|at| a.shape[at]).collect();
+    }
+    Some(sums)
+}
+
+fn running_sum(a: &Array, along: &Array) -> Option<Array> {
+    let along = axis(along.scalar()? as i64, a.shape.len())?;
+    let inner: usize = a.shape[along + 1..].iter().product();
+    let mut sums = a.clone();
+    for at in 0..sums.data.len() {
+        if at / inner % a.shape[along] > 0 {
+            sums.data[at] += sums.data[at - inner];
+        }
+    }
+    Some(sums)
+}
+
+fn gather_elements(a: &Array, indices: &Array, along: i64) -> Option<Array> {
+    let along = axis(along, a.shape.len())?;
+    let fits = indices.shape.len() == a.shape.len()
+        && (0..a.shape.len()).all(|at| at == along || indices.shape[at] <= a.shape[at]);
+    let found: Option<Vec<usize>> = (indices.ints().iter())
+        .map(|&index| axis(index, a.shape[along]))
+        .collect();
+    let mut found = found.filter(|_| fits)?.into_iter();
+    let mut place_of = indices.clone();
+    let places = Array::from_places(indices.shape.clone(), |place| {
+        let outside = place.iter().zip(&a.shape).enumerate();
+        outside.fold(0, |index, (at, (&place, &size))| {
+            index * size + if at == along { 0 } else { place }
+        }) as f64
+    });
+    let step: usize = a.shape[along + 1..].iter().product();
+    for (value, &base) in place_of.data.iter_mut().zip(&places.data) {
+        *value = a.data[base as usize + found.next()? * step];
+    }
+    Some(place_of)
+}
+
 fn gather_nd(a: &Array, indices: &Array) -> Option<Array> {
     let (&depth, outer) = indices.shape.split_last()?;
     if depth == 0 || depth > a.shape.len() {
@@ -246,6 +338,20 @@ fn gather_nd(a: &Array, indices: &Array) -> Option<Array> {
 /// First and one past the last index of each axis that is cut with step 1, from the inputs of a
 /// slice behind the data.
 pub(super) fn ranges(shape: &[usize], bounds: &[&Array]) -> Option<Vec<(usize, [usize; 2])>> {
+    let cuts = cuts(shape, bounds)?.into_iter();
+    cuts.map(|cut| (cut.step == 1).then_some((cut.axis, [cut.start, cut.start + cut.count])))
+        .collect()
+}
+
+/// What a slice keeps of an axis.
+struct Cut {
+    axis: usize,
+    start: usize,
+    count: usize,
+    step: i64,
+}
+
+fn cuts(shape: &[usize], bounds: &[&Array]) -> Option<Vec<Cut>> {
     let [starts, ends, rest @ ..] = bounds else {
         return None;
     };
@@ -254,37 +360,72 @@ pub(super) fn ranges(shape: &[usize], bounds: &[&Array]) -> Option<Vec<(usize, [
         Some(axes) => axes.ints(),
         None => (0..count as i64).collect(),
     };
-    if rest
-        .get(1)
-        .is_some_and(|steps| steps.data.iter().any(|&step| step != 1.0))
-    {
+    let steps = match rest.get(1) {
+        Some(steps) => steps.ints(),
+        None => vec![1; axes.len()],
+    };
+    if axes.len() > shape.len() || steps.len() != axes.len() {
         return None;
     }
     let (starts, ends) = (starts.ints(), ends.ints());
     let mut found = vec![];
     for (at, &value) in axes.iter().enumerate() {
-        let axis = axis(value, shape.len())?;
+        let (axis, step) = (axis(value, shape.len())?, steps[at]);
         let size = i64::try_from(shape[axis]).ok()?;
-        let clamp = |value: i64| (if value < 0 { value + size } else { value }).clamp(0, size);
-        let (start, end) = (clamp(*starts.get(at)?), clamp(*ends.get(at)?));
-        found.push((axis, [start as usize, end.max(start) as usize]));
+        let from_end = |value: i64| {
+            if value < 0 {
+                value.saturating_add(size)
+            } else {
+                value
+            }
+        };
+        let (start, end) = (from_end(*starts.get(at)?), from_end(*ends.get(at)?));
+        let (start, count) = match step {
+            1.. => {
+                let (start, end) = (start.clamp(0, size), end.clamp(0, size));
+                (
+                    start,
+                    (end - start)
+                        .max(0)
+                        .unsigned_abs()
+                        .div_ceil(step.unsigned_abs()),
+                )
+            }
+            0 => return None,
+            _ => {
+                let (start, end) = (start.clamp(-1, size - 1), end.clamp(-1, size - 1));
+                (
+                    start,
+                    (start - end)
+                        .max(0)
+                        .unsigned_abs()
+                        .div_ceil(step.unsigned_abs()),
+                )
+            }
+        };
+        found.push(Cut {
+            axis,
+            start: usize::try_from(start).unwrap_or(0),
+            count: usize::try_from(count).ok()?,
+            step,
+        });
     }
     Some(found)
 }
 
 fn slice(inputs: &[&Array]) -> Option<Array> {
     let (a, bounds) = inputs.split_first()?;
-    let mut starts = vec![0; a.shape.len()];
+    let mut cut: Vec<(usize, i64)> = vec![(0, 1); a.shape.len()];
     let mut shape = a.shape.clone();
-    for (axis, [start, end]) in ranges(&a.shape, bounds)? {
-        (starts[axis], shape[axis]) = (start, end - start);
+    for one in cuts(&a.shape, bounds)? {
+        cut[one.axis] = (one.start, one.step);
+        shape[one.axis] = one.count;
     }
     Some(Array::from_places(shape, |place| {
-        let source: Vec<_> = place
-            .iter()
-            .zip(&starts)
-            .map(|(at, start)| at + start)
-            .collect();
+        let from = |(&at, &(start, step)): (&usize, &(usize, i64))| {
+            (start as i64 + at as i64 * step).unsigned_abs() as usize
+        };
+        let source: Vec<usize> = place.iter().zip(&cut).map(from).collect();
         a.at(&source)
     }))
 }

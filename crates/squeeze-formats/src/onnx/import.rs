@@ -1,45 +1,29 @@
 //! Walks an ONNX graph in its order and adds our nodes.
 
 use std::collections::HashMap;
+use std::path::Path;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use prost::Message;
-use squeeze_graph::{Builder, Element, Graph, NodeId, Op};
+use squeeze_graph::{Builder, Element, Graph, Node, NodeId, Op, channel_axis};
 use squeeze_tensor::{Tensor, Weights};
 
-use super::array::{self, Array};
-use super::attention::Scores;
-use super::fold::fold;
-use super::proto;
-use super::view::View;
+use super::array::{Array, MOST_AXES};
+use super::proto::{self, uses};
+use super::stored::{Stored, bring_in};
+use super::value::{Mask, Value};
+use super::view::{Atom, View};
+use super::weigh::weigh;
 use crate::error::Broken;
 
-/// What an ONNX value is to us.
-#[derive(Clone)]
-pub(super) enum Value {
-    /// Known numbers.
-    Known(Array),
-    /// Known for two sample masks.
-    Mask(Mask),
-    /// A node's result.
-    Node(View),
-    /// Attention in the making.
-    Scores(Scores),
-    /// The error function of a node's result, to become GELU; `true` once 1 was added.
-    Erf(View, bool),
-    /// A text moved so many tokens forward, with zeros where nothing comes from.
-    Shifted(View, i64),
-    /// A text beside itself moved by these numbers of tokens, along the channels.
-    Window(View, Vec<i64>),
-    /// False everywhere: whether a softmax is not a number.
-    Never,
-}
-
-/// A value computed from the mask: for texts that fill all places, and for texts of which every second one fills half of them.
-#[derive(Clone)]
-pub(super) struct Mask {
-    pub whole: Array,
-    pub half: Array,
+/// Sizes of inputs that a file leaves open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Tokens of a text.
+    pub length: Option<usize>,
+    /// Height and width of an image.
+    pub image: Option<[usize; 2]>,
 }
 
 /// The import in the making.
@@ -47,18 +31,33 @@ pub(super) struct Import<'a> {
     pub b: Builder,
     pub weights: Weights,
     pub values: HashMap<&'a str, Value>,
-    pub stored: HashMap<&'a str, &'a proto::Tensor>,
+    pub stored: Stored<'a>,
     pub graph: &'a proto::Graph,
     pub ids: Option<NodeId>,
     pub lengths: Option<NodeId>,
     /// Tokens of a text.
     pub length: usize,
     names: HashMap<String, usize>,
+    /// How often each value is used, and by which node first.
+    uses: HashMap<&'a str, (usize, Option<usize>)>,
+    /// Results under axes that they were brought to.
+    made: HashMap<(NodeId, Vec<Vec<Atom>>), NodeId>,
+    /// Nodes by operator and the tensors that they have as weights.
+    owners: HashMap<String, String>,
+    /// Bytes of weights that may still be made.
+    left: usize,
 }
 
-/// Reads a file's bytes.
-pub(super) fn from_bytes(bytes: Bytes, name: &str) -> Result<(Graph, Weights), Broken> {
-    let model = proto::Model::decode(bytes)
+/// Reads a file's bytes; what lies in other files lies in `folder`.
+pub(super) fn from_bytes(
+    bytes: Bytes,
+    name: &str,
+    folder: Option<&Path>,
+    sizes: &Sizes,
+) -> Result<(Graph, Weights), Broken> {
+    let mut size = bytes.len();
+    weigh(&bytes)?;
+    let mut model = proto::Model::decode(bytes)
         .map_err(|error| Broken::new(format!("no ONNX file, or damaged: {error}")))?;
     let known = model.opsets.iter().find(|set| set.domain.is_empty());
     if let Some(set) = known.filter(|set| !(11..=26).contains(&set.version)) {
@@ -67,21 +66,29 @@ pub(super) fn from_bytes(bytes: Bytes, name: &str) -> Result<(Graph, Weights), B
             "operator set {version}, 11 to 26 are read: export with opset_version=20"
         )));
     }
-    let graph = model.graph.as_ref();
+    let graph = model.graph.as_mut();
     let graph = graph.ok_or_else(|| Broken::new("no ONNX file: there is no graph in it"))?;
-    let stored = graph.initializers.iter().map(|t| (&*t.name, t)).collect();
+    if let Some(folder) = folder {
+        size += bring_in(graph, folder)?;
+    }
+    let graph = &*graph;
     let mut import = Import {
         b: Builder::new(name),
         weights: Weights::default(),
         values: HashMap::new(),
-        stored,
+        stored: Stored::new(graph),
         graph,
         ids: None,
         lengths: None,
         length: 0,
         names: HashMap::new(),
+        uses: uses(graph),
+        made: HashMap::new(),
+        owners: HashMap::new(),
+        // Half precision doubles, bytes become four times as much; the rest is for small things that are made.
+        left: 5 * size + (64 << 20),
     };
-    import.inputs()?;
+    import.inputs(sizes)?;
     for node in &graph.nodes {
         import.node(node)?;
     }
@@ -100,16 +107,16 @@ pub(super) fn from_bytes(bytes: Bytes, name: &str) -> Result<(Graph, Weights), B
 
 impl<'a> Import<'a> {
     /// Adds our inputs, in our order.
-    fn inputs(&mut self) -> Result<(), Broken> {
+    fn inputs(&mut self, sizes: &Sizes) -> Result<(), Broken> {
         let mut texts = [const { None }; 3];
         for input in &self.graph.inputs {
-            if self.stored.contains_key(&*input.name) {
+            if self.stored.has(&input.name) {
                 continue;
             }
-            let (element, shape) = described(input)?;
+            let (element, shape) = described(input, sizes)?;
             let name = input.name.to_lowercase();
             match (element, &*shape) {
-                (1, [_, _, _, _]) => {
+                (1 | 10 | 16, [_, _, _, _]) => {
                     let id = self.add_input("image", &shape, Element::Number)?;
                     let view = View::plain(id, &shape);
                     self.values.insert(&input.name, Value::Node(view));
@@ -152,11 +159,12 @@ impl<'a> Import<'a> {
         if let Some((input, shape, _)) = mask {
             self.lengths = Some(self.add_input("lengths", &shape[..1], Element::Index)?);
             self.length = shape[1];
+            self.stored.count(shape.iter().product())?;
             let mask = Mask {
-                whole: Array::filled(shape.clone(), 1.0),
-                half: Array::from_places(shape, |place| {
+                whole: Rc::new(Array::filled(shape.clone(), 1.0)),
+                half: Rc::new(Array::from_places(shape, |place| {
                     f64::from(u8::from(place[1] < self.half_length(place[0])))
-                }),
+                })),
             };
             self.values.insert(&input.name, Value::Mask(mask));
         }
@@ -197,6 +205,9 @@ impl<'a> Import<'a> {
             // Was taken into an earlier node.
             return Ok(());
         }
+        if self.is_weight(node)? {
+            return Ok(());
+        }
         let value = match self.computed(node)? {
             Some(value) => value,
             None => self.layer(node)?,
@@ -205,90 +216,11 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// The value of a node that depends on no number that the user puts in but the mask.
-    fn computed(&mut self, node: &proto::Node) -> Result<Option<Value>, Broken> {
-        if node.op == "Constant" {
-            return Ok(Some(Value::Known(constant(node)?)));
-        }
-        if node.op == "Shape"
-            && let Some(shape) = node.inputs.first().and_then(|name| self.shape(name))
-        {
-            let ends = [node.int("start", 0), node.int("end", i64::MAX)];
-            let clamp = |end: i64| {
-                let rank = shape.len() as i64;
-                (if end < 0 { end + rank } else { end }).clamp(0, rank) as usize
-            };
-            let [start, end] = ends.map(clamp);
-            return Ok(Some(Value::Known(Array::row(
-                &shape[start..end.max(start)],
-            ))));
-        }
-        let table = node
-            .inputs
-            .first()
-            .and_then(|name| self.stored.get(&**name));
-        if node.op == "Gather" && table.is_some_and(|t| t.dims.len() == 2 && t.data_type != 7) {
-            // An embedding, even where the indices are known.
-            return Ok(None);
-        }
-        let mut inputs = vec![];
-        // What a value is cast like does not matter.
-        let count = if node.op == "CastLike" {
-            1
-        } else {
-            node.inputs.len()
-        };
-        for name in node.inputs.iter().take(count) {
-            inputs.push(match self.values.get(&**name) {
-                Some(Value::Known(array)) => (array.clone(), array.clone()),
-                Some(Value::Mask(mask)) => (mask.whole.clone(), mask.half.clone()),
-                Some(_) => return Ok(None),
-                None => match self.array(name)? {
-                    Some(array) => (array.clone(), array),
-                    None => return Ok(None),
-                },
-            });
-        }
-        if inputs.is_empty() {
-            return Ok(None);
-        }
-        let masked = |name: &String| matches!(self.values.get(&**name), Some(Value::Mask(_)));
-        let masked = node.inputs.iter().any(masked);
-        let whole: Vec<&Array> = inputs.iter().map(|(whole, _)| whole).collect();
-        let Some(whole) = fold(node, &whole)? else {
-            return Ok(None);
-        };
-        if !masked {
-            return Ok(Some(Value::Known(whole)));
-        }
-        let half: Vec<&Array> = inputs.iter().map(|(_, half)| half).collect();
-        let half = fold(node, &half)?;
-        Ok(half.map(|half| Value::Mask(Mask { whole, half })))
-    }
-
-    /// Shape of a layer's result or a stored tensor.
-    fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        match self.values.get(name) {
-            Some(Value::Node(view)) => Some(view.shape()),
-            Some(_) => None,
-            None => {
-                let dims = self.stored.get(name)?.dims.iter();
-                dims.map(|&dim| usize::try_from(dim).ok()).collect()
-            }
-        }
-    }
-
     /// A stored or computed array of moderate size.
-    pub fn array(&self, name: &str) -> Result<Option<Array>, Broken> {
-        const MOST: usize = 1 << 22;
-        if let Some(Value::Known(array)) = self.values.get(name) {
-            return Ok(Some(array.clone()));
-        }
-        match self.stored.get(name) {
-            Some(message) if message.raw.len() <= MOST => {
-                Ok(Some(Array::from(&array::tensor(message)?)))
-            }
-            _ => Ok(None),
+    pub fn array(&self, name: &str) -> Result<Option<Rc<Array>>, Broken> {
+        match self.values.get(name) {
+            Some(Value::Known(array)) => Ok(Some(array.clone())),
+            _ => self.stored.array(name),
         }
     }
 
@@ -297,11 +229,11 @@ impl<'a> Import<'a> {
         Ok(self.array(name)?.and_then(|array| array.scalar()))
     }
 
-    /// A stored tensor in single precision.
-    pub fn stored(&self, name: &str) -> Result<Option<Tensor>, Broken> {
-        match self.stored.get(name) {
-            Some(message) => Ok(Some(array::single(array::tensor(message)?))),
-            None => Ok(None),
+    /// The node that uses a value, when it is the only use.
+    pub fn follower(&self, output: &str) -> Option<&'a proto::Node> {
+        match self.uses.get(output) {
+            Some(&(1, Some(user))) => Some(&self.graph.nodes[user]),
+            _ => None,
         }
     }
 
@@ -314,7 +246,7 @@ impl<'a> Import<'a> {
             None => match self.array(name)? {
                 Some(array) => Ok(Value::Known(array)),
                 None => Err(Broken::new(format!(
-                    "{}: nothing gives its input `{name}`",
+                    "{}: nothing before it gives its input `{name}`",
                     node.label()
                 ))),
             },
@@ -334,9 +266,13 @@ impl<'a> Import<'a> {
             Value::Known(_)
             | Value::Mask(_)
             | Value::Scores(_)
-            | Value::Erf(..)
+            | Value::Curve(..)
+            | Value::Norm(..)
             | Value::Shifted(..)
             | Value::Window(..)
+            | Value::Padded(..)
+            | Value::Hidden(..)
+            | Value::TokenSum(..)
             | Value::Never => Err(Broken::new(format!(
                 "{}: its input {index} is not the result of a layer",
                 node.label()
@@ -358,17 +294,57 @@ impl<'a> Import<'a> {
             1 => name.to_owned(),
             count => format!("{name}.{count}"),
         };
-        let id = self.b.add(name.clone(), op, inputs);
+        let op = op.into();
+        let key = shared_key(&op, &weights);
+        let owner = key.as_ref().and_then(|key| self.owners.get(key));
+        let owner = owner.cloned().unwrap_or_else(|| name.clone());
+        let node = Node {
+            name: name.clone(),
+            weights: owner.clone(),
+            op: op.clone(),
+            inputs: vec![],
+            shape: vec![],
+            element: op.gives(),
+        };
+        let id = self.b.copy(&node, op, inputs);
         let id = id.map_err(|error| Broken::new(error.to_string()))?;
+        if owner != name {
+            return Ok(id);
+        }
         for (suffix, tensor) in weights {
+            self.spend(&name, tensor.size())?;
             self.weights.insert(format!("{name}.{suffix}"), tensor);
+        }
+        if let Some(key) = key {
+            self.owners.insert(key, name);
         }
         Ok(id)
     }
 
-    /// A node whose axes are those of the view.
+    /// Counts bytes of weights that are made.
+    pub fn spend(&mut self, name: &str, bytes: usize) -> Result<(), Broken> {
+        let left = self.left.checked_sub(bytes);
+        self.left = left.ok_or_else(|| {
+            Broken::new(format!(
+                "{name}: with its weights they are many times the file's size"
+            ))
+        })?;
+        Ok(())
+    }
+
+    /// A node whose axes are those of the view; the same one each time.
     pub fn materialize(&mut self, label: &str, view: &View) -> Result<NodeId, Broken> {
-        use squeeze_graph::ops::{Reshape, Transpose};
+        let key = (view.node, view.axes.clone());
+        if let Some(&id) = self.made.get(&key).filter(|_| view.factor == 1.0) {
+            return Ok(id);
+        }
+        let id = self.arranged(label, view)?;
+        self.made.insert(key, id);
+        Ok(id)
+    }
+
+    fn arranged(&mut self, label: &str, view: &View) -> Result<NodeId, Broken> {
+        use squeeze_graph::ops::{ChannelShuffle, Reshape, Transpose};
         let shape = self.b.shape(view.node).to_vec();
         if view.factor != 1.0 {
             let factor = view.factor;
@@ -387,6 +363,10 @@ impl<'a> Import<'a> {
                 vec![],
             );
         }
+        if let Some(groups) = view.shuffled(&shape, channel_axis(&shape)) {
+            let name = format!("{label}.shuffle");
+            return self.add(&name, ChannelShuffle { groups }, &[view.node], vec![]);
+        }
         let sizes = view.shape();
         if view.is_in_order(&shape) && sizes.first() == shape.first() {
             let rest = sizes.iter().skip(1).map(|&size| size as i64);
@@ -404,47 +384,48 @@ impl<'a> Import<'a> {
     }
 }
 
-/// What a constant node holds.
-fn constant(node: &proto::Node) -> Result<Array, Broken> {
-    if let Some(tensor) = node.tensor("value") {
-        return Ok(Array::from(&array::tensor(tensor)?));
+/// What nodes that share their weights have in common: the operator and where the tensors lie. Nothing for nodes without weights.
+fn shared_key(op: &Op, weights: &[(&str, Tensor)]) -> Option<String> {
+    use std::fmt::Write;
+    let mut key = format!("{op:?}");
+    for (suffix, tensor) in weights {
+        let (place, form) = (tensor.bytes().as_ptr(), tensor.shape());
+        write!(key, " {suffix} {place:?} {form:?}").expect("a string takes all");
     }
-    if let Some(values) = node.ints("value_ints") {
-        return Ok(Array {
-            shape: vec![values.len()],
-            data: values.iter().map(|&value| value as f64).collect(),
-        });
-    }
-    let int = node.attribute("value_int").map(|a| a.int as f64);
-    let float = node.attribute("value_float").map(|a| f64::from(a.float));
-    match int.or(float) {
-        Some(value) => Ok(Array::filled(vec![], value)),
-        None => Err(Broken::new(format!(
-            "{}: a constant of this kind is not read",
-            node.label()
-        ))),
-    }
+    (!weights.is_empty()).then_some(key)
 }
 
 /// Element type and shape of an input; a batch without a number is 1.
-fn described(input: &proto::ValueInfo) -> Result<(i32, Vec<usize>), Broken> {
+fn described(input: &proto::ValueInfo, open: &Sizes) -> Result<(i32, Vec<usize>), Broken> {
     let tensor = input.kind.as_ref().and_then(|kind| kind.tensor.as_ref());
     let wrong = |what: &str| {
         Broken::new(format!(
-            "input `{}`: {what}: export with fixed shapes",
+            "input `{}`: {what}: export with fixed shapes, or say how large it is (--seq, --image)",
             input.name
         ))
     };
     let tensor = tensor.ok_or_else(|| wrong("no tensor"))?;
     let shape = tensor.shape.as_ref().ok_or_else(|| wrong("no shape"))?;
+    let rank = shape.dims.len();
+    if rank > MOST_AXES {
+        return Err(wrong("too many axes"));
+    }
     let mut sizes = vec![];
     for (axis, dim) in shape.dims.iter().enumerate() {
         sizes.push(match dim.value {
             Some(size) if size > 0 => {
                 usize::try_from(size).map_err(|_| wrong("an axis is too long"))?
             }
+            Some(size) if size < 0 => return Err(wrong("an axis has a negative size")),
             _ if axis == 0 => 1,
-            _ => return Err(wrong("an axis has no size")),
+            _ => {
+                let size = match (rank, axis) {
+                    (2, 1) => open.length,
+                    (4, 2 | 3) => open.image.map(|image| image[axis - 2]),
+                    _ => None,
+                };
+                size.ok_or_else(|| wrong("an axis has no size"))?
+            }
         });
     }
     Ok((tensor.element, sizes))

@@ -1,16 +1,16 @@
 //! Layers: which of our operators each ONNX operator is.
 
-use squeeze_graph::ops::{
-    Activation, BatchNorm, Conv1d, Conv2d, LayerNorm, Linear, NoNorm, PoolKind,
-};
+use squeeze_graph::ops::{Activation, BatchNorm, Conv1d, Conv2d, LayerNorm, Linear, PoolKind};
 use squeeze_graph::{Op, channel_axis};
 use squeeze_tensor::Tensor;
 
 use super::array::transposed;
 use super::attention::Scores;
 use super::fold::axis;
-use super::import::{Import, Value};
-use super::proto::{Node, uses};
+use super::import::Import;
+use super::moves::Windows;
+use super::proto::Node;
+use super::value::Value;
 use super::view::View;
 use crate::error::Broken;
 
@@ -27,7 +27,7 @@ impl<'a> Import<'a> {
             "Add" | "Sub" => self.sum(node),
             "Mul" | "Div" => self.product(node),
             "Relu" => self.activation(node, Activation::Relu),
-            "Tanh" => self.activation(node, Activation::Tanh),
+            "Tanh" => self.tanh(node),
             "Sigmoid" => self.sigmoid(node),
             "HardSwish" => self.activation(node, Activation::HardSwish),
             "HardSigmoid" => self.hard_sigmoid(node),
@@ -36,6 +36,8 @@ impl<'a> Import<'a> {
             }
             "Gelu" => self.activation(node, Activation::Gelu),
             "Erf" => self.erf(node),
+            "Pow" => self.power(node),
+            "Sqrt" | "Reciprocal" => self.norm_step(node),
             "Clip" => self.clip(node),
             "Softmax" => self.softmax(node),
             "MaxPool" => self.pool(node, PoolKind::Max),
@@ -44,17 +46,18 @@ impl<'a> Import<'a> {
             }
             "AveragePool" => self.pool(node, PoolKind::Average),
             "GlobalAveragePool" => self.global_average(node, &[-1, -2]),
-            "ReduceMean" => {
-                let axes = self.axes(node)?;
-                self.global_average(node, &axes)
-            }
+            "ReduceMean" => self.mean(node),
+            "ReduceSum" | "ReduceMax" => self.of_tokens(node),
+            "Split" => self.split(node),
+            "Pad" => self.pad(node),
             "Concat" => self.concat(node),
             "Where" => self.choose(node),
             "IsNaN" if matches!(self.value(node, 0)?, Value::Scores(s) if s.softmax) => {
                 Ok(Value::Never)
             }
             "Identity" | "Dropout" => self.value(node, 0),
-            "Cast" if node.int("to", 0) == 1 => self.value(node, 0),
+            // Half and double precision are computed in single.
+            "Cast" if matches!(node.int("to", 0), 1 | 10 | 11 | 16) => self.value(node, 0),
             // Indices stay indices.
             "Cast" if matches!(node.int("to", 0), 6 | 7) => self.value(node, 0),
             "Transpose" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => self.rearranged(node),
@@ -79,7 +82,7 @@ impl<'a> Import<'a> {
         Ok(Value::Node(view.on(id)))
     }
 
-    fn activation(&mut self, node: &Node, kind: Activation) -> Result<Value, Broken> {
+    pub(super) fn activation(&mut self, node: &Node, kind: Activation) -> Result<Value, Broken> {
         let view = self.view(node, 0)?;
         self.keep(&node.outputs[0], kind, &view, vec![])
     }
@@ -101,13 +104,6 @@ impl<'a> Import<'a> {
         let value = self.keep(&product.outputs[0], Activation::Silu, &view, vec![])?;
         self.values.insert(&product.outputs[0], value.clone());
         Ok(value)
-    }
-
-    /// The node that uses a value, when it is the only use.
-    pub(super) fn follower(&self, output: &str) -> Option<&'a Node> {
-        let alone = uses(self.graph).get(output) == Some(&1);
-        let takes = |node: &&Node| node.inputs.iter().any(|name| name == output);
-        self.graph.nodes.iter().find(takes).filter(|_| alone)
     }
 
     fn hard_sigmoid(&mut self, node: &Node) -> Result<Value, Broken> {
@@ -137,7 +133,11 @@ impl<'a> Import<'a> {
     }
 
     fn conv(&mut self, node: &Node) -> Result<Value, Broken> {
-        let view = self.view(node, 0)?;
+        let (view, around, hidden) = match self.value(node, 0)? {
+            Value::Padded(view, pads) => (view, pads, false),
+            Value::Hidden(view, 0.0) => (view, [0; 4], true),
+            _ => (self.view(node, 0)?, [0; 4], false),
+        };
         let weight = self.weight(node, 1)?;
         let bias = match node.inputs.get(2).map(|name| &**name) {
             None | Some("") => None,
@@ -151,16 +151,40 @@ impl<'a> Import<'a> {
                 Some(values) => numbers(node, values),
             }
         };
-        if !matches!(node.text("auto_pad"), "" | "NOTSET") {
-            return Err(unread(node, "padding chosen by auto_pad"));
-        }
-        let (pads, strides) = (sizes("pads", 0)?, sizes("strides", 1)?);
+        let (mut pads, strides) = (sizes("pads", 0)?, sizes("strides", 1)?);
         let dilations = sizes("dilations", 1)?;
+        let windows = Windows {
+            kernel: &weight.shape()[2.min(weight.shape().len())..],
+            strides: &strides,
+            dilations: &dilations,
+        };
+        if let Some(chosen) = windows.chosen_pads(node, view.shape().get(2..).unwrap_or(&[]))? {
+            pads = chosen;
+        }
+        pads.iter_mut()
+            .zip(around)
+            .for_each(|(pad, more)| *pad = pad.saturating_add(more));
         let groups = usize::try_from(node.int("group", 1)).unwrap_or(0);
         let name = self.path(&node.inputs[1], &node.outputs[0]);
         let bias_on = bias.is_some();
         let mut weights = vec![];
         weights.extend(bias.map(|bias| ("bias", bias)));
+        if let (&[out, inner, 1], [n, channels, 1]) = (weight.shape(), &*view.shape())
+            && shape == [*n, *channels]
+        {
+            // A vector as a text of one token.
+            let flat = weight.reshaped(&[out, inner]).expect("a window of 1");
+            weights.push(("weight", flat));
+            let linear = Linear {
+                out,
+                groups,
+                bias: bias_on,
+            };
+            let id = self.add(&name, linear, &[view.node], weights)?;
+            let mut view = View::plain(id, self.b.shape(id));
+            view.axes.push(vec![]);
+            return Ok(Value::Node(view));
+        }
         if let (&[out, inner, 1, 1], [n, channels, 1, 1], 1) =
             (weight.shape(), &*view.shape(), groups)
             && shape == [*n, *channels]
@@ -198,7 +222,9 @@ impl<'a> Import<'a> {
                 if kernel % 2 == 0 || [before, after] != [same; 2] {
                     return Err(unread(node, "a 1-D convolution that changes the length"));
                 }
-                let op: Op = if kernel == 1 {
+                let mut inputs = vec![view.node];
+                inputs.extend(self.lengths.filter(|_| hidden));
+                let op: Op = if kernel == 1 && !hidden {
                     let flat = weight.reshaped(&[out, inner]);
                     weights.push(("weight", flat.expect("a window of 1")));
                     let linear = Linear {
@@ -218,7 +244,7 @@ impl<'a> Import<'a> {
                     };
                     conv.into()
                 };
-                let id = self.add(&name, op, &[view.node], weights)?;
+                let id = self.add(&name, op, &inputs, weights)?;
                 let plain = View::plain(id, self.b.shape(id));
                 Ok(Value::Node(plain.transposed(&[0, 2, 1]).expect("an order")))
             }
@@ -233,12 +259,12 @@ impl<'a> Import<'a> {
         if !plain {
             return Err(unread(node, "a product with alpha, beta or transA"));
         }
-        let mut weight = self.weight(node, 1)?;
+        let weight = match node.int("transB", 0) {
+            0 => self.turned_weight(node)?,
+            _ => self.weight(node, 1)?,
+        };
         if weight.shape().len() != 2 {
             return Err(unread(node, "a weight that is no matrix"));
-        }
-        if node.int("transB", 0) == 0 {
-            weight = transposed(&weight);
         }
         let bias = match node.inputs.get(2).map(|name| &**name) {
             None | Some("") => None,
@@ -277,20 +303,18 @@ impl<'a> Import<'a> {
     }
 
     fn matmul(&mut self, node: &'a Node) -> Result<Value, Broken> {
-        let weight = match node.inputs.get(1) {
-            Some(name) => self.stored(name)?,
-            None => None,
-        };
-        if let Some(weight) = weight {
-            if weight.shape().len() != 2 {
-                return Err(unread(node, "a weight that is no matrix"));
-            }
+        let known = node.inputs.get(1).is_some_and(|name| {
+            self.stored.has(name) || matches!(self.values.get(&**name), Some(Value::Known(_)))
+        });
+        if known {
             if let Value::Window(text, moves) = self.value(node, 0)? {
+                let weight = self.weight(node, 1)?;
                 return self.over_window(node, (&text, &moves), &weight);
             }
+            let weight = self.turned_weight(node)?;
             let view = self.view(node, 0)?;
-            let (name, bias, sum) = self.bias_behind(node, weight.shape()[1])?;
-            let value = self.linear(node, &name, &view, transposed(&weight), bias)?;
+            let (name, bias, sum) = self.bias_behind(node, &weight.shape()[..1])?;
+            let value = self.linear(node, &name, &view, weight, bias)?;
             if let Some(sum) = sum {
                 self.values.insert(&sum.outputs[0], value.clone());
             }
@@ -307,14 +331,14 @@ impl<'a> Import<'a> {
     pub(super) fn bias_behind(
         &self,
         node: &Node,
-        out: usize,
+        form: &[usize],
     ) -> Result<(String, Option<Tensor>, Option<&'a Node>), Broken> {
         let output = &node.outputs[0];
         let sum = self.follower(output);
         if let Some(sum) = sum.filter(|sum| sum.op == "Add")
             && let Some(other) = sum.inputs.iter().find(|name| *name != output)
-            && let Some(bias) = self.stored(other)?
-            && bias.shape() == [out]
+            && let Some(bias) = self.stored.weight(other)?
+            && bias.shape() == form
         {
             let name = other.strip_suffix(".bias").unwrap_or(output);
             return Ok((name.to_owned(), Some(bias), Some(sum)));
@@ -331,7 +355,7 @@ impl<'a> Import<'a> {
             axis(along, order.len()) == Some(order.len() - 1)
                 && order.last() == Some(&channel_axis(&shape))
         });
-        if !last || shape.len() == 4 {
+        if !last {
             return Err(unread(node, "a norm over something else than the channels"));
         }
         let scale = self.weight(node, 1)?;
@@ -345,31 +369,17 @@ impl<'a> Import<'a> {
         self.keep(&name, LayerNorm { epsilon }, &view, weights)
     }
 
-    /// A result times a number for each channel, and their addends where they come right behind it.
-    pub(super) fn no_norm(&mut self, node: &'a Node) -> Result<Value, Broken> {
-        let place = usize::from(!matches!(self.value(node, 0)?, Value::Node(_)));
-        let view = self.view(node, place)?;
-        let shape = self.b.shape(view.node).to_vec();
-        let order = view.order(&shape);
-        let last = order.is_some_and(|order| order.last() == Some(&channel_axis(&shape)));
-        let scale = self.weight(node, 1 - place)?;
-        if !last || shape.len() == 4 || scale.shape() != [self.b.channels(view.node)] {
-            return Err(unread(node, "many known numbers"));
-        }
-        let width = scale.shape()[0];
-        let (name, bias, sum) = self.bias_behind(node, width)?;
-        let bias = bias.unwrap_or_else(|| Tensor::zeros(&[width]));
-        let weights = vec![("weight", scale), ("bias", bias)];
-        let value = self.keep(&name, NoNorm {}, &view, weights)?;
-        if let Some(sum) = sum {
-            self.values.insert(&sum.outputs[0], value.clone());
-        }
-        Ok(value)
-    }
-
     fn batch_norm(&mut self, node: &Node) -> Result<Value, Broken> {
         let view = self.view(node, 0)?;
-        let x = self.materialize(&node.label(), &view)?;
+        let shape = self.b.shape(view.node).to_vec();
+        let is_text = view.is(&shape, &[0, 2, 1]);
+        let x = match is_text {
+            true => view.node,
+            false => self.materialize(&node.label(), &view)?,
+        };
+        if !is_text && self.b.shape(x).len() == 3 {
+            return Err(unread(node, "a norm over something else than the channels"));
+        }
         let norm = BatchNorm {
             epsilon: f64::from(node.float("epsilon", 1e-5)),
             ..BatchNorm::default()
@@ -381,18 +391,34 @@ impl<'a> Import<'a> {
         }
         let name = self.path(&node.inputs[1], &node.outputs[0]);
         let id = self.add(&name, norm, &[x], weights)?;
-        Ok(Value::Node(View::plain(id, self.b.shape(id))))
+        Ok(Value::Node(match is_text {
+            true => view.on(id),
+            false => View::plain(id, self.b.shape(id)),
+        }))
+    }
+
+    /// A stored matrix with rows and columns exchanged.
+    fn turned_weight(&self, node: &Node) -> Result<Tensor, Broken> {
+        let stored = match node.inputs.get(1) {
+            Some(name) => self.stored.turned(name)?,
+            None => None,
+        };
+        match stored {
+            Some(weight) => Ok(weight),
+            None => transposed(&self.weight(node, 1)?)
+                .ok_or_else(|| unread(node, "a weight that is no matrix")),
+        }
     }
 
     /// A stored weight in single precision.
     pub(super) fn weight(&self, node: &Node, index: usize) -> Result<Tensor, Broken> {
         let stored = match node.inputs.get(index) {
-            Some(name) => match (self.stored(name)?, self.array(name)?) {
-                (None, Some(known)) => {
+            Some(name) => match self.stored.weight(name)? {
+                Some(stored) => Some(stored),
+                None => self.array(name)?.map(|known| {
                     let values: Vec<f32> = known.data.iter().map(|&v| v as f32).collect();
-                    Some(Tensor::from_f32(&known.shape, &values))
-                }
-                (stored, _) => stored,
+                    Tensor::from_f32(&known.shape, &values)
+                }),
             },
             None => None,
         };

@@ -1,23 +1,25 @@
 //! Operators that select, pool or move elements.
 
-use squeeze_graph::NodeId;
+use std::rc::Rc;
+
+use squeeze_graph::Op;
 use squeeze_graph::ops::{
-    Concat, Embedding, GlobalAverage, Pool, PoolKind, Position, Resize, ResizeMode, ResizeSize,
-    Select, Slice,
+    Concat, Embedding, GlobalAverage, Pool, PoolKind, Resize, ResizeMode, ResizeSize, Select, Slice,
 };
 
 use super::array::Array;
 use super::fold::{axis, narrowed, ranges, resolved, widened};
-use super::import::{Import, Value};
+use super::import::Import;
 use super::layers::{numbers, unread};
 use super::proto::Node;
+use super::value::{Mask, Value};
 use super::view::View;
 use crate::error::Broken;
 
 impl<'a> Import<'a> {
     pub(super) fn gather(&mut self, node: &Node) -> Result<Value, Broken> {
         let table = match node.inputs.first() {
-            Some(name) => self.stored(name)?,
+            Some(name) => self.stored.weight(name)?,
             None => None,
         };
         let along = node.int("axis", 0);
@@ -29,9 +31,28 @@ impl<'a> Import<'a> {
                 return Err(unread(node, "a table looked up by columns"));
             }
             let name = self.path(&node.inputs[0], &node.outputs[0]);
-            let ids = match self.value(node, 1)? {
-                Value::Known(places) => self.position(node, &name, &places, rows)?,
-                _ => {
+            let known = match self.value(node, 1)? {
+                Value::Known(places) => Some(Mask {
+                    half: places.clone(),
+                    whole: places,
+                }),
+                Value::Mask(places) => Some(places),
+                _ => None,
+            };
+            if let Some(row) = known.as_ref().and_then(Mask::constant) {
+                // One row of the table, the same for every token.
+                let places = &known.expect("it has a constant").whole.shape;
+                let row = axis(row as i64, rows)
+                    .ok_or_else(|| unread(node, "a row that is not there"))?;
+                let row = &table.floats()[row * width..][..width];
+                let shape = [&**places, &[width]].concat();
+                self.stored.count(shape.iter().product())?;
+                let at = |place: &[usize]| f64::from(row[place[place.len() - 1]]);
+                return Ok(Value::Known(Rc::new(Array::from_places(shape, at))));
+            }
+            let ids = match known {
+                Some(places) => self.position(node, &name, &places, rows)?,
+                None => {
                     let view = self.view(node, 1)?;
                     self.materialize(&node.label(), &view)?
                 }
@@ -46,51 +67,30 @@ impl<'a> Import<'a> {
             Some(name) => self.array(name)?,
             None => None,
         };
-        let place = index
-            .filter(|index| index.shape.is_empty())
-            .and_then(|index| {
-                let at = axis(along, shape.len())?;
-                Some((at, axis(index.scalar()? as i64, shape[at])?))
-            });
-        let Some((at, index)) = place else {
+        let place = index.and_then(|index| {
+            let at = axis(along, shape.len())?;
+            let keeps = !index.shape.is_empty();
+            Some((at, axis(index.scalar()? as i64, shape[at])?, keeps))
+                .filter(|_| index.shape.len() < 2)
+        });
+        let Some((at, index, keeps)) = place else {
             return Err(unread(
                 node,
                 "a selection by something else than one known index",
             ));
         };
         let x = self.materialize(&node.label(), &view)?;
-        let id = self.add(&node.outputs[0], Select { axis: at, index }, &[x], vec![])?;
+        let op: Op = match keeps {
+            true => Slice {
+                axis: at,
+                start: index,
+                end: index + 1,
+            }
+            .into(),
+            false => Select { axis: at, index }.into(),
+        };
+        let id = self.add(&node.outputs[0], op, &[x], vec![])?;
         Ok(Value::Node(View::plain(id, self.b.shape(id))))
-    }
-
-    /// Known indices that count the tokens become positions.
-    pub(super) fn position(
-        &mut self,
-        node: &Node,
-        name: &str,
-        places: &Array,
-        rows: usize,
-    ) -> Result<NodeId, Broken> {
-        let first = places.data.first().copied().unwrap_or(-1.0);
-        let counts = places.shape.last() == Some(&self.length)
-            && places.data.len() == self.length
-            && first >= 0.0
-            && places
-                .data
-                .iter()
-                .enumerate()
-                .all(|(at, &place)| place == first + at as f64);
-        let Some(ids) = self.ids.filter(|_| counts) else {
-            return Err(unread(
-                node,
-                "a table looked up by fixed indices that are no positions",
-            ));
-        };
-        let position = Position {
-            first: first as usize,
-            places: rows,
-        };
-        self.add(&format!("{name}.position"), position, &[ids], vec![])
     }
 
     pub(super) fn pool(&mut self, node: &Node, kind: PoolKind) -> Result<Value, Broken> {
@@ -99,11 +99,23 @@ impl<'a> Import<'a> {
             Some(values) => numbers(node, values),
         };
         let kernel = sizes("kernel_shape", &[])?;
-        let (pads, strides) = (sizes("pads", &[0; 4])?, sizes("strides", &[1; 2])?);
-        let plain = sizes("dilations", &[1; 2])? == [1; 2]
-            && matches!(node.text("auto_pad"), "" | "NOTSET");
-        let (&[kh, kw], &[top, left, bottom, right], &[sh, sw], true) =
-            (&*kernel, &*pads, &*strides, plain)
+        let (mut pads, strides) = (sizes("pads", &[0; 4])?, sizes("strides", &[1; 2])?);
+        let dilations = sizes("dilations", &[1; 2])?;
+        let (view, around) = match self.value(node, 0)? {
+            // Zeros that were written out count in a mean.
+            Value::Padded(view, around) if kind == PoolKind::AverageInside => (view, Some(around)),
+            _ => (self.view(node, 0)?, None),
+        };
+        let windows = Windows {
+            kernel: &kernel,
+            strides: &strides,
+            dilations: &dilations,
+        };
+        if let Some(chosen) = windows.chosen_pads(node, view.shape().get(2..).unwrap_or(&[]))? {
+            pads = chosen;
+        }
+        let (&[kh, kw], &[top, left, bottom, right], &[sh, sw], &[1, 1]) =
+            (&*kernel, &*pads, &*strides, &*dilations)
         else {
             return Err(unread(node, "a pool of this form"));
         };
@@ -114,10 +126,107 @@ impl<'a> Import<'a> {
             padding: [top, left, bottom, right],
             ceil: node.int("ceil_mode", 0) == 1,
         };
-        let view = self.view(node, 0)?;
         let x = self.materialize(&node.label(), &view)?;
+        let pool = match around {
+            Some(around) => self.hanging(node, &pool, around, self.b.shape(x))?,
+            None => pool,
+        };
         let id = self.add(&node.outputs[0], pool, &[x], vec![])?;
         Ok(Value::Node(View::plain(id, self.b.shape(id))))
+    }
+
+    /// A mean that counts the zeros around an image, and no other places that its windows reach.
+    fn hanging(
+        &self,
+        node: &Node,
+        pool: &Pool,
+        around: [usize; 4],
+        shape: &[usize],
+    ) -> Result<Pool, Broken> {
+        let counted = Pool {
+            kind: PoolKind::Average,
+            padding: around,
+            ceil: pool.padding != [0; 4],
+            ..pool.clone()
+        };
+        let mut whole = shape.to_vec();
+        for (size, [before, after]) in whole[2..].iter_mut().zip([[0, 2], [1, 3]]) {
+            *size = size
+                .saturating_add(around[before])
+                .saturating_add(around[after]);
+        }
+        match (pool.shape(&whole), counted.shape(shape)) {
+            (Ok(wanted), Ok(found)) if wanted == found && pool.padding[..2] == [0; 2] => {
+                Ok(counted)
+            }
+            _ => Err(unread(node, "a mean over zeros that are written out")),
+        }
+    }
+
+    /// An image with zeros around it, for the layer behind.
+    pub(super) fn pad(&mut self, node: &Node) -> Result<Value, Broken> {
+        let view = self.view(node, 0)?;
+        let pads = match node.inputs.get(1) {
+            Some(name) => self.array(name)?,
+            None => None,
+        };
+        let fill = match node.inputs.get(2).map(|name| &**name) {
+            None | Some("") => Some(0.0),
+            Some(name) => self.scalar(name)?,
+        };
+        let plain = fill == Some(0.0)
+            && matches!(node.text("mode"), "" | "constant")
+            && node.inputs.get(3).is_none_or(String::is_empty);
+        let pads = pads
+            .filter(|_| plain)
+            .map(|pads| numbers(node, &pads.ints()));
+        match pads.transpose()?.as_deref() {
+            Some(&[0, 0, top, left, 0, 0, bottom, right]) => {
+                Ok(Value::Padded(view, [top, left, bottom, right]))
+            }
+            _ => Err(unread(node, "padding of this form")),
+        }
+    }
+
+    /// Parts of an axis.
+    pub(super) fn split(&mut self, node: &'a Node) -> Result<Value, Broken> {
+        let view = self.view(node, 0)?;
+        let shape = view.shape();
+        let at = axis(node.int("axis", 0), shape.len());
+        let at = at.ok_or_else(|| unread(node, "an axis that does not exist"))?;
+        let given = match (node.ints("split"), node.inputs.get(1)) {
+            (Some(sizes), _) => Some(numbers(node, sizes)?),
+            (None, Some(name)) if !name.is_empty() => match self.array(name)? {
+                Some(sizes) => Some(numbers(node, &sizes.ints())?),
+                None => return Err(unread(node, "sizes that are not known beforehand")),
+            },
+            _ => None,
+        };
+        let parts = node.outputs.len();
+        let each = shape[at].div_ceil(parts);
+        let even = (0..parts).map(|part| each.min(shape[at].saturating_sub(part * each)));
+        let sizes = given.unwrap_or_else(|| even.collect());
+        if sizes.len() != parts {
+            return Err(unread(
+                node,
+                &format!("a split into {sizes:?} with {parts} outputs"),
+            ));
+        }
+        let x = self.materialize(&node.label(), &view)?;
+        let mut start = 0usize;
+        for (output, size) in node.outputs.iter().zip(sizes) {
+            let slice = Slice {
+                axis: at,
+                start,
+                end: start.saturating_add(size),
+            };
+            start = slice.end;
+            let id = self.add(output, slice, &[x], vec![])?;
+            let value = Value::Node(View::plain(id, self.b.shape(id)));
+            self.values.insert(output, value);
+        }
+        let first = self.values.get(&*node.outputs[0]);
+        Ok(first.expect("a node has an output").clone())
     }
 
     /// The axes of a reduction: an attribute or an input.
@@ -219,11 +328,13 @@ impl<'a> Import<'a> {
 
     /// Follows a node that only moves axes.
     pub(super) fn rearranged(&mut self, node: &Node) -> Result<Value, Broken> {
-        let Value::Node(view) = self.value(node, 0)? else {
-            return Err(unread(
-                node,
-                "a rearrangement of something that is no layer's result",
-            ));
+        let (view, fill) = match self.value(node, 0)? {
+            Value::Node(view) => (view, None),
+            Value::Hidden(view, fill) if node.op == "Transpose" => (view, Some(fill)),
+            _ => {
+                let what = "a rearrangement of something that is no layer's result";
+                return Err(unread(node, what));
+            }
         };
         let shape = view.shape();
         let known = |index: usize| match node.inputs.get(index) {
@@ -246,6 +357,10 @@ impl<'a> Import<'a> {
             ("Reshape", Some(dims)) => {
                 resolved(&dims, &shape).and_then(|shape| view.reshaped(&shape))
             }
+            ("Squeeze", None) => {
+                let kept = shape.iter().copied().filter(|&size| size != 1);
+                view.reshaped(&kept.collect::<Vec<_>>())
+            }
             ("Squeeze", Some(axes)) => narrowed(&shape, &axes).and_then(|to| view.reshaped(&to)),
             ("Unsqueeze", Some(axes)) => widened(&shape, &axes).and_then(|to| view.reshaped(&to)),
             _ => None,
@@ -256,7 +371,11 @@ impl<'a> Import<'a> {
                 &format!("a rearrangement of {shape:?} that cuts across axes"),
             )
         };
-        Ok(Value::Node(moved.ok_or_else(cut)?))
+        let moved = moved.ok_or_else(cut)?;
+        Ok(match fill {
+            Some(fill) => Value::Hidden(moved, fill),
+            None => Value::Node(moved),
+        })
     }
 
     pub(super) fn slice(&mut self, node: &Node) -> Result<Value, Broken> {
@@ -267,7 +386,7 @@ impl<'a> Import<'a> {
             bounds.push(known.ok_or_else(|| unread(node, "bounds that are not known beforehand"))?);
         }
         let shape = view.shape();
-        let found = ranges(&shape, &bounds.iter().collect::<Vec<_>>());
+        let found = ranges(&shape, &bounds.iter().map(|b| &**b).collect::<Vec<_>>());
         let found = found.ok_or_else(|| unread(node, "a slice with steps"))?;
         let cut = found.iter().filter(|(at, range)| *range != [0, shape[*at]]);
         let cut: Vec<_> = cut.copied().collect();
@@ -282,5 +401,40 @@ impl<'a> Import<'a> {
             }
         }
         Ok(Value::Node(View::plain(x, self.b.shape(x))))
+    }
+}
+
+/// Windows that slide over something, an entry for each axis.
+pub(super) struct Windows<'a> {
+    pub kernel: &'a [usize],
+    pub strides: &'a [usize],
+    pub dilations: &'a [usize],
+}
+
+impl Windows<'_> {
+    /// The padding that `auto_pad` asks for, so that an output stands at every stride; nothing when the node says it in numbers.
+    pub fn chosen_pads(&self, node: &Node, sizes: &[usize]) -> Result<Option<Vec<usize>>, Broken> {
+        let at_end = match node.text("auto_pad") {
+            "" | "NOTSET" => return Ok(None),
+            "VALID" => return Ok(Some(vec![0; 2 * sizes.len()])),
+            "SAME_UPPER" => true,
+            "SAME_LOWER" => false,
+            other => return Err(unread(node, &format!("padding chosen by `{other}`"))),
+        };
+        let (mut before, mut after) = (vec![], vec![]);
+        for (axis, &size) in sizes.iter().enumerate() {
+            let of = |values: &[usize]| values.get(axis).copied().filter(|&value| value > 0);
+            let all = (of(self.kernel), of(self.strides), of(self.dilations));
+            let (Some(kernel), Some(stride), Some(dilation)) = all else {
+                return Err(unread(node, "a window of this form"));
+            };
+            let reach = (kernel - 1).saturating_mul(dilation).saturating_add(1);
+            let last = (size.div_ceil(stride).max(1) - 1) * stride;
+            let total = last.saturating_add(reach).saturating_sub(size);
+            let (less, more) = (total / 2, total - total / 2);
+            before.push(if at_end { less } else { more });
+            after.push(if at_end { more } else { less });
+        }
+        Ok(Some([before, after].concat()))
     }
 }

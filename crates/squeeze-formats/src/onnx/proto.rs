@@ -195,13 +195,18 @@ impl Node {
     }
 }
 
-/// How many nodes and outputs use each value.
-pub(super) fn uses(graph: &Graph) -> HashMap<&str, usize> {
-    let mut uses = HashMap::new();
-    let inputs = graph.nodes.iter().flat_map(|node| &node.inputs);
-    let outputs = graph.outputs.iter().map(|output| &output.name);
-    for name in inputs.chain(outputs) {
-        *uses.entry(&**name).or_default() += 1;
+/// How many nodes and outputs use each value, and which node is the first to.
+pub(super) fn uses(graph: &Graph) -> HashMap<&str, (usize, Option<usize>)> {
+    let mut uses: HashMap<&str, (usize, Option<usize>)> = HashMap::new();
+    for (at, node) in graph.nodes.iter().enumerate() {
+        for name in &node.inputs {
+            let (count, first) = uses.entry(name).or_default();
+            *count += 1;
+            first.get_or_insert(at);
+        }
+    }
+    for output in &graph.outputs {
+        uses.entry(&output.name).or_default().0 += 1;
     }
     uses
 }

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use super::import;
 use super::import::from_bytes;
+use super::{Sizes, import};
 
 fn golden(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -13,7 +13,7 @@ fn golden(name: &str) -> PathBuf {
 
 #[track_caller]
 fn check(name: &str, census: &[(&str, usize)]) {
-    let (graph, weights) = import(&golden(name)).expect("a golden file");
+    let (graph, weights) = import(&golden(name), &Sizes::default()).expect("a golden file");
     let found: Vec<_> = graph.census().into_iter().collect();
     assert_eq!(found, census);
     let params = graph.params();
@@ -41,7 +41,7 @@ fn squeezebert() {
     let mut census = ENCODER.to_vec();
     census[1].1 = 6;
     check("onnx_squeezebert", &census);
-    let (graph, _) = import(&golden("onnx_squeezebert")).expect("a golden file");
+    let (graph, _) = import(&golden("onnx_squeezebert"), &Sizes::default()).expect("a golden file");
     let query = graph.find("m.transformer.encoder.layers.1.attention.query");
     assert!(query.is_some(), "layers keep their names");
 }
@@ -78,7 +78,8 @@ fn operators_that_are_not_read_are_named() {
         .position(|w| w == b"HardSwish")
         .expect("one");
     bytes[at..at + 9].copy_from_slice(b"HardTwist");
-    let error = from_bytes(bytes.into(), "x").expect_err("no such operator");
+    let error =
+        from_bytes(bytes.into(), "x", None, &Sizes::default()).expect_err("no such operator");
     assert!(error.0.starts_with("HardTwist `"), "{}", error.0);
     assert!(
         error.0.ends_with("is an operator that is not read"),
@@ -95,9 +96,9 @@ fn damage_is_an_error_or_another_network() {
             let mut bytes = bytes.clone();
             bytes[at] ^= 1 << (at % 8);
             // Without checksums some flips change a number; none may panic or hang.
-            let _ = from_bytes(bytes.clone().into(), "x");
+            let _ = from_bytes(bytes.clone().into(), "x", None, &Sizes::default());
             bytes.truncate(at);
-            let _ = from_bytes(bytes.into(), "x");
+            let _ = from_bytes(bytes.into(), "x", None, &Sizes::default());
         }
     }
 }

@@ -4,7 +4,7 @@
 use squeeze_graph::NodeId;
 
 /// A part of a node's axis: every `stride`-th element, `size` of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Atom {
     pub axis: usize,
     pub stride: usize,
@@ -120,6 +120,20 @@ impl View {
             order.push(free.remove(found));
         }
         Some(order)
+    }
+
+    /// Into how many groups the channels were cut before they were dealt out, when that is all that happened to a node of this shape.
+    pub fn shuffled(&self, shape: &[usize], channels: usize) -> Option<usize> {
+        let whole = whole(shape);
+        let others = self.axes.len() == whole.len()
+            && (0..whole.len()).all(|at| at == channels || self.axes[at] == whole[at]);
+        let &[outer, inner] = &**self.axes.get(channels).filter(|_| others)? else {
+            return None;
+        };
+        let dealt = (outer.axis, outer.stride) == (channels, 1)
+            && (inner.axis, inner.stride) == (channels, outer.size)
+            && outer.size * inner.size == shape[channels];
+        dealt.then_some(inner.size)
     }
 
     /// Whether the elements come in the order in which a node of this shape has them.

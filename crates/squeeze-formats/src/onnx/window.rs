@@ -5,9 +5,10 @@ use squeeze_graph::ops::Conv1d;
 use squeeze_tensor::Tensor;
 
 use super::fold::axis;
-use super::import::{Import, Value};
+use super::import::Import;
 use super::layers::unread;
 use super::proto::Node;
+use super::value::Value;
 use super::view::View;
 use crate::error::Broken;
 
@@ -101,7 +102,7 @@ impl<'a> Import<'a> {
                 }
             }
         }
-        let (name, bias, sum) = self.bias_behind(node, out)?;
+        let (name, bias, sum) = self.bias_behind(node, &[out])?;
         let conv = Conv1d {
             out,
             kernel,

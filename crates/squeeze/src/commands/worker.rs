@@ -120,7 +120,7 @@ impl Bench {
         let path = args.dir.join("meta.json");
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let meta: Meta = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-        let (graph, mut weights) = network(args)?;
+        let (graph, mut weights) = network(args, &meta)?;
         let weight_bytes = weights.bytes();
         let inputs = inputs(&args.dir, &meta, &graph)?;
         let output = graph.node(graph.outputs()[0]).shape.clone();
@@ -178,14 +178,23 @@ impl Fed {
 }
 
 /// The network of a folder: its model file, or what another program exported.
-fn network(args: &Args) -> Result<(Graph, Weights)> {
+fn network(args: &Args, meta: &Meta) -> Result<(Graph, Weights)> {
     let path = args.dir.join("model.squeeze");
     if path.exists() {
         let ModelFile { graph, weights, .. } =
             squeeze_formats::model::load_on(&path, args.threads)?;
         return Ok((graph, weights));
     }
-    Ok(squeeze_formats::onnx::import(&args.dir.join("model.onnx"))?)
+    let mut open = squeeze_formats::onnx::Sizes::default();
+    for row in &meta.inputs {
+        match *row.shape {
+            [_, length] => open.length = Some(length),
+            [_, _, height, width] => open.image = Some([height, width]),
+            _ => {}
+        }
+    }
+    let path = args.dir.join("model.onnx");
+    Ok(squeeze_formats::onnx::import(&path, &open)?)
 }
 
 /// The network's inputs from the folder's files, by what their names say they are.
