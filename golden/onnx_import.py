@@ -4,7 +4,8 @@
 
 needs torch, torchvision, transformers, onnx and onnxruntime. Networks of images are torchvision's at full width, with statistics of
 norms as `zoo_parity.py` sets them; networks of texts are transformers' with two layers, 32 channels and a text that is padded. Each
-is exported by the older exporter (`script-11` to `script-20`) and the newer (`dynamo-18` to `dynamo-21`), run in ONNX Runtime and in
+is exported by the older exporter (`script-11` to `script-20`; `open-17` leaves batch and length open) and the newer (`dynamo-18` to
+`dynamo-21`), run in ONNX Runtime and in
 `squeeze worker` on the same input, and the largest difference must be below 1e-4 of the largest output. With FOLDER the files stay
 there and are not exported again.
 """
@@ -25,15 +26,16 @@ import torch
 import zoo_parity
 
 LIMIT = 1e-4
-OPSETS = "script-11,script-13,script-17,script-20,dynamo-18,dynamo-20,dynamo-21"
+OPSETS = "script-11,script-13,script-17,script-20,open-17,dynamo-18,dynamo-20,dynamo-21"
 SMALL = dict(vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
              max_position_embeddings=40, num_labels=3)
 # Family in transformers, its head, and what its configuration says beside SMALL.
 TEXTS = {
     "bert": ("Bert", "SequenceClassification", {}),
     "bert-tokens": ("Bert", "TokenClassification", {}),
-    "bert-answers": ("Bert", "QuestionAnswering", {}),
+    "bert-answers": ("Bert", "QuestionAnswering", dict(num_labels=2)),
     "bert-encoder": ("Bert", "", {}),
+    "bert-mean": ("Bert", "mean", {}),
     "bert-eager": ("Bert", "SequenceClassification", dict(attn_implementation="eager")),
     "roberta": ("Roberta", "SequenceClassification", {}),
     "albert": ("Albert", "SequenceClassification", dict(embedding_size=16, hidden_act="gelu_new")),
@@ -62,7 +64,16 @@ class Text(torch.nn.Module):
 
     def forward(self, input_ids, attention_mask, token_type_ids=None):
         more = {"token_type_ids": token_type_ids} if self.types else {}
-        return self.network(input_ids=input_ids, attention_mask=attention_mask, return_dict=False, **more)[0]
+        return self.network(input_ids=input_ids, attention_mask=attention_mask, **more)[0]
+
+
+class Mean(Text):
+    """The mean of the tokens before the padding, as sentence-transformers takes it."""
+
+    def forward(self, input_ids, attention_mask, token_type_ids=None):
+        tokens = super().forward(input_ids, attention_mask, token_type_ids)
+        mask = attention_mask.unsqueeze(-1).expand(tokens.size()).float()
+        return (tokens * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
 
 
 def built(name, version):
@@ -73,9 +84,10 @@ def built(name, version):
 
         family, head, more = TEXTS[name]
         config = getattr(transformers, family + "Config")(**{**SMALL, **({'attn_implementation': 'eager'} if version < 14 else {}), **more})
-        network = getattr(transformers, family + ("For" + head if head else "Model"))(config)
+        mean = head == "mean"
+        network = getattr(transformers, family + ("For" + head if head and not mean else "Model"))(config)
         types = family not in ("Roberta", "DistilBert")
-        run = zoo_parity.randomize_text(Text(network, types))
+        run = zoo_parity.randomize_text((Mean if mean else Text)(network, types))
         seen = 24 if family == "MobileBert" else 17
         ids = torch.randint(5, 60, (1, 24))
         ids[:, seen:] = config.pad_token_id
@@ -95,6 +107,8 @@ def export(name, opset, folder):
     file = os.path.join(folder, "model.onnx")
     options = dict(opset_version=int(version), input_names=list(inputs), output_names=["out"])
     options |= dict(dynamo=True, verbose=False) if exporter == "dynamo" else dict(dynamo=False)
+    if exporter == "open":
+        options["dynamic_axes"] = {key: {0: "batch", 1: "length"} if value.ndim == 2 else {0: "batch"} for key, value in inputs.items()}
     with torch.inference_mode(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         torch.onnx.export(run, tuple(inputs.values()), file, **options)
@@ -149,7 +163,7 @@ def check(given, name, opset, folder):
         print("%-30s %-10s FAILED: %s instead of %s" % (name, opset, answer.shape, wanted.shape), flush=True)
         return False
     seen = int(given_inputs(folder)["attention_mask"].sum()) if name in TEXTS else None
-    if name in TEXTS and wanted.ndim > 1 and wanted.shape[1] == 24:  # What padded tokens become is nobody's concern.
+    if seen and wanted.ndim > 1 and wanted.shape[1] == 24:  # What padded tokens become is nobody's concern.
         wanted, answer = wanted[:, :seen], answer[:, :seen]
     error = np.abs(answer - wanted).max() / np.abs(wanted).max()
     print("%-30s %-10s error %.1e of the largest output%s" % (name, opset, error, "" if error < LIMIT else "  FAILED"), flush=True)

@@ -268,6 +268,7 @@ impl<'a> Import<'a> {
             | Value::Scores(_)
             | Value::Curve(..)
             | Value::Norm(..)
+            | Value::Cut(..)
             | Value::Shifted(..)
             | Value::Window(..)
             | Value::Padded(..)

@@ -117,6 +117,11 @@ impl<'a> Import<'a> {
                 Some(Value::Known(array)) => (array.clone(), array.clone()),
                 Some(Value::Mask(mask)) => (mask.whole.clone(), mask.half.clone()),
                 Some(_) => return Ok(None),
+                // An input that is left out; the operator knows.
+                None if name.is_empty() => {
+                    let nothing = Rc::new(Array::row(&[]));
+                    (nothing.clone(), nothing)
+                }
                 None => match self.array(name)? {
                     Some(array) => (array.clone(), array),
                     None => return Ok(None),

@@ -163,9 +163,8 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// An image with zeros around it, for the layer behind.
+    /// An image with zeros around it, for the layer behind, or a text that was moved.
     pub(super) fn pad(&mut self, node: &Node) -> Result<Value, Broken> {
-        let view = self.view(node, 0)?;
         let pads = match node.inputs.get(1) {
             Some(name) => self.array(name)?,
             None => None,
@@ -177,11 +176,15 @@ impl<'a> Import<'a> {
         let plain = fill == Some(0.0)
             && matches!(node.text("mode"), "" | "constant")
             && node.inputs.get(3).is_none_or(String::is_empty);
-        let pads = pads
-            .filter(|_| plain)
-            .map(|pads| numbers(node, &pads.ints()));
-        match pads.transpose()?.as_deref() {
-            Some(&[0, 0, top, left, 0, 0, bottom, right]) => {
+        let pads = pads.filter(|_| plain);
+        let pads = pads.ok_or_else(|| unread(node, "padding of this form"))?;
+        let pads = numbers(node, &pads.ints())?;
+        if let Value::Cut(view, range) = self.value(node, 0)? {
+            return self.shifted(node, view, range, &pads);
+        }
+        let view = self.view(node, 0)?;
+        match *pads {
+            [0, 0, top, left, 0, 0, bottom, right] => {
                 Ok(Value::Padded(view, [top, left, bottom, right]))
             }
             _ => Err(unread(node, "padding of this form")),
@@ -390,8 +393,8 @@ impl<'a> Import<'a> {
         let found = found.ok_or_else(|| unread(node, "a slice with steps"))?;
         let cut = found.iter().filter(|(at, range)| *range != [0, shape[*at]]);
         let cut: Vec<_> = cut.copied().collect();
-        if let Some(shifted) = self.shifted(node, &view, &cut)? {
-            return Ok(shifted);
+        if let Some(tokens) = self.cut(node, &view, &cut) {
+            return Ok(tokens);
         }
         let mut x = self.materialize(&node.label(), &view)?;
         for (axis, [start, end]) in found {

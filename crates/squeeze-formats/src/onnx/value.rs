@@ -21,6 +21,8 @@ pub(super) enum Value {
     Curve(View, Curve),
     /// Layer norm in the making, of a node's result.
     Norm(View, Norm),
+    /// Tokens from one place to another of a text, to be padded.
+    Cut(View, [usize; 2]),
     /// A text moved so many tokens forward, with zeros where nothing comes from.
     Shifted(View, i64),
     /// A text beside itself moved by these numbers of tokens, along the channels.

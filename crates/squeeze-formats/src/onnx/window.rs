@@ -13,41 +13,36 @@ use super::view::View;
 use crate::error::Broken;
 
 impl<'a> Import<'a> {
-    /// A slice of the tokens `[n, s, c]` whose only use is to be padded back to their number.
-    pub(super) fn shifted(
-        &mut self,
+    /// A slice of the tokens `[n, s, c]` whose only use is to be padded; nothing when it is another one.
+    pub(super) fn cut(
+        &self,
         node: &Node,
         view: &View,
         ranges: &[(usize, [usize; 2])],
-    ) -> Result<Option<Value>, Broken> {
-        let shape = self.b.shape(view.node).to_vec();
-        let pad = self.follower(&node.outputs[0]);
-        let Some(pad) = pad.filter(|pad| pad.op == "Pad") else {
-            return Ok(None);
-        };
-        let known = match pad.inputs.get(1) {
-            Some(name) => self.array(name)?,
-            None => None,
-        };
-        let fill = match pad.inputs.get(2).map(|name| &**name) {
-            None | Some("") => Some(0.0),
-            Some(name) => self.scalar(name)?,
-        };
-        let zeros = fill == Some(0.0) && matches!(pad.text("mode"), "" | "constant");
-        let (&[_, tokens, _], Some(pads)) = (&*shape, known.filter(|_| zeros)) else {
-            return Ok(None);
-        };
-        let (&[0, before, 0, 0, after, 0], &[(1, [start, end])]) = (&*pads.ints(), ranges) else {
-            return Ok(None);
-        };
-        let (behind, ahead) = (start as i64, tokens as i64 - end as i64);
-        let whole = view.is(&shape, &[0, 1, 2]);
-        if !whole || (behind, ahead) != (after, before) || behind * ahead != 0 {
-            return Ok(None);
+    ) -> Option<Value> {
+        let pad = self.follower(&node.outputs[0])?;
+        let whole = view.is(self.b.shape(view.node), &[0, 1, 2]);
+        match ranges {
+            &[(1, range)] if pad.op == "Pad" && whole => Some(Value::Cut(view.clone(), range)),
+            _ => None,
         }
-        let value = Value::Shifted(view.clone(), ahead - behind);
-        self.values.insert(&pad.outputs[0], value.clone());
-        Ok(Some(value))
+    }
+
+    /// Tokens that were cut off, with zeros in their place on the other side: a text that was moved.
+    pub(super) fn shifted(
+        &self,
+        node: &Node,
+        view: View,
+        [start, end]: [usize; 2],
+        pads: &[usize],
+    ) -> Result<Value, Broken> {
+        let tokens = self.b.shape(view.node)[1];
+        let (behind, ahead) = (start, tokens - end);
+        let moved = *pads == [0, ahead, 0, 0, behind, 0] && (behind == 0 || ahead == 0);
+        if !moved {
+            return Err(unread(node, "padding of this form"));
+        }
+        Ok(Value::Shifted(view, ahead as i64 - behind as i64))
     }
 
     /// A text beside itself moved, along the channels; nothing when the parts are something else.
