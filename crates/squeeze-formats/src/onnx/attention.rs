@@ -74,6 +74,14 @@ impl Import<'_> {
         if value.factor != 1.0 {
             return Err(wrong("its values are multiplied"));
         }
+        // What is cut into heads is a text, perhaps one that was brought into that form.
+        let [query, key, value] = [
+            (query, [0, 2, 1, 3]),
+            (key, [0, 3, 1, 2]),
+            (value, [0, 2, 1, 3]),
+        ]
+        .map(|(view, order)| self.text_of_heads(node, view, &order));
+        let (query, key, value) = (&query?, &key?, &value?);
         let text = [n, s, heads * width];
         let fits = |view: &View, order: [usize; 4], shape: &[usize]| {
             let each = shape[2] / heads;
@@ -100,6 +108,34 @@ impl Import<'_> {
         let cut = plain.reshaped(&[n, s, heads, self.b.channels(id) / heads]);
         let cut = cut.and_then(|cut| cut.transposed(&[0, 2, 1, 3]));
         Ok(Value::Node(cut.expect("heads divide the channels")))
+    }
+
+    /// A view of heads on a text `[n, s, c]`: its own node, or one that is made for it.
+    fn text_of_heads(&mut self, node: &Node, view: &View, order: &[usize]) -> Result<View, Broken> {
+        let joined = view.transposed(order).and_then(|cut| {
+            let &[n, s, heads, width] = &*cut.shape() else {
+                return None;
+            };
+            cut.reshaped(&[n, s, heads * width])
+        });
+        let plain = View {
+            factor: 1.0,
+            ..view.clone()
+        };
+        let is_text = |joined: &View| joined.is(self.b.shape(view.node), &[0, 1, 2]);
+        let Some(joined) = joined.filter(|joined| !is_text(joined)) else {
+            return Ok(plain);
+        };
+        let joined = View {
+            factor: 1.0,
+            ..joined
+        };
+        let id = self.materialize(&node.label(), &joined)?;
+        let cut = view.transposed(order).map(|cut| cut.shape());
+        let back = inverse(order);
+        let heads = View::plain(id, self.b.shape(id)).reshaped(&cut.expect("it was one before"));
+        let heads = heads.and_then(|heads| heads.transposed(&back));
+        Ok(heads.unwrap_or(plain))
     }
 
     /// Adds a mask to scores: it must hide padding and nothing else.
@@ -147,4 +183,10 @@ impl Import<'_> {
             ..scores
         }))
     }
+}
+
+/// The order that undoes another.
+fn inverse(order: &[usize]) -> Vec<usize> {
+    let place = |at: usize| order.iter().position(|&axis| axis == at);
+    (0..order.len()).filter_map(place).collect()
 }

@@ -23,6 +23,7 @@ impl<'a> Import<'a> {
                 ..scores
             })),
             Value::Node(view) => {
+                let view = self.settled(node, view)?;
                 let shape = self.b.shape(view.node).to_vec();
                 let plain = view.order(&shape).is_some_and(|order| {
                     axis(along, order.len()).is_some_and(|at| order[at] == channel_axis(&shape))
@@ -189,13 +190,18 @@ impl<'a> Import<'a> {
             let id = self.add(name, op, &[a.node, b.node], vec![])?;
             return Ok(Value::Node(a.on(id)));
         }
-        // A gate is [n, c] and stands as [n, c, 1, 1].
+        // A gate is [n, c] and stands as [n, c, 1, 1] at an image, as [n, 1, c] at a text.
         for (x, gate) in [(&a, &b), (&b, &a)] {
-            let (image, vector) = (shape(x), shape(gate));
-            let sizes = gate.shape();
-            if image.len() == 4 && vector == image[..2] && sizes == [image[0], image[1], 1, 1] {
-                let id = self.add(name, op, &[x.node, gate.node], vec![])?;
-                return Ok(Value::Node(x.on(id)));
+            let vector = match (&*x.shape(), &*gate.shape()) {
+                (&[n, c, _, _], &[m, d, 1, 1]) if (n, c) == (m, d) => gate.reshaped(&[n, c]),
+                (&[n, _, c], &[m, 1, d]) if (n, c) == (m, d) => gate.reshaped(&[n, c]),
+                _ => None,
+            };
+            if let Some(vector) = vector {
+                let x = self.materialize(&node.label(), x)?;
+                let gate = self.materialize(&node.label(), &vector)?;
+                let id = self.add(name, op, &[x, gate], vec![])?;
+                return Ok(Value::Node(View::plain(id, self.b.shape(id))));
             }
         }
         let x = self.materialize(&node.label(), &a)?;

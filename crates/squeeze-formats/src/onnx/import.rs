@@ -369,19 +369,32 @@ impl<'a> Import<'a> {
             return self.add(&name, ChannelShuffle { groups }, &[view.node], vec![]);
         }
         let sizes = view.shape();
-        if view.is_in_order(&shape) && sizes.first() == shape.first() {
-            let rest = sizes.iter().skip(1).map(|&size| size as i64);
-            let dims = std::iter::once(0).chain(rest).collect();
-            return self.add(
-                &format!("{label}.reshape"),
-                Reshape { dims },
-                &[view.node],
-                vec![],
-            );
+        let Some(pieces) = view.pieces(&shape).filter(|pieces| pieces.sizes.len() <= 3) else {
+            return Err(Broken::new(format!(
+                "{label}: {sizes:?} made from {shape:?} is a rearrangement that is not read"
+            )));
+        };
+        let mut id = view.node;
+        let sized = |sizes: &[usize]| {
+            let rest = sizes.iter().map(|&size| size as i64);
+            Reshape {
+                dims: std::iter::once(0).chain(rest).collect(),
+            }
+        };
+        if !pieces.order.is_sorted() {
+            if pieces.sizes != shape[1..] {
+                id = self.add(&format!("{label}.cut"), sized(&pieces.sizes), &[id], vec![])?;
+            }
+            let rest = pieces.order.iter().map(|&at| at + 1);
+            let order = std::iter::once(0).chain(rest).collect();
+            let name = format!("{label}.transpose");
+            id = self.add(&name, Transpose { order }, &[id], vec![])?;
         }
-        Err(Broken::new(format!(
-            "{label}: {sizes:?} made from {shape:?} is a rearrangement that is not read"
-        )))
+        if *self.b.shape(id) != sizes {
+            let name = format!("{label}.reshape");
+            id = self.add(&name, sized(&sizes[1..]), &[id], vec![])?;
+        }
+        Ok(id)
     }
 }
 

@@ -180,7 +180,9 @@ impl<'a> Import<'a> {
                 groups,
                 bias: bias_on,
             };
-            let id = self.add(&name, linear, &[view.node], weights)?;
+            let vector = view.reshaped(&shape).expect("one token");
+            let x = self.materialize(&node.label(), &vector)?;
+            let id = self.add(&name, linear, &[x], weights)?;
             let mut view = View::plain(id, self.b.shape(id));
             view.axes.push(vec![]);
             return Ok(Value::Node(view));
@@ -215,14 +217,15 @@ impl<'a> Import<'a> {
                 let id = self.add(&name, conv, &[x], weights)?;
                 Ok(Value::Node(View::plain(id, self.b.shape(id))))
             }
-            (&[out, inner, kernel], &[before, after], &[1], &[dilation])
-                if view.is(&shape, &[0, 2, 1]) =>
-            {
+            (&[out, inner, kernel], &[before, after], &[1], &[dilation]) if shape.len() == 3 => {
+                let text = view.transposed(&[0, 2, 1]);
+                let text = text.ok_or_else(|| unread(node, "a convolution of this form"))?;
+                let x = self.materialize(&node.label(), &text)?;
                 let same = kernel / 2 * dilation;
                 if kernel % 2 == 0 || [before, after] != [same; 2] {
                     return Err(unread(node, "a 1-D convolution that changes the length"));
                 }
-                let mut inputs = vec![view.node];
+                let mut inputs = vec![x];
                 inputs.extend(self.lengths.filter(|_| hidden));
                 let op: Op = if kernel == 1 && !hidden {
                     let flat = weight.reshaped(&[out, inner]);
@@ -346,8 +349,18 @@ impl<'a> Import<'a> {
         Ok((self.path(&node.inputs[1], output), None, None))
     }
 
+    /// The view, or where its channels were cut a node of its own.
+    pub(super) fn settled(&mut self, node: &Node, view: View) -> Result<View, Broken> {
+        if view.factor != 1.0 || view.order(self.b.shape(view.node)).is_some() {
+            return Ok(view);
+        }
+        let id = self.materialize(&node.label(), &view)?;
+        Ok(View::plain(id, self.b.shape(id)))
+    }
+
     fn layer_norm(&mut self, node: &Node) -> Result<Value, Broken> {
         let view = self.view(node, 0)?;
+        let view = self.settled(node, view)?;
         let shape = self.b.shape(view.node).to_vec();
         let order = view.order(&shape);
         let along = node.int("axis", -1);

@@ -150,6 +150,7 @@ impl<'a> Import<'a> {
     pub(super) fn no_norm(&mut self, node: &'a Node) -> Result<Value, Broken> {
         let place = usize::from(!matches!(self.value(node, 0)?, Value::Node(_)));
         let view = self.view(node, place)?;
+        let view = self.settled(node, view)?;
         let scale = self.weight(node, 1 - place)?;
         if !self.one_a_channel(&view, scale.shape()) {
             return Err(unread(node, "many known numbers"));

@@ -136,10 +136,38 @@ impl View {
         dealt.then_some(inner.size)
     }
 
-    /// Whether the elements come in the order in which a node of this shape has them.
-    pub fn is_in_order(&self, shape: &[usize]) -> bool {
-        merged(self.axes.concat()) == whole(shape).concat()
+    /// The pieces that a node of this shape is cut into behind its batch, and their new order; nothing when the batch moves.
+    pub fn pieces(&self, shape: &[usize]) -> Option<Pieces> {
+        let (batch, rest) = self.axes.split_first()?;
+        if *batch != *whole(shape).first()? {
+            return None;
+        }
+        // How far apart, and how many; neighbours of one step are one piece.
+        let mut moved: Vec<[usize; 2]> = vec![];
+        for atom in rest.iter().flatten() {
+            let inner: usize = shape[atom.axis + 1..].iter().product();
+            let (step, size) = (atom.stride * inner, atom.size);
+            match moved.last_mut() {
+                Some([last, count]) if *last == step * size => {
+                    (*last, *count) = (step, *count * size)
+                }
+                _ => moved.push([step, size]),
+            }
+        }
+        let mut sorted = moved.clone();
+        sorted.sort_unstable_by(|a, b| b.cmp(a));
+        let place = |piece| sorted.iter().position(|other| other == piece);
+        Some(Pieces {
+            sizes: sorted.iter().map(|&[_, size]| size).collect(),
+            order: moved.iter().map(place).collect::<Option<_>>()?,
+        })
     }
+}
+
+/// What a node is cut into, and in which order that stands afterwards.
+pub(super) struct Pieces {
+    pub sizes: Vec<usize>,
+    pub order: Vec<usize>,
 }
 
 /// Each axis by itself.
@@ -197,8 +225,34 @@ mod tests {
         let shape = [2, 256, 6, 6];
         let image = View::plain(NodeId(0), &shape);
         let flat = image.reshaped(&[2, 9216]).expect("flat");
-        assert!(flat.is_in_order(&shape));
+        let pieces = flat.pieces(&shape).expect("the batch stays");
+        assert_eq!((pieces.sizes, pieces.order), (vec![9216], vec![0]));
         assert_eq!(flat.order(&shape), None);
         assert!(image.reshaped(&[2, 9217]).is_none());
+    }
+
+    #[test]
+    fn pixels_become_tokens() {
+        let shape = [2, 5, 3, 4];
+        let tokens = View::plain(NodeId(0), &shape).reshaped(&[2, 5, 12]);
+        let tokens = tokens.and_then(|rows| rows.transposed(&[0, 2, 1]));
+        let pieces = tokens
+            .expect("a text")
+            .pieces(&shape)
+            .expect("the batch stays");
+        assert_eq!((pieces.sizes, pieces.order), (vec![5, 12], vec![1, 0]));
+        let mixed = View::plain(NodeId(0), &shape).transposed(&[1, 0, 2, 3]);
+        assert!(mixed.expect("an order").pieces(&shape).is_none());
+    }
+
+    #[test]
+    fn channels_that_are_dealt_out() {
+        let shape = [1, 6, 2, 2];
+        let image = View::plain(NodeId(0), &shape);
+        let dealt = image.reshaped(&[1, 2, 3, 2, 2]).expect("two groups");
+        let dealt = dealt.transposed(&[0, 2, 1, 3, 4]).expect("an order");
+        let dealt = dealt.reshaped(&shape).expect("as before");
+        assert_eq!(dealt.shuffled(&shape, 1), Some(2));
+        assert_eq!(image.shuffled(&shape, 1), None);
     }
 }
