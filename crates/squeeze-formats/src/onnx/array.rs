@@ -93,21 +93,25 @@ impl Array {
 /// Most axes that a value has.
 pub(super) const MOST_AXES: usize = 12;
 
-/// The shape that two shapes make together.
+/// Most elements of an array that is computed here: far beyond any mask or shape.
+pub(super) const MOST_ELEMENTS: usize = 1 << 24;
+
+/// The shape that two shapes make together, when it has not too many elements.
 pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     let rank = a.len().max(b.len());
     let size = |shape: &[usize], axis: usize| match (axis + shape.len()).checked_sub(rank) {
         Some(axis) => shape[axis],
         None => 1,
     };
-    (0..rank)
-        .map(|axis| match (size(a, axis), size(b, axis)) {
-            (x, y) if x == y => Some(x),
-            (1, y) => Some(y),
-            (x, 1) => Some(x),
-            _ => None,
-        })
-        .collect()
+    let both = (0..rank).map(|axis| match (size(a, axis), size(b, axis)) {
+        (x, y) if x == y => Some(x),
+        (1, y) => Some(y),
+        (x, 1) => Some(x),
+        _ => None,
+    });
+    let shape: Vec<usize> = both.collect::<Option<_>>()?;
+    let count = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b))?;
+    (count <= MOST_ELEMENTS).then_some(shape)
 }
 
 impl From<&Tensor> for Array {

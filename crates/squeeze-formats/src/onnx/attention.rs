@@ -3,6 +3,7 @@
 use squeeze_graph::ops::Attention;
 
 use super::array::Array;
+use super::curves::stands_for;
 use super::import::Import;
 use super::proto::Node;
 use super::value::{Mask, Value};
@@ -66,7 +67,7 @@ impl Import<'_> {
         if !scores.softmax {
             return Err(wrong("there is no softmax"));
         }
-        if (scores.factor * (width as f64).sqrt() - 1.0).abs() > 1e-4 {
+        if !stands_for(scores.factor * (width as f64).sqrt(), 1.0) {
             return Err(wrong(
                 "its scale is not one over the root of the head's width",
             ));

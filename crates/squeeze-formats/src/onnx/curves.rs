@@ -13,11 +13,19 @@ use crate::error::Broken;
 const CUBIC: f64 = 0.044_715;
 const ROOT: f64 = 0.797_884_560_802_865_4;
 
+/// How far constants may be from what they stand for, as a share: half precision keeps eleven bits.
+const ROUNDED: f64 = 1e-3;
+
+/// Whether a constant stands for this number.
+pub(super) fn stands_for(constant: f64, number: f64) -> bool {
+    (constant - number).abs() <= ROUNDED * number.abs()
+}
+
 impl Import<'_> {
     /// The first half of a GELU that is written out.
     pub(super) fn erf(&mut self, node: &Node) -> Result<Value, Broken> {
         match self.value(node, 0)? {
-            Value::Node(view) if (view.factor - 0.5f64.sqrt()).abs() < 1e-5 => Ok(Value::Curve(
+            Value::Node(view) if stands_for(view.factor, 0.5f64.sqrt()) => Ok(Value::Curve(
                 View {
                     factor: 1.0,
                     ..view
@@ -32,7 +40,7 @@ impl Import<'_> {
     pub(super) fn tanh(&mut self, node: &Node) -> Result<Value, Broken> {
         match self.value(node, 0)? {
             Value::Curve(view, Curve::Inner { cubic, factor })
-                if (cubic - CUBIC).abs() < 1e-6 && (factor - ROOT).abs() < 1e-5 =>
+                if stands_for(cubic, CUBIC) && stands_for(factor, ROOT) =>
             {
                 Ok(Value::Curve(view, Curve::Tanh))
             }

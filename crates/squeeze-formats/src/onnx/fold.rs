@@ -1,6 +1,6 @@
 //! Operators on small arrays: shapes, positions and masks are computed while a file is read.
 
-use super::array::{Array, broadcast};
+use super::array::{Array, MOST_AXES, MOST_ELEMENTS as MOST, broadcast};
 use super::proto::Node;
 use crate::error::Broken;
 
@@ -75,9 +75,6 @@ pub(super) fn fold(node: &Node, inputs: &[&Array]) -> Result<Option<Array>, Brok
     result.map(Some).ok_or_else(wrong)
 }
 
-/// Most elements of an array that is computed here: far beyond any mask or shape.
-const MOST: usize = 1 << 24;
-
 fn sizes(values: &[i64]) -> Option<Vec<usize>> {
     let sizes: Option<Vec<usize>> = values.iter().map(|&v| usize::try_from(v).ok()).collect();
     let sizes = sizes?;
@@ -122,6 +119,9 @@ pub(super) fn axis(value: i64, rank: usize) -> Option<usize> {
 /// A shape with axes of size 1 put in.
 pub(super) fn widened(shape: &[usize], axes: &[i64]) -> Option<Vec<usize>> {
     let rank = shape.len() + axes.len();
+    if rank > MOST_AXES {
+        return None;
+    }
     let new: Option<Vec<usize>> = axes.iter().map(|&value| axis(value, rank)).collect();
     let new = new?;
     let mut old = shape.iter();
@@ -158,6 +158,9 @@ pub(super) fn narrowed(shape: &[usize], axes: &[i64]) -> Option<Vec<usize>> {
 /// A shape with its 0 and -1 filled in for `count` elements.
 pub(super) fn resolved(dims: &[i64], from: &[usize]) -> Option<Vec<usize>> {
     let count = from.iter().try_fold(1usize, |a, &b| a.checked_mul(b))?;
+    if dims.len() > MOST_AXES {
+        return None;
+    }
     let mut shape = vec![];
     for (at, &dim) in dims.iter().enumerate() {
         shape.push(match dim {
@@ -288,7 +291,7 @@ fn running_sum(a: &Array, along: &Array) -> Option<Array> {
     let inner: usize = a.shape[along + 1..].iter().product();
     let mut sums = a.clone();
     for at in 0..sums.data.len() {
-        if at / inner % a.shape[along] > 0 {
+        if !(at / inner).is_multiple_of(a.shape[along]) {
             sums.data[at] += sums.data[at - inner];
         }
     }
@@ -323,6 +326,8 @@ fn gather_nd(a: &Array, indices: &Array) -> Option<Array> {
         return None;
     }
     let inner: usize = a.shape[depth..].iter().product();
+    let count = (indices.data.len() / depth).checked_mul(inner);
+    count.filter(|&count| count <= MOST)?;
     let mut data = vec![];
     for place in indices.ints().chunks(depth) {
         let mut row = 0;
@@ -439,6 +444,10 @@ fn concat(inputs: &[&Array], along: i64) -> Option<Array> {
         .map(|a| a.shape.get(along).copied().unwrap_or(0))
         .sum();
     let outer: usize = first.shape[..along].iter().product();
+    let count: usize = inputs.iter().map(|a| a.data.len()).sum();
+    if count > MOST {
+        return None;
+    }
     let mut data = vec![];
     for block in 0..outer {
         for a in inputs {

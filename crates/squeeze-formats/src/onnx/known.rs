@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::array::{self, Array};
+use super::array::{self, Array, MOST_AXES};
 use super::fold::{axis, fold};
 use super::import::Import;
 use super::proto::Node;
@@ -138,6 +138,13 @@ impl<'a> Import<'a> {
             return Ok(None);
         };
         self.stored.count(whole.data.len())?;
+        if whole.shape.len() > MOST_AXES {
+            let axes = whole.shape.len();
+            return Err(Broken::new(format!(
+                "{}: a value of {axes} axes",
+                node.label()
+            )));
+        }
         let whole = Rc::new(whole);
         if !masked {
             return Ok(Some(Value::Known(whole)));

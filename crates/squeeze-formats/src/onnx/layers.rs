@@ -454,8 +454,12 @@ pub(super) fn unread(node: &Node, what: &str) -> Broken {
     Broken::new(format!("{}: {what} is not read", node.label()))
 }
 
-/// Sizes, none negative.
+/// Sizes, none negative and none beyond what any activation has.
 pub(super) fn numbers(node: &Node, values: &[i64]) -> Result<Vec<usize>, Broken> {
-    let sizes: Result<Vec<usize>, _> = values.iter().map(|&v| usize::try_from(v)).collect();
-    sizes.map_err(|_| unread(node, &format!("{values:?}")))
+    let size = |&value: &i64| usize::try_from(value).ok().filter(|&size| size <= 1 << 40);
+    let sizes: Option<Vec<usize>> = values.iter().map(size).collect();
+    sizes.ok_or_else(|| {
+        let shown = &values[..values.len().min(8)];
+        unread(node, &format!("{shown:?}"))
+    })
 }

@@ -55,4 +55,6 @@ pub fn import(path: &Path, sizes: &Sizes) -> Result<(Graph, Weights), FileError>
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;

@@ -83,7 +83,7 @@ impl<'a> Import<'a> {
         let kernel = 2 * reach as usize + 1;
         let mut sorted = moves.to_vec();
         sorted.sort_unstable();
-        if !sorted.iter().copied().eq(-reach..=reach) || rows != kernel * width {
+        if !sorted.iter().copied().eq(-reach..=reach) || kernel.checked_mul(width) != Some(rows) {
             return Err(unread(node, "a window over tokens that are no neighbours"));
         }
         // From `[moves, width, out]` to `[out, width, kernel]`; what is moved forward lies behind.
