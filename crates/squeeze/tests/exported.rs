@@ -1,6 +1,10 @@
 //! Networks that are written as ONNX files and read again cost and compute the same; ONNX Runtime computes what we compute.
 
+mod binary;
+
 use std::path::{Path, PathBuf};
+
+use binary::{lines, refused, squeeze};
 
 use squeeze_formats::onnx::{self, Sizes};
 use squeeze_graph::{Element, Graph, elements};
@@ -278,4 +282,55 @@ fn bytes_and_their_scales() {
         let again = again.with_batch(2).expect("its batch is open");
         alike(name, &outputs(&again, &read), &outputs(&graph, &all));
     }
+}
+
+/// The commands: a network by name, its sizes, and what a model file says beside its network.
+#[test]
+fn commands() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let done = |words: &[&str]| {
+        let output = squeeze(words);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{message}");
+        message
+    };
+    let macs = |words: &[&str]| lines(&[&["cost"], words, &["--json"]].concat())[0]["macs"].clone();
+    let image = file("image.onnx");
+    let said = done(&[
+        "export",
+        "squeezenet1_1",
+        "--to",
+        "onnx",
+        "--image",
+        "64",
+        "-o",
+        &image,
+    ]);
+    assert!(said.contains("they are random in the file"), "{said}");
+    assert_eq!(macs(&[&image]), macs(&["squeezenet1_1", "--image", "64"]));
+    let text = file("text.onnx");
+    done(&["export", "bert-tiny", "--to", "onnx", "-o", &text]);
+    let length = ["--seq", "16"];
+    assert_eq!(
+        macs(&[&[&*text], &length[..]].concat()),
+        macs(&[&["bert-tiny"], &length[..]].concat())
+    );
+    refused(&["cost", &text], "an axis has no size");
+    let graph = build("squeezenet1_1", &Options::default()).expect("a known name");
+    let meta = squeeze_formats::Meta {
+        labels: vec!["cat".into(), "dog".into()],
+        ..Default::default()
+    };
+    let model = squeeze_formats::ModelFile {
+        weights: weights(&graph),
+        graph,
+        meta,
+    };
+    let path = file("model.squeeze");
+    squeeze_formats::model::save(Path::new(&path), &model).expect("writable");
+    done(&["export", &path, "--to", "onnx", "-o", &image]);
+    let bytes = std::fs::read(&image).expect("it was written");
+    let labels = br#"["cat","dog"]"#;
+    assert!(bytes.windows(labels.len()).any(|part| part == labels));
 }

@@ -13,8 +13,8 @@ use crate::error::Broken;
 const CUBIC: f64 = 0.044_715;
 const ROOT: f64 = 0.797_884_560_802_865_4;
 
-/// How far constants may be from what they stand for, as a share: half precision keeps eleven bits.
-const ROUNDED: f64 = 1e-3;
+/// How far constants may be from what they stand for, as a share: half precision keeps eleven bits, and some are products of two.
+const ROUNDED: f64 = 2e-3;
 
 /// Whether a constant stands for this number.
 pub(super) fn stands_for(constant: f64, number: f64) -> bool {

@@ -10,7 +10,7 @@ use squeeze_graph::{Builder, Element, Graph, Node, NodeId, Op, channel_axis};
 use squeeze_tensor::{Tensor, Weights};
 
 use super::array::{Array, MOST_AXES};
-use super::proto::{self, uses};
+use super::proto::{self, running_order, uses};
 use super::stored::{Stored, bring_in};
 use super::value::{Mask, Value};
 use super::view::{Atom, View};
@@ -89,8 +89,14 @@ pub(super) fn from_bytes(
         left: 5 * size + (64 << 20),
     };
     import.inputs(sizes)?;
-    for node in &graph.nodes {
-        import.node(node)?;
+    let order = running_order(graph).map_err(|at| {
+        Broken::new(format!(
+            "{}: it takes what is made of its own result, a cycle",
+            graph.nodes[at].label()
+        ))
+    })?;
+    for at in order {
+        import.node(&graph.nodes[at])?;
     }
     let mut outputs = vec![];
     for output in &graph.outputs {
@@ -246,7 +252,7 @@ impl<'a> Import<'a> {
             None => match self.array(name)? {
                 Some(array) => Ok(Value::Known(array)),
                 None => Err(Broken::new(format!(
-                    "{}: nothing before it gives its input `{name}`",
+                    "{}: nothing gives its input `{name}`",
                     node.label()
                 ))),
             },

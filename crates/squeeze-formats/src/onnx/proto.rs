@@ -1,6 +1,7 @@
 //! The messages of ONNX files, as far as they are read and written (onnx.proto, IR version 10).
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 
 use bytes::Bytes;
 use prost::Message;
@@ -209,4 +210,37 @@ pub(super) fn uses(graph: &Graph) -> HashMap<&str, (usize, Option<usize>)> {
         uses.entry(&output.name).or_default().0 += 1;
     }
     uses
+}
+
+/// Numbers of the nodes, each behind those whose values it takes and otherwise as they stand; or the first that none can go before.
+pub(super) fn running_order(graph: &Graph) -> Result<Vec<usize>, usize> {
+    let mut givers: HashMap<&str, usize> = HashMap::new();
+    for (at, node) in graph.nodes.iter().enumerate() {
+        let outputs = node.outputs.iter().filter(|name| !name.is_empty());
+        outputs.for_each(|name| _ = givers.entry(name).or_insert(at));
+    }
+    let mut takers = vec![vec![]; graph.nodes.len()];
+    let mut missing = vec![0usize; graph.nodes.len()];
+    for (at, node) in graph.nodes.iter().enumerate() {
+        for giver in node.inputs.iter().filter_map(|name| givers.get(&**name)) {
+            takers[*giver].push(at);
+            missing[at] += 1;
+        }
+    }
+    let free = (0..graph.nodes.len()).filter(|&at| missing[at] == 0);
+    let mut free: BinaryHeap<Reverse<usize>> = free.map(Reverse).collect();
+    let mut order = vec![];
+    while let Some(Reverse(at)) = free.pop() {
+        order.push(at);
+        for &taker in &takers[at] {
+            missing[taker] -= 1;
+            if missing[taker] == 0 {
+                free.push(Reverse(taker));
+            }
+        }
+    }
+    match missing.iter().position(|&count| count > 0) {
+        Some(at) => Err(at),
+        None => Ok(order),
+    }
 }
