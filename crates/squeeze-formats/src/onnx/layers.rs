@@ -1,7 +1,7 @@
 //! Layers: which of our operators each ONNX operator is.
 
+use squeeze_graph::Op;
 use squeeze_graph::ops::{Activation, BatchNorm, Conv1d, Conv2d, LayerNorm, Linear, PoolKind};
-use squeeze_graph::{Op, channel_axis};
 use squeeze_tensor::Tensor;
 
 use super::array::transposed;
@@ -286,6 +286,25 @@ impl<'a> Import<'a> {
         weight: Tensor,
         bias: Option<Tensor>,
     ) -> Result<Value, Broken> {
+        let shape = self.b.shape(view.node).to_vec();
+        if view.is(&shape, &[0, 2, 3, 1]) && shape.len() == 4 && shape[1] == weight.shape()[1] {
+            // A layer over the pixels of an image whose channels stand last.
+            let &[out, inner] = weight.shape() else {
+                return Err(unread(node, "a weight that is no matrix"));
+            };
+            let conv = Conv2d {
+                bias: bias.is_some(),
+                ..Conv2d::square(out, 1)
+            };
+            let weight = weight.reshaped(&[out, inner, 1, 1]).expect("a window of 1");
+            let mut weights = vec![("weight", weight)];
+            weights.extend(bias.map(|bias| ("bias", bias)));
+            let id = self.add(name, conv, &[view.node], weights)?;
+            let plain = View::plain(id, self.b.shape(id));
+            return Ok(Value::Node(
+                plain.transposed(&[0, 2, 3, 1]).expect("an order"),
+            ));
+        }
         let x = self.materialize(&node.label(), view)?;
         let linear = Linear {
             out: weight.shape()[0],
@@ -360,15 +379,20 @@ impl<'a> Import<'a> {
 
     fn layer_norm(&mut self, node: &Node) -> Result<Value, Broken> {
         let view = self.view(node, 0)?;
-        let view = self.settled(node, view)?;
-        let shape = self.b.shape(view.node).to_vec();
-        let order = view.order(&shape);
-        let along = node.int("axis", -1);
-        let last = order.as_ref().is_some_and(|order| {
-            axis(along, order.len()) == Some(order.len() - 1)
-                && order.last() == Some(&channel_axis(&shape))
-        });
-        if !last {
+        let sizes = view.shape();
+        let along = axis(node.int("axis", -1), sizes.len());
+        let is_last = along.is_some_and(|at| at + 1 == sizes.len());
+        // A vector or text may have more axes of size 1 than its node.
+        let shape = self.b.shape(view.node);
+        let plain = View::plain(view.node, shape);
+        let stretched = shape.len() < 4
+            && sizes.last() == shape.last()
+            && view.reshaped(shape).is_some_and(|flat| flat == plain);
+        let view = match stretched {
+            true => view,
+            false => self.settled(node, view)?,
+        };
+        if !is_last || !(stretched || self.ends_in_channels(&view)) {
             return Err(unread(node, "a norm over something else than the channels"));
         }
         let scale = self.weight(node, 1)?;
