@@ -16,13 +16,20 @@ use crate::error::Broken;
 
 impl<'a> Import<'a> {
     pub(super) fn softmax(&mut self, node: &Node) -> Result<Value, Broken> {
-        let along = node.int("axis", -1);
+        // Before set 13 all axes from this one on are taken together.
+        let (joins, default) = (self.opset < 13, if self.opset < 13 { 1 } else { -1 });
+        let along = node.int("axis", default);
         match self.value(node, 0)? {
             Value::Scores(scores) if along == -1 || along == 3 => Ok(Value::Scores(Scores {
                 softmax: true,
                 ..scores
             })),
             Value::Node(view) => {
+                let sizes = view.shape();
+                let behind = axis(along, sizes.len()).and_then(|at| sizes.get(at + 1..));
+                if joins && behind.is_some_and(|behind| behind.iter().any(|&size| size != 1)) {
+                    return Err(unread(node, "a softmax over several axes"));
+                }
                 let view = self.settled(node, view)?;
                 let shape = self.b.shape(view.node).to_vec();
                 let plain = view.order(&shape).is_some_and(|order| {

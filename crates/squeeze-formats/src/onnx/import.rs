@@ -33,6 +33,8 @@ pub(super) struct Import<'a> {
     pub values: HashMap<&'a str, Value>,
     pub stored: Stored<'a>,
     pub graph: &'a proto::Graph,
+    /// Operator set.
+    pub opset: i64,
     pub ids: Option<NodeId>,
     pub lengths: Option<NodeId>,
     /// Tokens of a text.
@@ -66,6 +68,7 @@ pub(super) fn from_bytes(
             "operator set {version}, 11 to 26 are read: export with opset_version=20"
         )));
     }
+    let opset = known.map_or(0, |set| set.version);
     let graph = model.graph.as_mut();
     let graph = graph.ok_or_else(|| Broken::new("no ONNX file: there is no graph in it"))?;
     if let Some(folder) = folder {
@@ -78,6 +81,7 @@ pub(super) fn from_bytes(
         values: HashMap::new(),
         stored: Stored::new(graph),
         graph,
+        opset,
         ids: None,
         lengths: None,
         length: 0,
@@ -233,6 +237,12 @@ impl<'a> Import<'a> {
     /// A number known beforehand.
     pub fn scalar(&self, name: &str) -> Result<Option<f64>, Broken> {
         Ok(self.array(name)?.and_then(|array| array.scalar()))
+    }
+
+    /// The first node that uses a value.
+    pub fn first_user(&self, output: &str) -> Option<&'a proto::Node> {
+        let (_, user) = self.uses.get(output)?;
+        Some(&self.graph.nodes[(*user)?])
     }
 
     /// The node that uses a value, when it is the only use.

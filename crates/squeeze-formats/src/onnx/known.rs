@@ -157,6 +157,21 @@ impl<'a> Import<'a> {
         Ok(Some(Value::Mask(Mask { whole, half })))
     }
 
+    /// Whether what is not equal becomes a running sum, as where RoBERTa counts the tokens that are no padding.
+    fn counts_tokens(&self, equal: &Node) -> bool {
+        let mut at = equal;
+        for _ in 0..6 {
+            let user = at.outputs.first().and_then(|name| self.first_user(name));
+            match (&*at.op, user.map(|user| (&*user.op, user))) {
+                ("Equal", Some(("Not", user))) => at = user,
+                ("Not" | "Cast", Some(("Cast", user))) => at = user,
+                ("Cast", Some(("CumSum", _))) => return true,
+                _ => return false,
+            }
+        }
+        false
+    }
+
     /// Where indices are those of padding, for a network that is given a mask too: there, and nowhere else, the mask is zero.
     fn padding_of(&self, node: &Node) -> Result<Option<Mask>, Broken> {
         let [ids, _] = &*node.inputs else {
@@ -166,7 +181,7 @@ impl<'a> Import<'a> {
             Some(Value::Node(view)) => Some(view.node) == self.ids && view.axes.len() == 2,
             _ => false,
         };
-        if !is_ids || self.lengths.is_none() {
+        if !is_ids || self.lengths.is_none() || !self.counts_tokens(node) {
             return Ok(None);
         }
         let Value::Node(view) = self.value(node, 0)? else {

@@ -271,7 +271,10 @@ impl<'a> Import<'a> {
         }
         let bias = match node.inputs.get(2).map(|name| &**name) {
             None | Some("") => None,
-            Some(_) => Some(self.weight(node, 2)?),
+            Some(_) => {
+                let bias = self.weight(node, 2)?.reshaped(&weight.shape()[..1]);
+                Some(bias.map_err(|_| unread(node, "a bias that is not one row"))?)
+            }
         };
         let name = self.path(&node.inputs[1], &node.outputs[0]);
         let view = self.view(node, 0)?;

@@ -293,9 +293,12 @@ impl<'a> Import<'a> {
             (Some(sizes), _) => numbers(node, &sizes.ints())?,
             (None, Some(scales)) if scales.data.len() == shape.len() => {
                 let sizes = shape.iter().zip(&scales.data);
-                sizes
-                    .map(|(&size, by)| (size as f64 * by) as usize)
-                    .collect()
+                let scaled = sizes.map(|(&size, by)| size as f64 * by);
+                let scaled: Vec<f64> = scaled.collect();
+                if scaled.iter().any(|size| (size - size.round()).abs() > 1e-4) {
+                    return Err(unread(node, &format!("scales that give {scaled:?}")));
+                }
+                scaled.iter().map(|size| size.round() as usize).collect()
             }
             _ => return Err(unread(node, "a size that is not known beforehand")),
         };
@@ -304,6 +307,9 @@ impl<'a> Import<'a> {
         };
         if (n, channels) != (new_n, new_channels) {
             return Err(unread(node, "a resize of other axes than height and width"));
+        }
+        if place == "pytorch_half_pixel" && [height, width].contains(&1) && sizes != shape {
+            return Err(unread(node, "`pytorch_half_pixel` with one row or column"));
         }
         let x = self.materialize(&node.label(), &view)?;
         let size = ResizeSize::To([height, width]);
