@@ -45,8 +45,8 @@ TEXTS = {
     "mobilebert": ("MobileBert", "SequenceClassification", dict(embedding_size=16, intra_bottleneck_size=32)),
 }
 IMAGES = ("alexnet vgg11 vgg11_bn squeezenet1_0 squeezenet1_1 resnet18 resnet50 resnext50_32x4d mobilenet_v2 mobilenet_v3_small "
-          "mobilenet_v3_large shufflenet_v2_x0_5 mnasnet0_5 efficientnet_b0 efficientnet_v2_s regnet_y_400mf densenet121 googlenet fcn_resnet50 deeplabv3_resnet50 "
-          "deeplabv3_mobilenet_v3_large lraspp_mobilenet_v3_large").split()
+          "mobilenet_v3_large shufflenet_v2_x0_5 mnasnet0_5 efficientnet_b0 efficientnet_v2_s regnet_y_400mf densenet121 "
+          "googlenet fcn_resnet50 deeplabv3_resnet50 deeplabv3_mobilenet_v3_large lraspp_mobilenet_v3_large").split()
 
 arguments = argparse.ArgumentParser()
 arguments.add_argument("squeeze")

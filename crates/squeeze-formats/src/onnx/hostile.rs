@@ -138,7 +138,8 @@ fn inputs_that_are_missing() {
         reason,
     );
     for op in [
-        "Conv", "Gemm", "MatMul", "Add", "Mul", "Relu", "Clip", "Concat", "Gather", "Resize",
+        "Conv", "Gemm", "MatMul", "Add", "Mul", "Relu", "Sigmoid", "Clip", "Concat", "Gather",
+        "Resize",
     ] {
         let inputs: &[&str] = if matches!(op, "Clip" | "Resize") {
             &["x"]
@@ -151,10 +152,23 @@ fn inputs_that_are_missing() {
         );
         let one = vec![node(op, &["x"], "a")];
         assert!(
-            op == "Relu" || op == "Concat" || read(graph(image(), one, vec![])).is_err(),
+            matches!(op, "Relu" | "Sigmoid" | "Concat")
+                || read(graph(image(), one, vec![])).is_err(),
             "{op}"
         );
     }
+    let gate = vec![node("Sigmoid", &[], "a"), node("Mul", &["x", "a"], "b")];
+    refused(
+        graph(image(), gate, vec![]),
+        "Sigmoid `a`: input 0 is missing",
+    );
+    let mut last = node("Mul", &["x", "a"], "b");
+    last.outputs.clear();
+    let nothing = proto::Graph {
+        nodes: vec![node("Sigmoid", &["x"], "a"), last],
+        ..graph(image(), vec![node("Relu", &["x"], "a")], vec![])
+    };
+    refused(nothing, "Mul `` gives nothing");
     let nothing = graph(image(), vec![], vec![]);
     let none = proto::Graph {
         outputs: vec![input("y", 1, &[])],

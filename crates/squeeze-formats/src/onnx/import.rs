@@ -245,10 +245,13 @@ impl<'a> Import<'a> {
         Some(&self.graph.nodes[(*user)?])
     }
 
-    /// The node that uses a value, when it is the only use.
+    /// The node that uses a value, when it is the only use; it gives something.
     pub fn follower(&self, output: &str) -> Option<&'a proto::Node> {
         match self.uses.get(output) {
-            Some(&(1, Some(user))) => Some(&self.graph.nodes[user]),
+            Some(&(1, Some(user))) => {
+                let node = &self.graph.nodes[user];
+                (!node.outputs.is_empty()).then_some(node)
+            }
             _ => None,
         }
     }

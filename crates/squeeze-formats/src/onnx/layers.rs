@@ -94,8 +94,9 @@ impl<'a> Import<'a> {
             let [a, b] = &*product.inputs else {
                 return false;
             };
-            let input = &node.inputs[0];
-            product.op == "Mul" && ((a, b) == (input, output) || (a, b) == (output, input))
+            let pair = [node.inputs.first(), Some(output)];
+            let is_gate = [[a, b], [b, a]].iter().any(|both| both.map(Some) == pair);
+            product.op == "Mul" && is_gate
         });
         let Some(product) = product else {
             return self.activation(node, Activation::Sigmoid);
