@@ -5,8 +5,8 @@ use squeeze_graph::ops::Attention;
 use super::array::Array;
 use super::import::{Import, Mask, Value};
 use super::proto::Node;
-use super::view::View;
 use crate::error::Broken;
+use crate::view::View;
 
 /// Queries times keys, on the way to attention.
 #[derive(Clone)]

@@ -10,8 +10,8 @@ use super::fold::axis;
 use super::import::{Import, Value};
 use super::layers::unread;
 use super::proto::Node;
-use super::view::View;
 use crate::error::Broken;
+use crate::view::View;
 
 impl<'a> Import<'a> {
     /// The first half of a GELU that is written out.

@@ -11,8 +11,8 @@ use super::array::{self, Array};
 use super::attention::Scores;
 use super::fold::fold;
 use super::proto;
-use super::view::View;
 use crate::error::Broken;
+use crate::view::View;
 
 /// What an ONNX value is to us.
 #[derive(Clone)]

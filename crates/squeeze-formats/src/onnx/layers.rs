@@ -11,8 +11,8 @@ use super::attention::Scores;
 use super::fold::axis;
 use super::import::{Import, Value};
 use super::proto::{Node, uses};
-use super::view::View;
 use crate::error::Broken;
+use crate::view::View;
 
 impl<'a> Import<'a> {
     /// Translates a node that depends on numbers which the user puts in.

@@ -12,7 +12,6 @@ mod import;
 mod layers;
 mod moves;
 mod proto;
-mod view;
 mod window;
 
 use std::path::Path;

@@ -11,8 +11,8 @@ use super::fold::{axis, narrowed, ranges, resolved, widened};
 use super::import::{Import, Value};
 use super::layers::{numbers, unread};
 use super::proto::Node;
-use super::view::View;
 use crate::error::Broken;
+use crate::view::View;
 
 impl<'a> Import<'a> {
     pub(super) fn gather(&mut self, node: &Node) -> Result<Value, Broken> {

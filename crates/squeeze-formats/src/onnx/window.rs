@@ -8,8 +8,8 @@ use super::fold::axis;
 use super::import::{Import, Value};
 use super::layers::unread;
 use super::proto::Node;
-use super::view::View;
 use crate::error::Broken;
+use crate::view::View;
 
 impl<'a> Import<'a> {
     /// A slice of the tokens `[n, s, c]` whose only use is to be padded back to their number.
