@@ -219,13 +219,8 @@ impl<'a> Import<'a> {
                 return Err(Broken::new(format!("{label} is not the result of a layer")));
             }
         };
-        // An image stays one: its numbers lie in memory as the file has them.
-        let is_image =
-            self.b.shape(view.node).len() == 4 && view.is(self.b.shape(view.node), &CHANNELS_LAST);
-        match is_image {
-            true => Ok(view.node),
-            false => self.materialize(name, &view),
-        }
+        // Four axes lie in memory as the file has them.
+        self.in_our_order(name, &view)
     }
 
     /// Makes numbers of all weights where some cannot be bytes: networks run in bytes where their weights are bytes.

@@ -40,13 +40,12 @@ const REMEDIES: &[(&str, &str)] = &[
     ("TRANSPOSE_CONV", "use RESIZE_BILINEAR and a convolution"),
 ];
 
-/// The functions that operators end with, by their numbers in the schema.
-const ENDINGS: [Option<Option<Activation>>; 5] = [
+/// The functions that operators may end with, by their numbers in the schema; LiteRT computes no others.
+const ENDINGS: [Option<Option<Activation>>; 4] = [
     Some(None),
     Some(Some(Activation::Relu)),
     None,
     Some(Some(Activation::Relu6)),
-    Some(Some(Activation::Tanh)),
 ];
 
 impl<'a> Import<'a> {
