@@ -47,11 +47,7 @@ fn sized([layers, width, heads]: [usize; 3]) -> Encoder {
     }
 }
 
-pub(crate) fn albert(
-    name: &str,
-    sizes: &Encoder,
-    options: &Options,
-) -> Result<Graph, GraphError> {
+pub(crate) fn albert(name: &str, sizes: &Encoder, options: &Options) -> Result<Graph, GraphError> {
     let (text, epsilon, dropout) = ([1, options.text_length()], sizes.epsilon, 0.0);
     let (layers, width) = (sizes.layers, sizes.width);
     let mut b = Builder::new(name);

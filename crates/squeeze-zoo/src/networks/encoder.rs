@@ -6,10 +6,10 @@
 use squeeze_graph::ops::{Activation, Dropout, Linear, Select};
 use squeeze_graph::{Builder, Element, Graph, GraphError};
 
-use crate::configured::Encoder;
 use crate::blocks::{
     Embeddings, EncoderLayer, Groups, LayerNames, attention_part, embeddings, feed_forward,
 };
+use crate::configured::Encoder;
 use crate::list::{Beyond, Entry, Make, Options, Task};
 
 /// The published encoders.
