@@ -395,6 +395,37 @@ fn what_is_not_there_is_named() {
 }
 
 #[test]
+fn what_the_hub_says_itself_is_not_said_again() {
+    let home = temporary();
+    let server = Server::start(files(), Manner::Well);
+    let words = [
+        "import",
+        "hf:org/tiny",
+        "-o",
+        "x.squeeze",
+        "--model",
+        "bert-base",
+    ];
+    failed(
+        &squeeze(home.path(), &server.address, &[], &words),
+        "leave out --model",
+    );
+    let words = ["import", "x.onnx", "-o", "x.squeeze", "--pair"];
+    failed(
+        &squeeze(home.path(), &server.address, &[], &words),
+        "--pair is for models of the Hub",
+    );
+    let mut files = files();
+    files.insert("vocab.txt", format!("{VOCABULARY}more\n").into());
+    let home = temporary();
+    let server = Server::start(files, Manner::Well);
+    failed(
+        &import(home.path(), &server.address, &[]),
+        "its tokenizer has 11 pieces, its network a table of 10",
+    );
+}
+
+#[test]
 fn answers_that_break_off_go_on_from_there() {
     let home = temporary();
     let size = bytes(&weights()).len();

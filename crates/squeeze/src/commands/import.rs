@@ -30,7 +30,7 @@ pub(super) struct Args {
     sizes: Sizes,
     #[command(flatten)]
     about: About,
-    /// The model judges two texts at once
+    /// The Hub's model judges two texts at once
     #[arg(long)]
     pair: bool,
     /// Where the model file goes
@@ -52,11 +52,23 @@ struct About {
     std: Vec<f32>,
 }
 
+impl About {
+    fn is_given(&self) -> bool {
+        self.labels.is_some() || !self.mean.is_empty()
+    }
+}
+
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let file = args.file.display().to_string();
     if hub::is_name(&file) {
+        if args.about.is_given() || args.model.is_some() {
+            bail!("{file} says itself what it is: leave out --model, --labels, --mean and --std");
+        }
         let texts = if args.pair { Texts::Pair } else { Texts::One };
         return save(&args.output, &hub::model_file(&file, &args.sizes, texts)?);
+    }
+    if args.pair {
+        bail!("--pair is for models of the Hub, {file} is a file");
     }
     let mut pixel = None;
     let (graph, weights) = match form(&args.file)? {

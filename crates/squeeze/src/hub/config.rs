@@ -43,6 +43,7 @@ pub(super) struct Config {
     intermediate_groups: Option<usize>,
     output_groups: Option<usize>,
     num_hidden_groups: Option<usize>,
+    classifier_activation: Option<bool>,
     inner_group_num: Option<usize>,
 }
 
@@ -84,6 +85,11 @@ impl Config {
 
     pub fn model_type(&self) -> &str {
         &self.model_type
+    }
+
+    /// Rows of the token table.
+    pub fn vocabulary(&self) -> usize {
+        self.vocab_size
     }
 
     pub fn classes(&self) -> usize {
@@ -148,6 +154,11 @@ impl Config {
             .any(|&groups| groups != 1)
         {
             bail!("layers of more than one group are not known");
+        }
+        if kind == "mobilebert" && self.classifier_activation.unwrap_or(true) {
+            bail!(
+                "a mobilebert with classifier_activation is not known, the published one has none"
+            );
         }
         let sizes = Encoder {
             layers: self.num_hidden_layers,

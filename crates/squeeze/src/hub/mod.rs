@@ -106,6 +106,10 @@ pub fn model_file(model: &str, sizes: &Sizes, texts: Texts) -> Result<ModelFile>
         Some(path) => Tokenizer::open(&path)?,
         None => Tokenizer::open(&hub.file(&name, "vocab.txt")?)?,
     };
+    if tokenizer.vocabulary() > config.vocabulary() {
+        let (found, rows) = (tokenizer.vocabulary(), config.vocabulary());
+        bail!("{model}: its tokenizer has {found} pieces, its network a table of {rows}");
+    }
     let front = Front::Text {
         tokenizer: Box::new(tokenizer),
         length: options.length.unwrap_or(config.longest()),
