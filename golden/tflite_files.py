@@ -222,7 +222,8 @@ def in_bytes(name, dtype):
     x = n.depthwise(x, 3, stride=2, ending=RELU6)
     x = n.conv(x, 8, 1)
     y = n.conv(x, 24, 1, ending=RELU6)
-    y = n.depthwise(y, 3, ending=RELU6)
+    y = n.depthwise(y, 3)
+    y = n.pair("MUL", y, n.each("LOGISTIC", y), "Mul")
     x = n.pair("ADD", n.conv(y, 8, 1), x, "Add")
     x = n.conv(x, 32, 1, ending=RELU6)
     x = n.op("AVERAGE_POOL_2D", [x], [1, 1, 1, 32], "Pool2D", padding=VALID, strideW=1, strideH=1, filterWidth=4, filterHeight=3)
@@ -263,6 +264,8 @@ def quantize(n, out, x, dtype):
     mark(n.graph.tensors[out], [1 / 256], [low], types)
     for operator in n.graph.operators:
         kind = names[codes[operator.opcodeIndex]]
+        if kind == "LOGISTIC":
+            mark(n.graph.tensors[operator.outputs[0]], [1 / 256], [low], types)
         if kind in ("AVERAGE_POOL_2D", "RESHAPE"):
             n.graph.tensors[operator.outputs[0]].quantization = n.graph.tensors[operator.inputs[0]].quantization
         if kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):

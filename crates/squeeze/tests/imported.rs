@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use squeeze_formats::tflite::{self, Pixel};
-use squeeze_graph::{Element, Graph};
+use squeeze_graph::ops::Activation;
+use squeeze_graph::{Element, Graph, Op};
 use squeeze_infer::{Input, Precision, Target, channels_first, channels_last, compile};
 use squeeze_tensor::{Tensor, Weights};
 
@@ -170,7 +171,15 @@ fn tflite_in_bytes() {
     let in_bytes = |name: &&str| weights.get(name).expect("a layer's").scaled().is_some();
     assert!(layers.iter().all(in_bytes));
     let is_range = |(name, _): &(&str, &Tensor)| graph.node_of_range(name).is_some();
-    assert_eq!(weights.iter().filter(is_range).count(), 12);
+    assert_eq!(weights.iter().filter(is_range).count(), 13);
+    // A sigmoid and its product are one node, with the product's range.
+    let silu = Op::from(Activation::Silu);
+    let silu = graph.nodes().iter().find(|node| node.op == silu);
+    let range = format!("{}.range", silu.expect("one").name);
+    let [low, high] = *weights.get(&range).expect("it has one").floats() else {
+        unreachable!("a range is two numbers");
+    };
+    assert!(low < -0.2 && high > 1.0, "{low} {high}");
     let image = weights.get("image.range").expect("it is of bytes").floats();
     assert_eq!(image, [-1.0, 127.0 / 128.0]);
 }

@@ -1,6 +1,6 @@
 //! Walks a TFLite graph in its order and adds our nodes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use squeeze_graph::ops::{Conv2d, Reshape, Transpose};
@@ -24,6 +24,8 @@ pub(super) enum Value {
     Constant(usize),
     /// Whole numbers that were computed from shapes.
     Known(Vec<i64>),
+    /// The sigmoid of this, to become SiLU.
+    Sigmoid(View),
     /// Which class has the largest of these.
     Largest(View),
 }
@@ -36,8 +38,6 @@ pub(super) struct Import<'a> {
     pub values: HashMap<usize, Value>,
     /// The operators that take each tensor.
     pub users: HashMap<usize, Vec<usize>>,
-    /// Operators that were taken into an earlier one.
-    pub done: HashSet<usize>,
     /// Layers whose bytes were not around zero.
     pub widened: usize,
     pixel: Option<Pixel>,
@@ -65,7 +65,6 @@ pub(super) fn from_bytes(bytes: Bytes, name: &str) -> Result<Imported, Broken> {
         weights: Weights::default(),
         values: HashMap::new(),
         users: HashMap::new(),
-        done: HashSet::new(),
         widened: 0,
         pixel: None,
         notes: vec![],
@@ -88,7 +87,7 @@ pub(super) fn from_bytes(bytes: Bytes, name: &str) -> Result<Imported, Broken> {
         operators.push(operator);
     }
     for operator in &operators {
-        let added = import.operator(operator, &operators);
+        let added = import.operator(operator);
         added.map_err(|Broken(why)| Broken::new(format!("{}: {why}", operator.label())))?;
     }
     let mut outputs = vec![];
@@ -159,12 +158,9 @@ impl<'a> Import<'a> {
     }
 
     /// Translates one operator.
-    fn operator(&mut self, operator: &Operator<'a>, all: &[Operator<'a>]) -> Result<(), Broken> {
-        if self.done.contains(&operator.number) {
-            return Ok(());
-        }
+    fn operator(&mut self, operator: &Operator) -> Result<(), Broken> {
         let before = self.nodes.len();
-        let values = self.translated(operator, all)?;
+        let values = self.translated(operator)?;
         if values.len() != operator.outputs.len() {
             let (found, wanted) = (operator.outputs.len(), values.len());
             return Err(unread(&format!("{found} outputs where {wanted} come out")));
@@ -215,7 +211,7 @@ impl<'a> Import<'a> {
                 let id = self.padded(name, &view, padding)?;
                 self.plain(id)
             }
-            Some(Value::Constant(_) | Value::Known(_)) | None => {
+            Some(Value::Constant(_) | Value::Known(_) | Value::Sigmoid(_)) | None => {
                 return Err(Broken::new(format!("{label} is not the result of a layer")));
             }
         };
@@ -276,7 +272,7 @@ impl<'a> Import<'a> {
                 Ok(self.plain(id))
             }
             Value::Largest(_) => Err(unread("an ARG_MAX that is not the network's result")),
-            Value::Constant(_) | Value::Known(_) => Err(unread(&format!(
+            Value::Constant(_) | Value::Known(_) | Value::Sigmoid(_) => Err(unread(&format!(
                 "an input {place} that is not a layer's result"
             ))),
         }
@@ -286,9 +282,13 @@ impl<'a> Import<'a> {
     pub(super) fn constant(&self, operator: &Operator, place: usize) -> Result<Tensor<'a>, Broken> {
         match self.value(operator, place)? {
             Value::Constant(index) => self.model.tensor(index),
-            Value::Node(_) | Value::Padded(..) | Value::Known(_) | Value::Largest(_) => Err(
-                unread(&format!("an input {place} that is not known beforehand")),
-            ),
+            Value::Node(_)
+            | Value::Padded(..)
+            | Value::Known(_)
+            | Value::Sigmoid(_)
+            | Value::Largest(_) => Err(unread(&format!(
+                "an input {place} that is not known beforehand"
+            ))),
         }
     }
 

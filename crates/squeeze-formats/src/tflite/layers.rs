@@ -48,13 +48,9 @@ const ENDINGS: [Option<Option<Activation>>; 4] = [
     Some(Some(Activation::Relu6)),
 ];
 
-impl<'a> Import<'a> {
+impl Import<'_> {
     /// What an operator gives.
-    pub fn translated(
-        &mut self,
-        operator: &Operator<'a>,
-        all: &[Operator<'a>],
-    ) -> Result<Vec<Value>, Broken> {
+    pub fn translated(&mut self, operator: &Operator) -> Result<Vec<Value>, Broken> {
         let Some((_, latest)) = READ.iter().find(|(kind, _)| *kind == operator.kind) else {
             let remedy = REMEDIES.iter().find(|(kind, _)| *kind == operator.kind);
             let remedy = remedy.map_or("cut the network before it, or export it as ONNX", |row| {
@@ -81,7 +77,7 @@ impl<'a> Import<'a> {
             "HARD_SWISH" => self.activation(operator, Activation::HardSwish),
             "GELU" if operator.flag(0)? => self.activation(operator, Activation::GeluTanh),
             "GELU" => self.activation(operator, Activation::Gelu),
-            "LOGISTIC" => self.logistic(operator, all),
+            "LOGISTIC" => self.logistic(operator),
             "SOFTMAX" => self.softmax(operator),
             "ADD" | "SUB" => self.sum(operator),
             "MUL" | "DIV" => self.product(operator),
@@ -135,7 +131,11 @@ impl<'a> Import<'a> {
         Ok(view.on(id))
     }
 
-    fn activation(&mut self, operator: &Operator, kind: Activation) -> Result<Value, Broken> {
+    pub(super) fn activation(
+        &mut self,
+        operator: &Operator,
+        kind: Activation,
+    ) -> Result<Value, Broken> {
         let view = self.view(operator, 0)?;
         let view = self.keep(&self.name(operator)?, kind, &view)?;
         Ok(Value::Node(view))

@@ -10,55 +10,30 @@ use super::schema::{Operator, unread};
 use crate::error::Broken;
 use crate::view::View;
 
-impl<'a> Import<'a> {
-    /// A sigmoid; with the product of it and its own input, SiLU.
-    pub(super) fn logistic(
-        &mut self,
-        operator: &Operator<'a>,
-        all: &[Operator<'a>],
-    ) -> Result<Value, Broken> {
-        let view = self.view(operator, 0)?;
-        if let Some(product) = self.silu(operator, all)? {
-            let view = self.keep(&self.name(product)?, Activation::Silu, &view)?;
-            let output = self.model.tensor(product.outputs[0])?;
-            self.note_range(view.node, &output)?;
-            self.done.insert(product.number);
-            if self
-                .values
-                .insert(product.outputs[0], Value::Node(view.clone()))
-                .is_some()
-            {
-                return Err(unread("a result that another operator gives too"));
-            }
-            return Ok(Value::Node(view));
+impl Import<'_> {
+    /// A sigmoid, which waits for its product with what it takes to become SiLU.
+    pub(super) fn logistic(&mut self, operator: &Operator) -> Result<Value, Broken> {
+        match self.is_half_of_silu(operator)? {
+            true => Ok(Value::Sigmoid(self.view(operator, 0)?)),
+            false => self.activation(operator, Activation::Sigmoid),
         }
-        let view = self.keep(&self.name(operator)?, Activation::Sigmoid, &view)?;
-        Ok(Value::Node(view))
     }
 
-    /// The product of a sigmoid and its own input, if nothing else takes the sigmoid.
-    fn silu<'o>(
-        &self,
-        sigmoid: &Operator,
-        all: &'o [Operator<'a>],
-    ) -> Result<Option<&'o Operator<'a>>, Broken> {
+    /// Whether nothing takes a sigmoid but its product with its own input.
+    fn is_half_of_silu(&self, sigmoid: &Operator) -> Result<bool, Broken> {
         let (&[x], &[y]) = (&*sigmoid.inputs, &*sigmoid.outputs) else {
-            return Ok(None);
+            return Ok(false);
         };
         let Some(&[user]) = self.users.get(&y).map(|users| &**users) else {
-            return Ok(None);
+            return Ok(false);
         };
-        let product = &all[user];
-        let takes = |&input: &i32| input == x || usize::try_from(input) == Ok(y);
-        let is_silu = product.kind == "MUL"
-            && user > sigmoid.number
-            && product.inputs.len() == 2
-            && product.inputs[0] != product.inputs[1]
-            && product.inputs.iter().all(takes)
-            && product.outputs.len() == 1
-            && product.byte(0)? == 0
-            && !self.model.outputs.contains(&y);
-        Ok(is_silu.then_some(product))
+        let product = self.model.operator(user)?;
+        let is_y = |&input: &i32| usize::try_from(input) == Ok(y);
+        let takes_both = match &*product.inputs {
+            [a, b] => (*a == x && is_y(b)) || (*b == x && is_y(a)),
+            _ => false,
+        };
+        Ok(product.kind == "MUL" && takes_both && !self.model.outputs.contains(&y))
     }
 
     pub(super) fn softmax(&mut self, operator: &Operator) -> Result<Value, Broken> {
@@ -97,6 +72,9 @@ impl<'a> Import<'a> {
                 self.scaled(operator, [0, 1], |known| [1.0 / known, 0.0])?
             }
             _ if divides => return Err(unread("a quotient by a layer's result")),
+            (Value::Sigmoid(x), _) | (_, Value::Sigmoid(x)) => {
+                self.keep(&self.name(operator)?, Activation::Silu, &x)?
+            }
             (_, Value::Constant(_)) => self.scaled(operator, [0, 1], |known| [known, 0.0])?,
             (Value::Constant(_), _) => self.scaled(operator, [1, 0], |known| [known, 0.0])?,
             _ => self.pair(operator, Mul {})?,
