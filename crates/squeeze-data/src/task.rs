@@ -39,6 +39,15 @@ impl Task {
         }
     }
 
+    /// The same for two texts instead of one.
+    pub fn of_pairs(self) -> Self {
+        match self {
+            Self::ClassifyImage => self,
+            Self::ClassifyText { .. } => Self::ClassifyText { pair: true },
+            Self::RegressText { .. } => Self::RegressText { pair: true },
+        }
+    }
+
     /// Whether the answer is a class; otherwise it is a number.
     pub fn is_classification(self) -> bool {
         match self {

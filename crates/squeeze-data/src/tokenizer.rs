@@ -11,7 +11,7 @@ use tokenizers::{
 
 use crate::{DataError, wordpiece};
 
-/// A text, or a pair of texts, as numbers: `[CLS] x [SEP]` or `[CLS] x [SEP] y [SEP]`.
+/// A text, or a pair of texts, as numbers: `[CLS] x [SEP]` or `[CLS] x [SEP] y [SEP]`; RoBERTa's `<s> x </s></s> y </s>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encoded {
     /// Numbers of the pieces.
@@ -28,6 +28,8 @@ pub struct Tokenizer {
     unknown: i32,
     start: i32,
     end: i32,
+    /// How many ends stand between the texts of a pair.
+    between: usize,
 }
 
 impl Tokenizer {
@@ -106,12 +108,14 @@ impl Tokenizer {
             find(&["[CLS]", "<s>"])?,
             find(&["[SEP]", "</s>"])?,
         );
+        let has_bert_marks = inner.token_to_id("[CLS]").is_some();
         Ok(Self {
             inner,
             pad,
             unknown,
             start,
             end,
+            between: if has_bert_marks { 1 } else { 2 },
         })
     }
 
@@ -161,7 +165,10 @@ impl Tokenizer {
     ) -> Result<Encoded, DataError> {
         let mut first = self.pieces(text)?;
         let mut second = pair.map(|pair| self.pieces(pair)).transpose()?;
-        let marks = if second.is_some() { 3 } else { 2 };
+        let marks = match second {
+            Some(_) => 2 + self.between,
+            None => 2,
+        };
         let room = longest.saturating_sub(marks);
         if let Some(second) = &mut second {
             // Half each, and what the one does not need goes to the other.
@@ -181,6 +188,8 @@ impl Tokenizer {
         ids.push(self.end);
         let mut type_ids = vec![0; ids.len()];
         if let Some(second) = second {
+            ids.resize(ids.len() + self.between - 1, self.end);
+            type_ids.resize(ids.len(), 0);
             ids.extend(second);
             ids.push(self.end);
             type_ids.resize(ids.len(), 1);
@@ -262,6 +271,26 @@ mod tests {
             ),
             (5, 2, 1, 3)
         );
+    }
+
+    /// What `RobertaTokenizer` puts between the texts of a pair.
+    #[test]
+    fn pairs_of_roberta_have_two_ends_between() {
+        let whole = json!({
+            "version": "1.0",
+            "pre_tokenizer": { "type": "Whitespace" },
+            "model": {
+                "type": "WordPiece", "unk_token": "<unk>", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+                "vocab": { "<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "cat": 4, "mat": 5 }
+            }
+        });
+        let tokenizer = Tokenizer::from_json(&whole.to_string()).unwrap();
+        let pair = tokenizer.encode("cat", Some("mat mat mat"), 8).unwrap();
+        assert_eq!(pair.ids, [0, 4, 2, 2, 5, 5, 5, 2]);
+        assert_eq!(pair.type_ids, [0, 0, 0, 0, 1, 1, 1, 1]);
+        let cut = tokenizer.encode("cat", Some("mat mat mat"), 7).unwrap();
+        assert_eq!(cut.ids, [0, 4, 2, 2, 5, 5, 2]);
+        assert_eq!(tokenizer.encode("cat", None, 8).unwrap().ids, [0, 4, 2]);
     }
 
     #[track_caller]

@@ -7,7 +7,9 @@ pub mod model;
 pub mod onnx;
 pub mod safetensors;
 mod scales;
+pub mod tflite;
 pub mod torch;
+mod view;
 mod write;
 
 pub use error::FileError;

@@ -10,6 +10,7 @@
 //! ```
 
 pub mod blocks;
+mod configured;
 mod list;
 mod markdown;
 pub mod names;
@@ -18,6 +19,7 @@ mod reference_image;
 mod space_image;
 mod space_text;
 
+pub use configured::{Encoder, EncoderFamily};
 pub use list::{Accuracy, Beyond, Entry, Options, Task, ZooError, build, list};
 pub use markdown::markdown;
 pub use reference_image::image_references;

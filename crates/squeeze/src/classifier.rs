@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use squeeze_data::metrics::{Metric, Score};
 use squeeze_data::{BatchInput, Labels, Prepared, Task};
 use squeeze_formats::ModelFile;
-use squeeze_graph::{Graph, NodeId};
+use squeeze_graph::{Graph, NodeId, Op};
 use squeeze_infer::{Input, Outputs, Plan, Precision, Scratch, Target, compile_owned};
 use squeeze_tensor::Seed;
 
@@ -108,7 +108,10 @@ impl Classifier {
         let width = self.labels.len().max(1);
         let logits = &outputs.first()[..width];
         let class = (0..width).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
-        let values = match self.task.is_classification() {
+        // Networks of other programs may end in probabilities.
+        let last = &self.graph.node(self.graph.outputs()[0]).op;
+        let are_probabilities = matches!(last, Op::Softmax(_));
+        let values = match self.task.is_classification() && !are_probabilities {
             true => softmax(logits),
             false => logits.to_vec(),
         };

@@ -1,4 +1,5 @@
-//! What a MODEL argument may be: a published network's name, a Squeeze model file, an ONNX file, or a network as TOML.
+//! What a MODEL argument may be: a published network's name, a Squeeze model file, an ONNX file, a network as TOML, or a model of the
+//! Hugging Face Hub, of which the configuration is read.
 
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use squeeze_tensor::{Seed, Weights};
 use squeeze_zoo::Options;
 
 use crate::front::Front;
+use crate::hub;
 
 /// A network with what is known about it.
 #[derive(Clone, Debug)]
@@ -86,6 +88,15 @@ impl Source {
             .and_then(|ending| ending.to_str())
             .unwrap_or_default();
         let name = model.to_string();
+        if hub::is_name(model) {
+            let graph = hub::graph(model, sizes)?;
+            return Ok(Self {
+                name,
+                graph,
+                weights: None,
+                meta: None,
+            });
+        }
         let source = match ending {
             "squeeze" => {
                 let file = squeeze_formats::model::load(path)?;

@@ -456,6 +456,55 @@ fn weights_go_out_and_in() {
     );
 }
 
+/// TFLite files are known by their bytes; what pixels become is in a file in bytes, and probabilities stay what they are.
+#[test]
+fn tflite_files_come_in() {
+    let folder = temporary();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let golden = |name: &str| format!("{}/../../golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (file, labels, model) = (path("odd.bin"), path("labels.txt"), path("m.squeeze"));
+    fs::copy(golden("tflite_int8.tflite"), &file).expect("a golden file");
+    fs::write(&labels, "a\nb\nc\nd\ne\nf\n").expect("writable");
+    let output = squeeze(&["import", &file, "--labels", &labels, "-o", &model]);
+    assert!(output.status.success());
+    write_png(Path::new(&path("x.png")), 14);
+    let told = lines(&["run", &model, "--image", &path("x.png"), "--json"]);
+    let classes = told[0]["classes"].as_object().expect("classes").values();
+    let shares: Vec<f64> = classes.map(|p| p.as_f64().expect("a share")).collect();
+    assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-5);
+    assert!(shares.iter().any(|&share| share < 0.01), "{shares:?}");
+    refused(
+        &[
+            "import",
+            &golden("tflite_image.tflite"),
+            "--labels",
+            &labels,
+            "-o",
+            &model,
+        ],
+        "has 6 names, the network gives [1, 5]",
+    );
+    fs::write(&labels, "a\nb\nc\nd\ne\n").expect("writable");
+    let numbers = [
+        "import",
+        &golden("tflite_image.tflite"),
+        "--labels",
+        &labels,
+        "-o",
+        &model,
+    ];
+    refused(&numbers, "give --mean and --std with --labels");
+    let with = [&numbers[..], &["--mean", "0.5", "--std", "0.5,0.25,0.125"]].concat();
+    assert!(squeeze(&with).status.success());
+    let input = model::load(Path::new(&model)).expect("own file").meta.input;
+    let [mean, std] = ["mean", "std"].map(|key| input["preprocess"][key].to_string());
+    assert_eq!([&*mean, &*std], ["[0.5,0.5,0.5]", "[0.5,0.25,0.125]"]);
+    let with = [&numbers[..], &["--mean", "0.5", "--std", "0.5,0.5"]].concat();
+    refused(&with, "one number or 3");
+    fs::write(path("no.tflite"), "no such file").expect("writable");
+    refused(&["import", &path("no.tflite"), "-o", &model], "TFL3");
+}
+
 /// A black square PNG: one stored deflate block, checksums by hand, so that no image crate is needed here.
 fn write_png(path: &Path, side: u8) {
     // Each row has a byte for its filter first.

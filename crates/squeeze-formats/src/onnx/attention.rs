@@ -7,8 +7,8 @@ use super::curves::stands_for;
 use super::import::Import;
 use super::proto::Node;
 use super::value::{Mask, Value};
-use super::view::View;
 use crate::error::Broken;
+use crate::view::View;
 
 /// Queries times keys, on the way to attention.
 #[derive(Clone)]

@@ -11,8 +11,8 @@ use super::import::Import;
 use super::layers::unread;
 use super::proto::Node;
 use super::value::Value;
-use super::view::View;
 use crate::error::Broken;
+use crate::view::View;
 
 impl<'a> Import<'a> {
     pub(super) fn softmax(&mut self, node: &Node) -> Result<Value, Broken> {

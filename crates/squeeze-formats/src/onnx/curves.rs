@@ -6,8 +6,8 @@ use super::import::Import;
 use super::layers::unread;
 use super::proto::Node;
 use super::value::{Curve, Norm, Value};
-use super::view::View;
 use crate::error::Broken;
+use crate::view::View;
 
 /// What the cube is multiplied by (Hendrycks and Gimpel, 2016), and the root of 2 / pi.
 const CUBIC: f64 = 0.044_715;

@@ -13,9 +13,9 @@ use super::array::{Array, MOST_AXES};
 use super::proto::{self, running_order, uses};
 use super::stored::{Stored, bring_in};
 use super::value::{Mask, Value};
-use super::view::{Atom, View};
 use super::weigh::weigh;
 use crate::error::Broken;
+use crate::view::{Atom, View};
 
 /// Sizes of inputs that a file leaves open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

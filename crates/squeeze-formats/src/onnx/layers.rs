@@ -11,8 +11,8 @@ use super::import::Import;
 use super::moves::Windows;
 use super::proto::Node;
 use super::value::Value;
-use super::view::View;
 use crate::error::Broken;
+use crate::view::View;
 
 impl<'a> Import<'a> {
     /// Translates a node that depends on numbers which the user puts in.

@@ -22,7 +22,6 @@ mod proto;
 mod stored;
 mod texts;
 mod value;
-mod view;
 mod weigh;
 mod window;
 

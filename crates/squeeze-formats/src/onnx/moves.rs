@@ -13,8 +13,8 @@ use super::import::Import;
 use super::layers::{numbers, unread};
 use super::proto::Node;
 use super::value::{Mask, Value};
-use super::view::View;
 use crate::error::Broken;
+use crate::view::View;
 
 impl<'a> Import<'a> {
     pub(super) fn gather(&mut self, node: &Node) -> Result<Value, Broken> {

@@ -10,8 +10,8 @@ use super::import::Import;
 use super::layers::unread;
 use super::proto::Node;
 use super::value::{Norm, Value};
-use super::view::View;
 use crate::error::Broken;
+use crate::view::View;
 
 impl<'a> Import<'a> {
     /// A mean: of height and width, or of the channels on the way to a layer norm.

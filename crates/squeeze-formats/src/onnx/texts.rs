@@ -9,8 +9,8 @@ use super::import::Import;
 use super::layers::unread;
 use super::proto::Node;
 use super::value::{Mask, Value};
-use super::view::View;
 use crate::error::Broken;
+use crate::view::View;
 
 impl Import<'_> {
     /// A text `[n, s, c]` under a mask that is 1 for its tokens and 0 for its padding, in a product or a choice with `fill`;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::array::Array;
 use super::attention::Scores;
-use super::view::View;
+use crate::view::View;
 
 /// What an ONNX value is to us.
 #[derive(Clone)]

@@ -9,8 +9,8 @@ use super::import::Import;
 use super::layers::unread;
 use super::proto::Node;
 use super::value::Value;
-use super::view::View;
 use crate::error::Broken;
+use crate::view::View;
 
 impl<'a> Import<'a> {
     /// A slice of the tokens `[n, s, c]` whose only use is to be padded; nothing when it is another one.

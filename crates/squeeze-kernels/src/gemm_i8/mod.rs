@@ -427,6 +427,7 @@ pub(crate) fn repeat(tier: Tier, rounds: usize) -> usize {
         segments: (&segment, 1),
         quads: QUADS,
         b: b.as_ptr().cast(),
+        prefetch: (b.as_ptr().cast(), 0),
         start: (start.as_ptr(), 0),
         scales: scales.as_ptr(),
         row_scales: (scales.as_ptr(), 1),

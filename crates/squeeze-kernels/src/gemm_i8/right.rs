@@ -253,12 +253,16 @@ impl Right {
             Shared::Numbers(_, epilogue) => follows(epilogue.activation),
             Shared::Bytes(..) => None,
         };
+        // The next panel comes near while the tiles of this one are computed.
+        let b = self.data.as_ptr().wrapping_add(base);
+        let share = (4 * width).div_ceil(left.tiles);
         let mut tile = Tile {
             count: if what.is_some() { 1 } else { left.tiles },
             a: left.bytes,
             segments: (left.segments.as_ptr(), left.segments.len()),
             quads: self.shape.length.div_ceil(4),
-            b: self.data.as_ptr().wrapping_add(base).cast(),
+            b: b.cast(),
+            prefetch: (b.wrapping_add(width * self.panels.k).cast(), share),
             start: (start.as_ptr(), padded),
             scales: self.scales[in_columns..].as_ptr(),
             row_scales: left.scales,

@@ -60,6 +60,8 @@ pub(crate) struct Tile {
     pub quads: usize,
     /// `[segments, quads, V * LANES, 4]`.
     pub b: *const i8,
+    /// What will be needed next, and how far to advance in it for each quad.
+    pub prefetch: (*const i8, usize),
     /// What each segment's sum of each of `V * LANES` columns starts from, and from one segment to the next.
     pub start: (*const i32, usize),
     /// The scale of each of `V * LANES` columns.
@@ -110,8 +112,11 @@ impl Tile {
             true => bytes.residual,
             false => bytes.residual.wrapping_add(rows * step),
         };
+        let (ahead, advance) = self.prefetch;
+        let passed = advance * self.quads * self.segments.1;
         Tile {
             a: (a.0.wrapping_add(rows * a.1), a.1),
+            prefetch: (ahead.wrapping_add(passed), advance),
             row_scales: (scales.0.wrapping_add(rows * scales.1), scales.1),
             middles: (middles.0.wrapping_add(rows * middles.1), middles.1),
             output: output.next(rows),
@@ -184,6 +189,7 @@ unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile, start: [S; V])
     let lanes = S::Floats::LANES;
     // SAFETY (of all blocks below): the caller's promise.
     let mut sum = [start; M];
+    let mut next = t.prefetch.0;
     for segment in 0..t.segments.1 {
         let Segment { at, index } = unsafe { *t.segments.0.add(segment) };
         let mut b = t.b.wrapping_add(index * t.quads * 4 * V * lanes);
@@ -197,7 +203,8 @@ unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile, start: [S; V])
                     sum[row][v] = sum[row][v].add_dot(x, column[v]);
                 }
             }
-            S::Floats::prefetch(b.wrapping_add(4 * V * lanes * AHEAD).cast());
+            S::Floats::prefetch(next.cast());
+            next = next.wrapping_add(t.prefetch.1);
             b = b.wrapping_add(4 * V * lanes);
             a = a.wrapping_add(4);
         }
@@ -340,9 +347,6 @@ unsafe fn through<S: Sums, const THROUGH: u8>(
         }
     }
 }
-
-/// How many quads ahead weights are asked for.
-const AHEAD: usize = 16;
 
 /// The tables of one tier's tiles, `[what][rows - 1][registers - 1]`, each under the tier's features.
 macro_rules! tiles {

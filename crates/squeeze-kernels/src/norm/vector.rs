@@ -22,76 +22,56 @@ pub(super) fn layer_forward<V: Vector>(
     for (row, y) in out.y.chunks_exact_mut(c).enumerate() {
         let at = row * c;
         let x = &x[at..][..c];
-        let sum = match residual {
+        let stats = match residual {
             Some(residual) => {
-                let sum = add::<V>(x, &residual[at..][..c], y);
+                // The sum is in `y` from here on, and hence in the first cache.
+                let residual = &residual[at..][..c];
+                let parts = x.chunks(V::LANES).zip(residual.chunks(V::LANES));
+                for ((x, r), y) in parts.zip(y.chunks_mut(V::LANES)) {
+                    (V::load_part(x) + V::load_part(r)).store_part(y);
+                }
                 if !out.sum.is_empty() {
                     out.sum[at..][..c].copy_from_slice(y);
                 }
-                sum
+                let stats = row_stats::<V>(norm, y);
+                let normal = Normal::<V>::of(stats);
+                let affine = affine
+                    .gamma
+                    .chunks(V::LANES)
+                    .zip(affine.beta.chunks(V::LANES));
+                for (y, (gamma, beta)) in y.chunks_mut(V::LANES).zip(affine) {
+                    let x = normal.apply(V::load_part(y));
+                    x.mul_add(V::load_part(gamma), V::load_part(beta))
+                        .store_part(y);
+                }
+                stats
             }
             None => {
-                y.copy_from_slice(x);
-                sum_of::<V>(x, |x| x, |x| x)
+                let stats = row_stats::<V>(norm, x);
+                let normal = Normal::<V>::of(stats);
+                let affine = affine
+                    .gamma
+                    .chunks(V::LANES)
+                    .zip(affine.beta.chunks(V::LANES));
+                let rows = x.chunks(V::LANES).zip(y.chunks_mut(V::LANES));
+                for ((x, y), (gamma, beta)) in rows.zip(affine) {
+                    let x = normal.apply(V::load_part(x));
+                    x.mul_add(V::load_part(gamma), V::load_part(beta))
+                        .store_part(y);
+                }
+                stats
             }
         };
-        // The row is in `y` from here on, and hence in the first cache.
-        let stats = row_stats::<V>(norm, y, sum);
-        normalize::<V>(Normal::of(stats), affine, y);
         if let Some(kept) = kept.next() {
             *kept = stats;
         }
     }
 }
 
-/// `y = x + residual`, and its sum.
+/// Mean and reciprocal deviation of a row.
 #[inline(always)]
-fn add<V: Vector>(x: &[f32], residual: &[f32], y: &mut [f32]) -> f32 {
-    let mut sums = [V::splat(0.0); 4];
-    let fours = x.len() / (4 * V::LANES) * (4 * V::LANES);
-    let parts = x[..fours].chunks_exact(4 * V::LANES);
-    let parts = parts.zip(residual.chunks_exact(4 * V::LANES));
-    for ((x, r), y) in parts.zip(y.chunks_exact_mut(4 * V::LANES)) {
-        for (i, sum) in sums.iter_mut().enumerate() {
-            let own = i * V::LANES..(i + 1) * V::LANES;
-            let both = V::load(&x[own.clone()]) + V::load(&r[own.clone()]);
-            both.store(&mut y[own]);
-            *sum = *sum + both;
-        }
-    }
-    let parts = x[fours..].iter().zip(&residual[fours..]);
-    let mut rest = 0.0;
-    for ((x, r), y) in parts.zip(&mut y[fours..]) {
-        *y = x + r;
-        rest += *y;
-    }
-    ((sums[0] + sums[1]) + (sums[2] + sums[3])).sum() + rest
-}
-
-/// `y = gamma (y - mean) / deviation + beta`.
-#[inline(always)]
-fn normalize<V: Vector>(normal: Normal<V>, affine: Affine, y: &mut [f32]) {
-    let whole = y.len() / V::LANES * V::LANES;
-    let (gamma, beta) = (&affine.gamma[..y.len()], &affine.beta[..y.len()]);
-    let (y, rest) = y.split_at_mut(whole);
-    let parts = gamma
-        .chunks_exact(V::LANES)
-        .zip(beta.chunks_exact(V::LANES));
-    for (y, (gamma, beta)) in y.chunks_exact_mut(V::LANES).zip(parts) {
-        let x = normal.apply(V::load(y));
-        x.mul_add(V::load(gamma), V::load(beta)).store(y);
-    }
-    if !rest.is_empty() {
-        let x = normal.apply(V::load_part(rest));
-        x.mul_add(V::load_part(&gamma[whole..]), V::load_part(&beta[whole..]))
-            .store_part(rest);
-    }
-}
-
-/// Mean and reciprocal deviation of a row of this sum.
-#[inline(always)]
-fn row_stats<V: Vector>(norm: &LayerNorm, x: &[f32], sum: f32) -> [f32; 2] {
-    let mean = sum / x.len() as f32;
+fn row_stats<V: Vector>(norm: &LayerNorm, x: &[f32]) -> [f32; 2] {
+    let mean = sum_of::<V>(x, |x| x, |x| x) / x.len() as f32;
     let middle = V::splat(mean);
     let squares = sum_of::<V>(
         x,

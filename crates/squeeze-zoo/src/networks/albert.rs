@@ -7,21 +7,22 @@ use squeeze_graph::{Builder, Element, Graph, GraphError};
 use crate::blocks::{
     Embeddings, EncoderLayer, Groups, LayerNames, attention_part, embeddings, feed_forward,
 };
+use crate::configured::Encoder;
 use crate::list::{Entry, Make, Options, Task};
 
 /// The published sizes.
 pub(crate) const ROWS: &[Entry] = &[
     row("albert-base", 11_683_584, |options| {
-        albert("albert-base", [12, 768, 12], options)
+        albert("albert-base", &sized([12, 768, 12]), options)
     }),
     row("albert-large", 17_683_968, |options| {
-        albert("albert-large", [24, 1024, 16], options)
+        albert("albert-large", &sized([24, 1024, 16]), options)
     }),
     row("albert-xlarge", 58_724_864, |options| {
-        albert("albert-xlarge", [24, 2048, 16], options)
+        albert("albert-xlarge", &sized([24, 2048, 16]), options)
     }),
     row("albert-xxlarge", 222_595_584, |options| {
-        albert("albert-xxlarge", [12, 4096, 64], options)
+        albert("albert-xxlarge", &sized([12, 4096, 64]), options)
     }),
 ];
 
@@ -30,20 +31,33 @@ const fn row(name: &'static str, params: u64, make: Make) -> Entry {
     Entry::new(name, Task::Text, source, params, make).head(&["classifier"])
 }
 
-fn albert(
-    name: &str,
-    [layers, width, heads]: [usize; 3],
-    options: &Options,
-) -> Result<Graph, GraphError> {
-    let (text, epsilon, dropout) = ([1, options.text_length()], 1e-12, 0.0);
+/// A published one of `[layers, width, heads]`.
+fn sized([layers, width, heads]: [usize; 3]) -> Encoder {
+    Encoder {
+        layers,
+        width,
+        heads,
+        inner: 4 * width,
+        tables: 128,
+        vocabulary: 30000,
+        places: 512,
+        activation: Activation::GeluTanh,
+        epsilon: 1e-12,
+        groups: Groups::DENSE,
+    }
+}
+
+pub(crate) fn albert(name: &str, sizes: &Encoder, options: &Options) -> Result<Graph, GraphError> {
+    let (text, epsilon, dropout) = ([1, options.text_length()], sizes.epsilon, 0.0);
+    let (layers, width) = (sizes.layers, sizes.width);
     let mut b = Builder::new(name);
     let ids = b.input("ids", &text, Element::Index)?;
     let types = b.input("types", &text, Element::Index)?;
     let lengths = b.input("lengths", &[1], Element::Index)?;
     let tables = Embeddings {
-        vocabulary: 30000,
-        width: 128,
-        places: 512,
+        vocabulary: sizes.vocabulary,
+        width: sizes.tables,
+        places: sizes.places,
         first: 0,
         dropout,
         epsilon,
@@ -52,10 +66,10 @@ fn albert(
     let project = "albert.encoder.embedding_hidden_mapping_in";
     let x = b.add(project, Linear::dense(width), &[x])?;
     let row = EncoderLayer {
-        heads,
-        inner: 4 * width,
-        groups: Groups::DENSE,
-        activation: Activation::GeluTanh,
+        heads: sizes.heads,
+        inner: sizes.inner,
+        groups: sizes.groups,
+        activation: sizes.activation,
         shuffle: false,
         dropout,
         epsilon,

@@ -9,6 +9,7 @@ use squeeze_graph::{Builder, Element, Graph, GraphError};
 use crate::blocks::{
     Embeddings, EncoderLayer, Groups, LayerNames, attention_part, embeddings, feed_forward,
 };
+use crate::configured::Encoder;
 use crate::list::{Beyond, Entry, Make, Options, Task};
 
 /// The published encoders.
@@ -140,8 +141,8 @@ const fn electra(name: &'static str, params: u64, make: Make) -> Entry {
 const LAYERS_HEAD: &[&str] = &["classifier.dense", "classifier.out_proj"];
 
 /// An encoder with its head.
-struct Row {
-    name: &'static str,
+pub(crate) struct Row<'a> {
+    name: &'a str,
     layers: usize,
     width: usize,
     heads: usize,
@@ -150,12 +151,13 @@ struct Row {
     /// Width of the tables; where it is not the encoder's, a linear layer follows them.
     tables: usize,
     groups: Groups,
+    activation: Activation,
     family: Family,
 }
 
 /// How a family names its weights and ends, and the words that it knows.
 #[derive(Clone, Copy)]
-struct Family {
+pub(crate) struct Family {
     root: &'static str,
     layer: &'static str,
     names: LayerNames,
@@ -185,7 +187,7 @@ enum Head {
     Layers(Activation),
 }
 
-const BERT: Family = Family {
+pub(crate) const BERT: Family = Family {
     root: "bert",
     layer: "encoder.layer",
     names: LayerNames::BERT,
@@ -195,13 +197,13 @@ const BERT: Family = Family {
     places: [512, 0],
     epsilon: 1e-12,
 };
-const SQUEEZEBERT: Family = Family {
+pub(crate) const SQUEEZEBERT: Family = Family {
     root: "transformer",
     layer: "encoder.layers",
     names: LayerNames::SQUEEZEBERT,
     ..BERT
 };
-const DISTILBERT: Family = Family {
+pub(crate) const DISTILBERT: Family = Family {
     root: "distilbert",
     layer: "transformer.layer",
     names: LayerNames::DISTILBERT,
@@ -209,7 +211,7 @@ const DISTILBERT: Family = Family {
     head: Head::PreClassifier,
     ..BERT
 };
-const ROBERTA: Family = Family {
+pub(crate) const ROBERTA: Family = Family {
     root: "roberta",
     types: Types::None,
     head: Head::Layers(Activation::Tanh),
@@ -218,15 +220,36 @@ const ROBERTA: Family = Family {
     epsilon: 1e-5,
     ..BERT
 };
-const ELECTRA: Family = Family {
+pub(crate) const ELECTRA: Family = Family {
     root: "electra",
     head: Head::Layers(Activation::Gelu),
     ..BERT
 };
 
-impl Row {
+impl<'a> Row<'a> {
+    /// The encoder of a configuration.
+    pub(crate) fn configured(name: &'a str, sizes: &Encoder, family: Family) -> Self {
+        let [_, first] = family.places;
+        Self {
+            name,
+            layers: sizes.layers,
+            width: sizes.width,
+            heads: sizes.heads,
+            inner: sizes.inner,
+            tables: sizes.tables,
+            groups: sizes.groups,
+            activation: sizes.activation,
+            family: Family {
+                vocabulary: sizes.vocabulary,
+                places: [sizes.places, first],
+                epsilon: sizes.epsilon,
+                ..family
+            },
+        }
+    }
+
     /// A dense encoder of `[layers, width, heads]`.
-    fn bert(name: &'static str, [layers, width, heads]: [usize; 3]) -> Self {
+    fn bert(name: &'a str, [layers, width, heads]: [usize; 3]) -> Self {
         Self {
             name,
             layers,
@@ -235,18 +258,19 @@ impl Row {
             inner: 4 * width,
             tables: width,
             groups: Groups::DENSE,
+            activation: Activation::Gelu,
             family: BERT,
         }
     }
 
-    fn roberta(name: &'static str, sizes: [usize; 3]) -> Self {
+    fn roberta(name: &'a str, sizes: [usize; 3]) -> Self {
         Self {
             family: ROBERTA,
             ..Self::bert(name, sizes)
         }
     }
 
-    fn electra(name: &'static str, sizes: [usize; 3], tables: usize) -> Self {
+    fn electra(name: &'a str, sizes: [usize; 3], tables: usize) -> Self {
         Self {
             family: ELECTRA,
             tables,
@@ -254,7 +278,7 @@ impl Row {
         }
     }
 
-    fn graph(&self, options: &Options) -> Result<Graph, GraphError> {
+    pub(crate) fn graph(&self, options: &Options) -> Result<Graph, GraphError> {
         let family = &self.family;
         let (root, names) = (family.root, &family.names);
         let (text, dropout) = ([1, options.text_length()], 0.1);
@@ -284,7 +308,7 @@ impl Row {
             heads: self.heads,
             inner: self.inner,
             groups: self.groups,
-            activation: Activation::Gelu,
+            activation: self.activation,
             shuffle: false,
             dropout,
             epsilon,

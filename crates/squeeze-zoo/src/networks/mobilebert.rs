@@ -8,6 +8,8 @@ use squeeze_graph::ops::{
 };
 use squeeze_graph::{Builder, Element, Graph, GraphError, NodeId};
 
+use crate::blocks::Groups;
+use crate::configured::Encoder;
 use crate::list::{Entry, Options, Task};
 
 /// The published network.
@@ -22,6 +24,20 @@ pub(crate) const ROWS: &[Entry] = &[Entry::new(
 .gmacs("2.693")
 .accuracy(77.7, "GLUE score on test (the paper)")];
 
+/// The sizes as configurations have them.
+pub(crate) const SIZES: Encoder = Encoder {
+    layers: LAYERS,
+    width: WIDTH,
+    heads: HEADS,
+    inner: INNER,
+    tables: NARROW,
+    vocabulary: 30522,
+    places: 512,
+    activation: Activation::Relu,
+    epsilon: 1e-12,
+    groups: Groups::DENSE,
+};
+
 const LAYERS: usize = 24;
 const HEADS: usize = 4;
 /// Width between layers.
@@ -33,7 +49,7 @@ const INNER: usize = 512;
 /// Feed-forward parts of a layer.
 const PARTS: usize = 4;
 
-fn mobilebert(options: &Options) -> Result<Graph, GraphError> {
+pub(crate) fn mobilebert(options: &Options) -> Result<Graph, GraphError> {
     let text = [1, options.text_length()];
     let mut b = Builder::new("mobilebert");
     let ids = b.input("ids", &text, Element::Index)?;

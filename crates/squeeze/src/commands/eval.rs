@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::ValueEnum;
 use serde_json::json;
 use squeeze_data::{DataSet, OpenOptions, Prepared};
+use squeeze_infer::Target;
 use squeeze_tensor::Seed;
 
 use super::columns::ColumnArgs;
@@ -13,14 +14,16 @@ use super::device::DeviceArgs;
 use crate::classifier::Classifier;
 use crate::error::Outcome;
 use crate::front::Front;
+use crate::hub::{self, Texts};
 use crate::out::{self, Columns};
 use crate::ready::renumber;
 use crate::running::Running;
+use crate::source::Sizes;
 use crate::ui::Progress;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A .squeeze file
+    /// A .squeeze file, or a model of the Hugging Face Hub, hf:ORG/NAME
     model: PathBuf,
     /// A name from `squeeze list data`, a folder or a file
     #[arg(long)]
@@ -48,13 +51,17 @@ enum Split {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let target = args.device.target(args.running.threads)?;
-    let mut classifier = Classifier::open(&args.model, &target, args.running.precision)?;
+    let mut classifier = open(args, &target)?;
     let options = OpenOptions {
         columns: args.columns.columns(),
         seed: seed(&classifier.card),
         ..OpenOptions::default()
     };
     let set = DataSet::open(&args.data, &options)?;
+    if hub::is_name(&args.model.display().to_string()) && set.task.is_pair() {
+        // The Hub does not say whether a model judges one text or two.
+        classifier.task = classifier.task.of_pairs();
+    }
     if set.task != classifier.task {
         bail!(
             "the model is made to {}, the data to {}",
@@ -105,6 +112,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     ]);
     table.print()?;
     Ok(Outcome::Done)
+}
+
+/// The model that is asked for.
+fn open(args: &Args, target: &Target) -> anyhow::Result<Classifier> {
+    let name = args.model.display().to_string();
+    if !hub::is_name(&name) {
+        return Classifier::open(&args.model, target, args.running.precision);
+    }
+    let model = hub::model_file(&name, &Sizes::default(), Texts::One)?;
+    let target = target.made_for(&model.weights, args.running.precision);
+    Classifier::new(model, &target).with_context(|| name)
 }
 
 /// The seed that splits are made with when none are given: that of the model's design, or its test

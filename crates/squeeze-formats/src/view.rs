@@ -1,11 +1,11 @@
-//! How the axes of an ONNX value lie on the axes of a node: exporters transpose and reshape where
+//! How the axes of a value in another program's file lie on the axes of a node: exporters transpose and reshape where
 //! our operators know the layout, so most of that is followed here and never becomes an operator.
 
 use squeeze_graph::NodeId;
 
 /// A part of a node's axis: every `stride`-th element, `size` of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Atom {
+pub(crate) struct Atom {
     pub axis: usize,
     pub stride: usize,
     pub size: usize,
@@ -13,9 +13,9 @@ pub(super) struct Atom {
 
 /// A node's result under other axes, times a factor.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct View {
+pub(crate) struct View {
     pub node: NodeId,
-    /// For each ONNX axis what it runs over, outermost first; nothing when its size is 1.
+    /// For each of the file's axes what it runs over, outermost first; nothing when its size is 1.
     pub axes: Vec<Vec<Atom>>,
     /// What the node's result is multiplied by.
     pub factor: f64,
@@ -31,7 +31,7 @@ impl View {
         }
     }
 
-    /// Size of each ONNX axis.
+    /// Size of each of the file's axes.
     pub fn shape(&self) -> Vec<usize> {
         let size = |axis: &Vec<Atom>| axis.iter().map(|atom| atom.size).product();
         self.axes.iter().map(size).collect()
@@ -95,7 +95,7 @@ impl View {
         })
     }
 
-    /// Whether the ONNX axes are these axes of a node of this shape, each whole.
+    /// Whether the file's axes are these axes of a node of this shape, each whole.
     pub fn is(&self, shape: &[usize], order: &[usize]) -> bool {
         let whole = whole(shape);
         self.axes.len() == order.len()
@@ -107,7 +107,7 @@ impl View {
                 .all(|(axis, &at)| *axis == whole[at])
     }
 
-    /// The order of the node's axes, when the ONNX axes are those of a node of this shape.
+    /// The order of the node's axes, when the file's axes are those of a node of this shape.
     pub fn order(&self, shape: &[usize]) -> Option<Vec<usize>> {
         let whole = whole(shape);
         if self.axes.len() != whole.len() {
@@ -122,6 +122,23 @@ impl View {
         Some(order)
     }
 
+    /// The order in which a node of this shape would have to have its axes to have the elements in this order; nothing when
+    /// parts of axes change places.
+    pub fn whole_axes(&self, shape: &[usize]) -> Option<Vec<usize>> {
+        let all = whole(shape);
+        let mut order = vec![];
+        for atom in merged(self.axes.concat()) {
+            (all.get(atom.axis) == Some(&vec![atom])).then(|| order.push(atom.axis))?;
+        }
+        // Axes of size 1 may stand anywhere; the batch stays in front.
+        let mut ones: Vec<usize> = (0..shape.len()).filter(|&axis| shape[axis] == 1).collect();
+        if ones.first() == Some(&0) {
+            order.insert(0, ones.remove(0));
+        }
+        order.extend(ones);
+        (order.len() == shape.len()).then_some(order)
+    }
+
     /// Into how many groups the channels were cut before they were dealt out, when that is all that happened to a node of this shape.
     pub fn shuffled(&self, shape: &[usize], channels: usize) -> Option<usize> {
         let whole = whole(shape);
@@ -134,6 +151,11 @@ impl View {
             && (inner.axis, inner.stride) == (channels, outer.size)
             && outer.size * inner.size == shape[channels];
         dealt.then_some(inner.size)
+    }
+
+    /// Whether the elements come in the order in which a node of this shape has them.
+    pub fn is_in_order(&self, shape: &[usize]) -> bool {
+        merged(self.axes.concat()) == whole(shape).concat()
     }
 
     /// The pieces that a node of this shape is cut into behind its batch, and their new order; nothing when the batch moves.
@@ -165,7 +187,7 @@ impl View {
 }
 
 /// What a node is cut into, and in which order that stands afterwards.
-pub(super) struct Pieces {
+pub(crate) struct Pieces {
     pub sizes: Vec<usize>,
     pub order: Vec<usize>,
 }
@@ -225,8 +247,7 @@ mod tests {
         let shape = [2, 256, 6, 6];
         let image = View::plain(NodeId(0), &shape);
         let flat = image.reshaped(&[2, 9216]).expect("flat");
-        let pieces = flat.pieces(&shape).expect("the batch stays");
-        assert_eq!((pieces.sizes, pieces.order), (vec![9216], vec![0]));
+        assert!(flat.is_in_order(&shape));
         assert_eq!(flat.order(&shape), None);
         assert!(image.reshaped(&[2, 9217]).is_none());
     }
