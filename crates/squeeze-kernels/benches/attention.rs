@@ -2,21 +2,14 @@
 //!
 //! Each figure is the best of many rounds; multiply-adds are those of scores and sums.
 
-use std::time::Instant;
+mod best;
 
 use squeeze_kernels::amx::Element;
 use squeeze_kernels::attention::{self, Attention, Qkv};
 use squeeze_kernels::{Cpu, Threads, Tier, peak};
 
-/// Rounds, and about how many seconds each takes.
-const ROUNDS: usize = 40;
-const SECONDS: f64 = 0.002;
-
 fn main() {
-    let filter = std::env::args()
-        .skip(1)
-        .find(|arg| !arg.starts_with('-'))
-        .unwrap_or_default();
+    let filter = best::filter();
     let (tier, threads) = (Tier::detect(), Threads::new(1));
     let cpu = Cpu {
         tier,
@@ -62,7 +55,7 @@ fn main() {
                 continue;
             }
             let is_f32 = name.ends_with("f32");
-            let seconds = best(&mut || match is_f32 {
+            let seconds = best::best(&mut || match is_f32 {
                 true => attention::forward(cpu, &attention, qkv, &mut y, &mut scratch),
                 false => {
                     attention::forward_on_tiles(
@@ -80,18 +73,4 @@ fn main() {
             println!("{name:36} {:9.1} {rate:9.1} {share:7.0}%", 1e6 * seconds);
         }
     }
-}
-
-/// The best round's seconds a run.
-fn best(run: &mut dyn FnMut()) -> f64 {
-    run();
-    let start = Instant::now();
-    run();
-    let times = (SECONDS / start.elapsed().as_secs_f64().max(1e-9)).ceil() as usize;
-    let round = |_| {
-        let start = Instant::now();
-        (0..times).for_each(|_| run());
-        start.elapsed().as_secs_f64() / times as f64
-    };
-    (0..ROUNDS).map(round).fold(f64::INFINITY, f64::min)
 }

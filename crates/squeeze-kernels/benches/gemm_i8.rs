@@ -2,7 +2,7 @@
 //!
 //! Rows that are bytes already and become bytes again (images), and rows of numbers (texts). Each figure is the best of many rounds.
 
-use std::time::Instant;
+mod best;
 
 use squeeze_kernels::Weight;
 use squeeze_kernels::activation::Activation;
@@ -11,15 +11,8 @@ use squeeze_kernels::gemm_i8::Packed;
 use squeeze_kernels::gemm_i8::codes::{Codes, Fixed, Output};
 use squeeze_kernels::{Quantization, Threads, Tier, peak};
 
-/// Rounds, and about how many seconds each takes.
-const ROUNDS: usize = 40;
-const SECONDS: f64 = 0.002;
-
 fn main() {
-    let filter = std::env::args()
-        .skip(1)
-        .find(|arg| !arg.starts_with('-'))
-        .unwrap_or_default();
+    let filter = best::filter();
     let (tier, threads) = (Tier::detect(), Threads::new(1));
     let most = peak::gemm_i8_gops(tier, 20);
     println!(
@@ -33,7 +26,7 @@ fn main() {
         if !name.contains(&filter) {
             return;
         }
-        let seconds = best(run);
+        let seconds = best::best(run);
         let rate = 2e-9 * macs as f64 / seconds;
         println!(
             "{name:44} {:9.1} {rate:9.1} {:7.0}%",
@@ -94,18 +87,4 @@ fn main() {
             packed.run(&a, &epilogue, &mut c, &mut scratch, &threads);
         });
     }
-}
-
-/// The best round's seconds a run.
-fn best(run: &mut dyn FnMut()) -> f64 {
-    run();
-    let start = Instant::now();
-    run();
-    let times = (SECONDS / start.elapsed().as_secs_f64().max(1e-9)).ceil() as usize;
-    let round = |_| {
-        let start = Instant::now();
-        (0..times).for_each(|_| run());
-        start.elapsed().as_secs_f64() / times as f64
-    };
-    (0..ROUNDS).map(round).fold(f64::INFINITY, f64::min)
 }
