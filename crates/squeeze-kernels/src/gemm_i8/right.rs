@@ -15,6 +15,12 @@ use crate::{Slab, Tier, Weight};
 /// Weights of so many bytes stay near while the tiles of all panels are computed for a few rows.
 const SMALL_BYTES: usize = 256 << 10;
 
+/// Fewer tiles of a panel are computed before the next panel has come near.
+const FEW_TILES: usize = 4;
+
+/// How many quads ahead weights are asked for then.
+const AHEAD: usize = 16;
+
 /// Rows are packed so many at a time: their quads fill whole cache lines.
 const TOGETHER: usize = 16;
 
@@ -253,16 +259,23 @@ impl Right {
             Shared::Numbers(_, epilogue) => follows(epilogue.activation),
             Shared::Bytes(..) => None,
         };
-        // The next panel comes near while the tiles of this one are computed.
+        // The next panel comes near while the tiles of this one are computed. Few tiles leave no time for that: then weights are asked
+        // for some quads before they are used.
         let b = self.data.as_ptr().wrapping_add(base);
-        let share = (4 * width).div_ceil(left.tiles);
+        let prefetch = match left.tiles < FEW_TILES {
+            true => (b.wrapping_add(AHEAD * width), 4 * width),
+            false => {
+                let next = b.wrapping_add(width * self.panels.k);
+                (next, (4 * width).div_ceil(left.tiles))
+            }
+        };
         let mut tile = Tile {
             count: if what.is_some() { 1 } else { left.tiles },
             a: left.bytes,
             segments: (left.segments.as_ptr(), left.segments.len()),
             quads: self.shape.length.div_ceil(4),
             b: b.cast(),
-            prefetch: (b.wrapping_add(width * self.panels.k).cast(), share),
+            prefetch: (prefetch.0.cast(), prefetch.1),
             start: (start.as_ptr(), padded),
             scales: self.scales[in_columns..].as_ptr(),
             row_scales: left.scales,
