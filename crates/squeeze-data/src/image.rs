@@ -22,6 +22,12 @@ pub struct Image {
     pub pixels: Vec<u8>,
 }
 
+/// So many pixels may be in any file, beside those for its bytes: a blank page.
+const ALWAYS: u64 = 16 << 20;
+
+/// A byte of a PNG file becomes at most 1032 (deflate), one of a JPEG file at most 512 (a bit for each block of 64).
+const MOST_A_BYTE: u64 = 1032;
+
 impl Image {
     /// Reads a PNG or JPEG file, the right way up (EXIF), with transparent parts as white.
     pub fn open(path: &Path) -> Result<Self, DataError> {
@@ -30,6 +36,8 @@ impl Image {
     }
 
     /// Decodes PNG or JPEG; the error says why it could not.
+    ///
+    /// A file of more pixels than its bytes can stand for is refused, so that a small one takes neither time nor memory.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let unreadable =
             |reason: &dyn fmt::Display| format!("not a readable PNG or JPEG image: {reason}");
@@ -38,6 +46,14 @@ impl Image {
             .map_err(|reason| unreadable(&reason))?
             .into_decoder()
             .map_err(|reason| unreadable(&reason))?;
+        let (width, height) = decoder.dimensions();
+        let most = ALWAYS + MOST_A_BYTE * bytes.len() as u64;
+        if u64::from(width) * u64::from(height) > most {
+            return Err(format!(
+                "{height}x{width} pixels in {} bytes: damaged, or made to fill the memory",
+                bytes.len()
+            ));
+        }
         let orientation = decoder
             .orientation()
             .map_err(|reason| unreadable(&reason))?;
@@ -167,6 +183,24 @@ mod tests {
         let clear = [9, 9, 9, 0, 9, 8, 7, 255];
         let image = Image::decode(&png(2, 1, ::image::ExtendedColorType::Rgba8, &clear)).unwrap();
         assert_eq!(image.pixels, [255, 255, 255, 9, 8, 7]);
+    }
+
+    #[test]
+    fn a_few_bytes_do_not_fill_the_memory() {
+        let mut bytes = png(2, 1, ::image::ExtendedColorType::L8, &[3, 200]);
+        // Width and height in the first chunk, and its checksum.
+        bytes[16..24].copy_from_slice(&[0, 0, 0x40, 0, 0, 0, 0x40, 0]);
+        let sum = crc32(&bytes[12..29]).to_be_bytes();
+        bytes[29..33].copy_from_slice(&sum);
+        let reason = Image::decode(&bytes).unwrap_err();
+        assert!(reason.starts_with("16384x16384 pixels in "), "{reason}");
+    }
+
+    /// PNG's checksum.
+    fn crc32(bytes: &[u8]) -> u32 {
+        let mut sum = flate2::Crc::new();
+        sum.update(bytes);
+        sum.sum()
     }
 
     #[test]

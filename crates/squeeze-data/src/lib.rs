@@ -3,6 +3,7 @@
 pub mod augment;
 pub mod baseline;
 pub mod batch;
+mod charsmap;
 pub mod dataset;
 pub mod embedded;
 pub mod error;

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rayon::prelude::*;
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use tokenizers::{
     NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
 };
 
-use crate::{DataError, wordpiece};
+use crate::{DataError, charsmap, wordpiece};
 
 /// A text, or a pair of texts, as numbers: `[CLS] x [SEP]` or `[CLS] x [SEP] y [SEP]`; RoBERTa's `<s> x </s></s> y </s>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +19,16 @@ pub struct Encoded {
     pub ids: Vec<i32>,
     /// 0 for the first text with its marks, 1 for the second.
     pub type_ids: Vec<i32>,
+}
+
+/// The parts of a `tokenizer.json` that the tokenizers crate takes for well-formed: it panics where they are not.
+#[derive(Deserialize)]
+struct Trusted {
+    #[serde(default)]
+    normalizer: Value,
+    /// Read for its syntax alone.
+    #[serde(default, rename = "decoder")]
+    _decoder: Value,
 }
 
 /// Texts to numbers.
@@ -84,8 +95,12 @@ impl Tokenizer {
 
     /// Reads the contents of a `tokenizer.json`.
     pub fn from_json(json: &str) -> Result<Self, DataError> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(json)
-            .map_err(|error| DataError::Tokenizer(format!("not a tokenizer.json: {error}")))?;
+        let fault = |reason: &dyn std::fmt::Display| {
+            DataError::Tokenizer(format!("not a tokenizer.json: {reason}"))
+        };
+        let parts: Trusted = serde_json::from_str(json).map_err(|error| fault(&error))?;
+        charsmap::check(&parts.normalizer).map_err(|reason| fault(&reason))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| fault(&error))?;
         // Marks, truncation and padding are put in here, the same for every tokeniser.
         inner.with_padding(None);
         inner
@@ -291,6 +306,23 @@ mod tests {
         let cut = tokenizer.encode("cat", Some("mat mat mat"), 7).unwrap();
         assert_eq!(cut.ids, [0, 4, 2, 2, 5, 5, 2]);
         assert_eq!(tokenizer.encode("cat", None, 8).unwrap().ids, [0, 4, 2]);
+    }
+
+    /// Found by fuzzing: the tokenizers crate panics on each.
+    #[test]
+    fn broken_parts_are_refused() {
+        for json in [
+            r#"{"version":"1.0","decoder":{"type" "Fuse"}}"#,
+            r#"{"version":"1.0","decoder":{"a":"#,
+            r#"{"version":"1.0","normalizer":{"type":"Precompiled","precompiled_charsmap":"?"}}"#,
+            r#"{"version":"1.0","normalizer":{"type":"Precompiled"}}"#,
+        ] {
+            let error = Tokenizer::from_json(json).err().expect("it is broken");
+            assert!(
+                error.to_string().contains("not a tokenizer.json"),
+                "{error}"
+            );
+        }
     }
 
     #[track_caller]

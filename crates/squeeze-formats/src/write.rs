@@ -27,11 +27,12 @@ pub(crate) fn write_parts(path: &Path, parts: &[impl AsRef<[u8]>]) -> Result<(),
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut file = tempfile::Builder::new()
-        .prefix(".")
-        .suffix(PARTIAL)
-        .tempfile_in(folder)
-        .map_err(error)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".").suffix(PARTIAL);
+    // Temporary files are their owner's alone; this one becomes a file like any other, as far as the umask lets it.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(error)?;
     for part in parts {
         file.write_all(part.as_ref()).map_err(error)?;
     }
@@ -57,6 +58,21 @@ mod tests {
         assert_eq!(std::fs::read(&path).expect("written"), b"two");
         let entries = std::fs::read_dir(folder.path()).expect("a folder");
         assert_eq!(entries.count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn may_be_read_by_whom_a_plain_file_may() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [ours, plain] = ["ours", "plain"].map(|name| folder.path().join(name));
+        write(&ours, b"x").expect("writable");
+        std::fs::write(&plain, b"x").expect("writable");
+        let mode = |path| {
+            let about = std::fs::metadata(path).expect("written");
+            about.permissions().mode()
+        };
+        assert_eq!(mode(&ours), mode(&plain));
     }
 
     #[test]
