@@ -207,7 +207,7 @@ unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile) {
     // SAFETY: the caller's promise.
     let sum = unsafe { sums::<R, M, V>(t) };
     // SAFETY: the caller's promise.
-    unsafe { store::<R, M, V, false>(t, sum) }
+    unsafe { store::<R, M, V>(t, sum) }
 }
 
 /// The sums of a tile. Its accumulators are touched only by loops of constant length, so that they stay in registers; what leaves
@@ -266,21 +266,20 @@ impl<R: Register, const M: usize, const V: usize> WithBias<R> for [[R; V]; M] {
     }
 }
 
-/// Writes the sums out with bias, limited, from register to memory: added to `c` where asked and with a residual if there is one, or
-/// `ALONE`.
+/// Writes the sums out with bias, limited, from register to memory: added to `c` where asked, and with a residual if there is one.
 ///
 /// # Safety
 /// As for [`tile`].
 #[inline(always)]
-pub(crate) unsafe fn store<R: Register, const M: usize, const V: usize, const ALONE: bool>(
+pub(crate) unsafe fn store<R: Register, const M: usize, const V: usize>(
     t: &Tile,
     sums: impl WithBias<R>,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
         match t.columns == V * R::LANES {
-            true => store_columns::<R, M, V, ALONE, true>(t, sums),
-            false => store_columns::<R, M, V, ALONE, false>(t, sums),
+            true => store_columns::<R, M, V, true>(t, sums),
+            false => store_columns::<R, M, V, false>(t, sums),
         }
     }
 }
@@ -291,25 +290,19 @@ pub(crate) unsafe fn store<R: Register, const M: usize, const V: usize, const AL
 /// # Safety
 /// As for [`tile`].
 #[inline(always)]
-unsafe fn store_columns<
-    R: Register,
-    const M: usize,
-    const V: usize,
-    const ALONE: bool,
-    const FULL: bool,
->(
+unsafe fn store_columns<R: Register, const M: usize, const V: usize, const FULL: bool>(
     t: &Tile,
     sums: impl WithBias<R>,
 ) {
     const { assert!(V <= 3) }
     // SAFETY: the caller's promise.
     unsafe {
-        store_column::<R, M, ALONE>(t, &sums, 0, FULL || V > 1);
+        store_column::<R, M>(t, &sums, 0, FULL || V > 1);
         if V > 1 {
-            store_column::<R, M, ALONE>(t, &sums, 1, FULL || V > 2);
+            store_column::<R, M>(t, &sums, 1, FULL || V > 2);
         }
         if V > 2 {
-            store_column::<R, M, ALONE>(t, &sums, 2, FULL);
+            store_column::<R, M>(t, &sums, 2, FULL);
         }
     }
 }
@@ -319,7 +312,7 @@ unsafe fn store_columns<
 /// # Safety
 /// As for [`tile`].
 #[inline(always)]
-unsafe fn store_column<R: Register, const M: usize, const ALONE: bool>(
+unsafe fn store_column<R: Register, const M: usize>(
     t: &Tile,
     sums: &impl WithBias<R>,
     v: usize,
@@ -341,17 +334,17 @@ unsafe fn store_column<R: Register, const M: usize, const ALONE: bool>(
     } else {
         load(t.bias)
     };
-    let factor = if ALONE || t.factors.is_null() {
+    let factor = if t.factors.is_null() {
         R::splat(1.0)
     } else {
         load(t.factors)
     };
     for row in 0..M {
         let mut x = sums.with_bias(bias, row, v);
-        if !ALONE && t.add {
+        if t.add {
             x = x.add(load(t.c.0.wrapping_add(row * t.c.1)));
         }
-        if !ALONE && !t.residual.is_null() {
+        if !t.residual.is_null() {
             x = x.add_product(load(t.residual.wrapping_add(row * t.c.1)), factor);
         }
         x = x.clamp(low, high);

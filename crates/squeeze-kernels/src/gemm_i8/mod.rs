@@ -43,7 +43,7 @@ pub struct Kernel {
     /// Whether activations enter the products as unsigned bytes, 128 too large.
     unsigned: bool,
     /// By what they write.
-    tiles: [&'static [&'static [TileFn]]; 3],
+    tiles: [&'static [&'static [TileFn]]; 2],
 }
 
 /// Computes some tiles.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Kernel;
 use super::codes::{Fixed, Shared, ToBytes};
-use super::tile::{Bytes, IN_BYTES, SUMS, Segment, Tile, WITH_RESIDUAL};
+use super::tile::{Bytes, IN_BYTES, IN_NUMBERS, Segment, Tile};
 use crate::gemm_f32::panels::Panels;
 use crate::gemm_f32::product::{Block as Part, Near, after_bytes, follows};
 use crate::gemm_f32::tile::{COLUMNS, Tile as Output};
@@ -284,10 +284,9 @@ impl Right {
             output,
             bytes,
         };
-        let writes = match (bytes.to.0.is_null(), output.residual.is_null()) {
-            (false, _) => IN_BYTES,
-            (true, false) => WITH_RESIDUAL,
-            (true, true) => SUMS,
+        let writes = match bytes.to.0.is_null() {
+            true => IN_NUMBERS,
+            false => IN_BYTES,
         };
         let run = self.kernel.tiles[writes][left.rows - 1][width / self.kernel.lanes - 1];
         // SAFETY (of both): the machine has what the kernel needs (`Kernel::of`); `data`, `start`, `scales` and `sums` hold whole

@@ -130,11 +130,10 @@ impl Tile {
     }
 }
 
-/// What tiles write, as a constant and as their place in the table of a tier: sums, sums with a residual, or bytes. Each has functions of
-/// its own, because sums stay in registers only where every loop over them is unrolled.
-pub(crate) const SUMS: usize = 0;
-pub(crate) const WITH_RESIDUAL: usize = 1;
-pub(crate) const IN_BYTES: usize = 2;
+/// What tiles write, as a constant and as their place in the table of a tier: numbers or bytes. Each has functions of its own, because
+/// sums stay in registers only where every loop over them is unrolled.
+pub(crate) const IN_NUMBERS: usize = 0;
+pub(crate) const IN_BYTES: usize = 1;
 
 /// Computes some tiles.
 ///
@@ -154,8 +153,7 @@ pub(crate) unsafe fn compute<S: Sums, const WHAT: usize, const M: usize, const V
             match (WHAT, is_full) {
                 (IN_BYTES, true) => finish_bytes::<S, M, V, true>(&t, sum),
                 (IN_BYTES, false) => finish_bytes::<S, M, V, false>(&t, sum),
-                (SUMS, _) => store::<S::Floats, M, V, true>(&t.output, Scaled { t: &t, sum }),
-                _ => store::<S::Floats, M, V, false>(&t.output, Scaled { t: &t, sum }),
+                _ => store::<S::Floats, M, V>(&t.output, Scaled { t: &t, sum }),
             }
         }
         t = t.next(M);
@@ -354,7 +352,6 @@ macro_rules! tiles {
         [
             $crate::gemm_i8::tile::tiles!(@table $register, $features, 0, $rows, $columns),
             $crate::gemm_i8::tile::tiles!(@table $register, $features, 1, $rows, $columns),
-            $crate::gemm_i8::tile::tiles!(@table $register, $features, 2, $rows, $columns),
         ]
     };
     (@table $register:ty, $features:tt, $what:literal, [$($rows:literal)*], $columns:tt) => {
