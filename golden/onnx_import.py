@@ -112,12 +112,7 @@ def export(name, opset, folder):
     with torch.inference_mode(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         torch.onnx.export(run, tuple(inputs.values()), file, **options)
-    rows = []
-    for key, value in inputs.items():
-        value.numpy().tofile(os.path.join(folder, key + ".bin"))
-        rows.append({"name": key, "shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")})
-    with open(os.path.join(folder, "meta.json"), "w") as to:
-        json.dump({"inputs": rows}, to)
+    zoo_parity.write_inputs(folder, inputs)
 
 
 def runtime(file, inputs):

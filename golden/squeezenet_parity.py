@@ -9,19 +9,18 @@ torchvision's has not. Exits with 1 when probabilities differ by more than 1e-4 
 of the images get the same class.
 """
 import argparse
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 
 import numpy as np
 import torch
 import torchvision
-from PIL import Image
 from safetensors.torch import save_file
+
+from photos import squares
 
 HALF = 0x01306B47
 # Blue, green, red in the file's order; Caffe's networks want bytes less these means.
@@ -46,16 +45,6 @@ def weights(folder):
         layers.append((weight.reshape(out, -1, kernel, kernel), bias.copy()))
     assert at == len(data)
     return layers
-
-
-def squares(archive, size, count):
-    with tarfile.open(archive) as tar:
-        for member in sorted(tar.getmembers(), key=lambda member: member.name)[:count]:
-            image = Image.open(io.BytesIO(tar.extractfile(member).read())).convert("RGB")
-            side = min(image.size)
-            left, top = (image.width - side) // 2, (image.height - side) // 2
-            box = (left, top, left + side, top + side)
-            yield image.resize((size, size), Image.BILINEAR, box=box), int(os.path.basename(member.name)[:4])
 
 
 def main():

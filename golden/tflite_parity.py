@@ -11,12 +11,10 @@ Exits with 1 when ours in single precision is not the twin's: outputs within 1e-
 import argparse
 import copy
 import glob
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 
 import flatbuffers
@@ -24,6 +22,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
+
+from photos import squares
 
 # What float files want, which they do not say: mean and deviation of pixels between 0 and 1.
 FLOAT = {"vww_96_float": (0.0, 1.0), "pretrainedResnet": (0.0, 1.0 / 255.0)}
@@ -92,16 +92,6 @@ def answers(interpreter, images, to_input):
         scale, zero = end["quantization"]
         out.append(scale * (answer.astype(np.float32) - zero) if scale else answer)
     return np.stack(out)
-
-
-def squares(archive, size, count):
-    with tarfile.open(archive) as tar:
-        for member in sorted(tar.getmembers(), key=lambda member: member.name)[:count]:
-            image = Image.open(io.BytesIO(tar.extractfile(member).read())).convert("RGB")
-            side = min(image.size)
-            left, top = (image.width - side) // 2, (image.height - side) // 2
-            box = (left, top, left + side, top + side)
-            yield np.asarray(image.resize((size, size), Image.BILINEAR, box=box)), int(os.path.basename(member.name)[:4])
 
 
 def cifar(folder, count):
@@ -175,7 +165,8 @@ def main():
         if size == 32:
             pairs = list(cifar(os.path.join(args.data, "cifar10"), 2 * args.images))
         else:
-            pairs = list(squares(archive, size, 8 if is_segment else args.images))
+            photos = squares(archive, size, 8 if is_segment else args.images)
+            pairs = [(np.asarray(image), label) for image, label in photos]
         images, labels = [image for image, _ in pairs], np.asarray([label for _, label in pairs])
         if is_segment:
             bird = Image.open(os.path.join(args.data, "weights", "bird_segmentation.bmp")).convert("RGB")

@@ -1,4 +1,5 @@
-"""Writes torch_zip.pt and torch_old.pt (one state dict in both formats) and torch_code.pt (a pickle that calls a function)."""
+"""Writes torch_zip.pt and torch_old.pt (one state dict in both formats), torch_code.pt (a pickle that calls a function) and torch_shared.pt (a
+hundred names of one storage, which would be forty times the file)."""
 import collections
 
 import torch
@@ -22,3 +23,6 @@ class Call:
 
 
 torch.save({"weight": Call()}, "torch_code.pt", _use_new_zipfile_serialization=False)
+
+one = torch.zeros(1024)
+torch.save({"n%d" % name: one for name in range(100)}, "torch_shared.pt", _use_new_zipfile_serialization=False)

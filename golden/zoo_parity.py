@@ -175,18 +175,23 @@ def input_shape(squeeze, name):
     return json.loads(lines.splitlines()[0])["output"]
 
 
-def ours(given, folder, file, name, inputs):
-    """The answer of `squeeze` with the weights of `file`."""
-    squeeze = given.squeeze
-    model = os.path.join(folder, "model.squeeze")
-    command = [squeeze, "import", file, "--model", name, "-o", model]
-    subprocess.run(command, check=True, capture_output=True)
+def write_inputs(folder, inputs):
+    """Inputs where `squeeze worker` looks for them."""
     rows = []
     for key, value in inputs.items():
         value.numpy().tofile(os.path.join(folder, key + ".bin"))
         rows.append({"name": key, "shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")})
     with open(os.path.join(folder, "meta.json"), "w") as to:
         json.dump({"inputs": rows}, to)
+
+
+def ours(given, folder, file, name, inputs):
+    """The answer of `squeeze` with the weights of `file`."""
+    squeeze = given.squeeze
+    model = os.path.join(folder, "model.squeeze")
+    command = [squeeze, "import", file, "--model", name, "-o", model]
+    subprocess.run(command, check=True, capture_output=True)
+    write_inputs(folder, inputs)
     out = os.path.join(folder, "out.npy")
     lines = "out %s\nquit\n" % out
     worker = [squeeze, "worker", folder, given.threads, "--precision", given.precision]

@@ -61,5 +61,5 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Weights, Broken> {
         storages.insert(key, data);
         rest = behind;
     }
-    weights(&heap, &|key| storages.get(key).copied())
+    weights(&heap, &|key| storages.get(key).copied(), bytes.len())
 }

@@ -44,7 +44,7 @@ fn parse(bytes: &[u8]) -> Result<Weights, Broken> {
                 .find(|(name, _)| *name == wanted)
                 .map(|(_, bytes)| *bytes)
         };
-        state::weights(&heap, &storage)
+        state::weights(&heap, &storage, bytes.len())
     } else {
         legacy::parse(bytes)
     }
@@ -96,6 +96,12 @@ mod tests {
             "{}",
             error.0
         );
+    }
+
+    #[test]
+    fn many_names_of_one_storage_do_not_fill_the_memory() {
+        let error = parse(&golden("torch_shared.pt")).expect_err("forty times the file");
+        assert!(error.0.contains("too many share a storage"), "{}", error.0);
     }
 
     #[test]

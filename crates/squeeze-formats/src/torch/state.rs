@@ -8,10 +8,14 @@ use crate::error::Broken;
 /// Keys under which checkpoints keep their state dict.
 const INSIDE: &[&str] = &["state_dict", "model_state_dict", "model", "net"];
 
-/// The tensors of the state dict that is the program's result, or inside it.
+/// Names may share a storage, and each gets a copy: all of them together are at most so many times as large as the file.
+const MOST_COPIES: usize = 16;
+
+/// The tensors of the state dict that is the program's result, or inside it, of a file of so many bytes.
 pub(super) fn weights<'a>(
     heap: &Heap,
     storage: &dyn Fn(&str) -> Option<&'a [u8]>,
+    length: usize,
 ) -> Result<Weights, Broken> {
     let entries = |id: Id| -> Vec<(&str, Id)> {
         let Item::Dict(pairs) = heap.get(id) else {
@@ -43,11 +47,16 @@ pub(super) fn weights<'a>(
             "no tensors by name: a state dict, or one under {INSIDE:?}, is read"
         )));
     }
-    let mut weights = Weights::default();
+    let (mut weights, mut left) = (Weights::default(), length.saturating_mul(MOST_COPIES));
     for (name, parts) in found {
         let tensor = tensor(heap, parts, storage);
         let tensor =
             tensor.map_err(|Broken(why)| Broken::new(format!("tensor `{name}`: {why}")))?;
+        left = left.checked_sub(tensor.bytes().len()).ok_or_else(|| {
+            Broken::new(format!(
+                "tensor `{name}`: the tensors so far take over {MOST_COPIES} times the file: too many share a storage"
+            ))
+        })?;
         weights.insert(name, tensor);
     }
     Ok(weights)
