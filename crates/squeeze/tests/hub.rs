@@ -228,6 +228,12 @@ fn failed(output: &Output, message: &str) {
     );
 }
 
+/// Importing what the server shows, without more variables, fails with this message.
+#[track_caller]
+fn import_fails(home: &tempfile::TempDir, server: &Server, message: &str) {
+    failed(&import(home.path(), &server.address, &[]), message);
+}
+
 fn temporary() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
@@ -353,10 +359,7 @@ fn weights_in_several_files() {
     let index = serde_json::json!({ "weight_map": { "x": "../../../config.json" } });
     files.insert("model.safetensors.index.json", index.to_string().into());
     let server = Server::start(files, Manner::Well);
-    failed(
-        &import(home.path(), &server.address, &[]),
-        "is no file of the model",
-    );
+    import_fails(&home, &server, "is no file of the model");
 }
 
 #[test]
@@ -371,10 +374,7 @@ fn what_is_not_there_is_named() {
         &told,
         "the Hub has no `config.json` of `org/other` at revision `v2`",
     );
-    failed(
-        &import(home.path(), &server.address, &[]),
-        "has no `model.safetensors` of `org/tiny`",
-    );
+    import_fails(&home, &server, "has no `model.safetensors` of `org/tiny`");
     let offline = [("HF_HUB_OFFLINE", "1")];
     let told = squeeze(home.path(), &server.address, &offline, &words);
     failed(&told, "is not in");
@@ -388,8 +388,9 @@ fn what_is_not_there_is_named() {
         CONFIG.replace("\"bert\"", "\"llama\"").into(),
     );
     let server = Server::start(files, Manner::Well);
-    failed(
-        &import(home.path(), &server.address, &[]),
+    import_fails(
+        &home,
+        &server,
         "model_type `llama` is not known, bert, roberta",
     );
 }
@@ -419,8 +420,9 @@ fn what_the_hub_says_itself_is_not_said_again() {
     files.insert("vocab.txt", format!("{VOCABULARY}more\n").into());
     let home = temporary();
     let server = Server::start(files, Manner::Well);
-    failed(
-        &import(home.path(), &server.address, &[]),
+    import_fails(
+        &home,
+        &server,
         "its tokenizer has 11 pieces, its network a table of 10",
     );
 }
@@ -446,10 +448,7 @@ fn a_file_that_breaks_off_too_often_is_kept_for_the_next_time() {
     let home = temporary();
     let size = bytes(&weights()).len();
     let server = Server::start(files(), Manner::Truncated(size / 8));
-    failed(
-        &import(home.path(), &server.address, &[]),
-        "cannot get `model.safetensors`",
-    );
+    import_fails(&home, &server, "cannot get `model.safetensors`");
     worked(&import(home.path(), &server.address, &[]));
 }
 
@@ -473,10 +472,7 @@ fn servers_without_ranges_give_no_wrong_files() {
     let home = temporary();
     let size = bytes(&weights()).len();
     let server = Server::start(files(), Manner::Truncated(size / 8));
-    failed(
-        &import(home.path(), &server.address, &[]),
-        "cannot get `model.safetensors`",
-    );
+    import_fails(&home, &server, "cannot get `model.safetensors`");
     let server = Server::start(files(), Manner::Whole);
     worked(&import(home.path(), &server.address, &[]));
     let imported = model::load(&home.path().join("tiny.squeeze")).expect("a model file");
