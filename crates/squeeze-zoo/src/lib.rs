@@ -11,6 +11,7 @@
 
 pub mod blocks;
 mod configured;
+mod licences;
 mod list;
 mod markdown;
 pub mod names;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use squeeze_graph::{Graph, NodeId};
 
+use crate::licences::LICENCES;
 use crate::list::{Entry, Options, Task, build, list};
 
 const HEAD: &str = "# Networks that are known by name
@@ -21,6 +22,15 @@ Weights have the names of the source's files, so that those are read as they are
 the largest output.
 ";
 
+const LICENCES_HEAD: &str = "
+## Licences of published weights
+
+What those who publish the weights say of them; `squeeze list models` shows it beside each network. Whether the terms of a training set bind its weights is open in law.
+
+| source | licence of the weights | stated in |
+|---|---|---|
+";
+
 /// The page `docs/models.md`.
 pub fn markdown() -> String {
     let mut page = HEAD.to_owned();
@@ -35,6 +45,11 @@ pub fn markdown() -> String {
         for entry in list().iter().filter(|entry| entry.task == task) {
             page += &row(entry);
         }
+    }
+    page += LICENCES_HEAD;
+    for row in LICENCES {
+        writeln!(page, "| {} | {} | {} |", row.source, row.name, row.stated)
+            .expect("a string takes it");
     }
     page
 }

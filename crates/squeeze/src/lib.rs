@@ -10,6 +10,7 @@ pub mod folder;
 pub mod front;
 pub mod hub;
 pub mod out;
+pub mod picture;
 pub mod pruning;
 pub mod published;
 pub mod quantize;

@@ -52,6 +52,7 @@ fn models(as_json: bool) -> anyhow::Result<()> {
         "multiply-adds>",
         "published accuracy",
         "source",
+        "licence of weights",
     ]);
     for entry in squeeze_zoo::list() {
         let task = entry.task.name();
@@ -60,6 +61,7 @@ fn models(as_json: bool) -> anyhow::Result<()> {
         if as_json {
             out::json(&json!({
                 "name": entry.name, "task": task, "params": cost.params, "macs": cost.macs, "accuracy": accuracy, "source": entry.source,
+                "licence": entry.licence(),
             }))?;
         }
         table.row([
@@ -69,6 +71,7 @@ fn models(as_json: bool) -> anyhow::Result<()> {
             &show_count(cost.macs),
             accuracy.as_deref().unwrap_or_default(),
             entry.source,
+            entry.licence(),
         ]);
     }
     if as_json { Ok(()) } else { table.print() }

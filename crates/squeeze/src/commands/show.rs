@@ -1,4 +1,6 @@
-//! `squeeze show`: a network node by node, rewritten, or as the steps of its plan on this machine.
+//! `squeeze show`: a network node by node, as a picture, rewritten, or as the steps of its plan on this machine.
+
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use serde_json::json;
@@ -9,6 +11,7 @@ use squeeze_tensor::Weights;
 use super::device::DeviceArgs;
 use crate::error::Outcome;
 use crate::out::{self, Columns};
+use crate::picture;
 use crate::running::Running;
 use crate::source::{Sizes, Source};
 use crate::units::{show_count, show_size};
@@ -25,6 +28,9 @@ pub(super) struct Args {
     /// The network as TOML, which `squeeze` reads back
     #[arg(long, conflicts_with = "json")]
     toml: bool,
+    /// Draw the network into this file instead: layers from top to bottom, with shapes and costs
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "toml"])]
+    svg: Option<PathBuf>,
     #[command(flatten)]
     running: Running,
     #[command(flatten)]
@@ -53,6 +59,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
             let (graph, weights) = squeeze_rewrite::fold_norms(&graph, &source.weights())?;
             nodes(&graph, source.weights.is_some().then_some(&weights), args)?;
         }
+        Stage::Plan if args.svg.is_some() => {
+            anyhow::bail!("a plan has no picture: leave out --svg, or draw --stage rewritten")
+        }
         Stage::Plan if args.toml => {
             anyhow::bail!("a plan has no TOML: it is for this machine only; leave out --toml")
         }
@@ -62,6 +71,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
 }
 
 fn nodes(graph: &Graph, weights: Option<&Weights>, args: &Args) -> anyhow::Result<()> {
+    if let Some(path) = &args.svg {
+        squeeze_formats::write(path, picture::svg(graph).as_bytes())?;
+        return out::print(&format!("{} is drawn in {}", graph.name(), path.display()));
+    }
     if args.toml {
         return out::print(graph.to_toml().trim_end());
     }

@@ -11,7 +11,8 @@ use crate::record::{
     SearchFacts, Stage,
 };
 use crate::units;
-use markup::{Table, escape, facts, percent, section};
+pub(crate) use markup::escape;
+use markup::{Table, facts, percent, section};
 
 /// Name of the report in a run's folder.
 pub const FILE: &str = "report.html";
