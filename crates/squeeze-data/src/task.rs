@@ -20,6 +20,11 @@ pub enum Task {
         /// Whether an example is two texts.
         pair: bool,
     },
+    /// A vector for a text; texts that mean the same have vectors of one direction.
+    EmbedText {
+        /// Whether the vector is scaled to length 1.
+        unit: bool,
+    },
 }
 
 impl Task {
@@ -27,14 +32,14 @@ impl Task {
     pub fn is_image(self) -> bool {
         match self {
             Self::ClassifyImage => true,
-            Self::ClassifyText { .. } | Self::RegressText { .. } => false,
+            Self::ClassifyText { .. } | Self::RegressText { .. } | Self::EmbedText { .. } => false,
         }
     }
 
     /// Whether an example is two texts.
     pub fn is_pair(self) -> bool {
         match self {
-            Self::ClassifyImage => false,
+            Self::ClassifyImage | Self::EmbedText { .. } => false,
             Self::ClassifyText { pair } | Self::RegressText { pair } => pair,
         }
     }
@@ -42,7 +47,7 @@ impl Task {
     /// The same for two texts instead of one.
     pub fn of_pairs(self) -> Self {
         match self {
-            Self::ClassifyImage => self,
+            Self::ClassifyImage | Self::EmbedText { .. } => self,
             Self::ClassifyText { .. } => Self::ClassifyText { pair: true },
             Self::RegressText { .. } => Self::RegressText { pair: true },
         }
@@ -52,7 +57,7 @@ impl Task {
     pub fn is_classification(self) -> bool {
         match self {
             Self::ClassifyImage | Self::ClassifyText { .. } => true,
-            Self::RegressText { .. } => false,
+            Self::RegressText { .. } | Self::EmbedText { .. } => false,
         }
     }
 }
@@ -65,6 +70,7 @@ impl fmt::Display for Task {
             Self::ClassifyText { pair: true } => "classify a pair of texts",
             Self::RegressText { pair: false } => "rate a text",
             Self::RegressText { pair: true } => "rate a pair of texts",
+            Self::EmbedText { .. } => "turn a text into a vector",
         })
     }
 }

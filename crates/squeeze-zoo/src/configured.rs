@@ -1,4 +1,4 @@
-//! Encoders that classify text in sizes of one's own, in the families of the published ones.
+//! Encoders in sizes of one's own, in the families of the published ones: with their heads, or for sentence vectors.
 
 use squeeze_graph::Graph;
 use squeeze_graph::ops::Activation;
@@ -52,29 +52,66 @@ pub enum EncoderFamily {
     MobileBert,
 }
 
+/// What a sentence's vector is made of (Reimers and Gurevych, 2019).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// The vector of the first token.
+    First,
+    /// The mean over the tokens.
+    Mean,
+    /// The largest of each channel.
+    Max,
+}
+
 impl EncoderFamily {
-    /// The network of this family and these sizes.
+    /// The encoder alone: a vector for a text, `[n, width]`.
     ///
     /// # Errors
-    /// When the sizes do not fit together, or the family has none but its published ones.
-    pub fn graph(self, name: &str, sizes: &Encoder, options: &Options) -> Result<Graph, ZooError> {
-        let family = match self {
+    /// When the sizes do not fit together, or the family is not known without its head.
+    pub fn sentence(
+        self,
+        name: &str,
+        sizes: &Encoder,
+        options: &Options,
+        pooling: Pooling,
+    ) -> Result<Graph, ZooError> {
+        let Some(family) = self.family() else {
+            let network = "sentence encoder";
+            let reason = format!("{self:?} is not known without its head");
+            return Err(ZooError::Option { network, reason });
+        };
+        Ok(Row::configured(name, sizes, family.sentence(pooling)).graph(options)?)
+    }
+
+    /// The row of a family whose layers each have weights of their own.
+    fn family(self) -> Option<encoder::Family> {
+        Some(match self {
             Self::Bert => encoder::BERT,
             Self::Roberta => encoder::ROBERTA,
             Self::Electra => encoder::ELECTRA,
             Self::DistilBert => encoder::DISTILBERT,
             Self::SqueezeBert => encoder::SQUEEZEBERT,
-            Self::Albert => return Ok(albert::albert(name, sizes, options)?),
-            Self::MobileBert if *sizes == mobilebert::SIZES => {
-                return Ok(mobilebert::mobilebert(options)?.named(name));
-            }
-            Self::MobileBert => {
-                let (wanted, network) = (mobilebert::SIZES, "mobilebert");
-                let reason = format!("{sizes:?}: of this family only {wanted:?} is known");
-                return Err(ZooError::Option { network, reason });
-            }
-        };
-        Ok(Row::configured(name, sizes, family).graph(options)?)
+            Self::Albert | Self::MobileBert => return None,
+        })
+    }
+
+    /// The network of this family and these sizes.
+    ///
+    /// # Errors
+    /// When the sizes do not fit together, or the family has none but its published ones.
+    pub fn graph(self, name: &str, sizes: &Encoder, options: &Options) -> Result<Graph, ZooError> {
+        if let Some(family) = self.family() {
+            return Ok(Row::configured(name, sizes, family).graph(options)?);
+        }
+        if self == Self::Albert {
+            return Ok(albert::albert(name, sizes, options)?);
+        }
+        if *sizes != mobilebert::SIZES {
+            let (wanted, network) = (mobilebert::SIZES, "mobilebert");
+            let reason = format!("{sizes:?}: of this family only {wanted:?} is known");
+            return Err(ZooError::Option { network, reason });
+        }
+        Ok(mobilebert::mobilebert(options)?.named(name))
     }
 }
 
@@ -133,6 +170,25 @@ mod tests {
         check("squeezebert", EncoderFamily::SqueezeBert, &squeezebert);
         check("albert-base", EncoderFamily::Albert, &albert);
         check("mobilebert", EncoderFamily::MobileBert, &mobilebert::SIZES);
+    }
+
+    #[test]
+    fn a_sentence_is_a_vector_as_wide_as_the_encoder() {
+        let options = Options::default();
+        for pooling in [Pooling::First, Pooling::Mean, Pooling::Max] {
+            let graph = EncoderFamily::Bert.sentence("s", &base(768), &options, pooling);
+            let graph = graph.expect("they fit");
+            assert_eq!(graph.node(graph.outputs()[0]).shape, [1, 768]);
+            // Published: 109,482,240 with the pooler.
+            assert_eq!(graph.cost().params, 109_482_240 - 768 * 768 - 768);
+        }
+        let albert = EncoderFamily::Albert.sentence("s", &base(128), &options, Pooling::Mean);
+        assert!(
+            albert
+                .expect_err("no such row")
+                .to_string()
+                .contains("Albert")
+        );
     }
 
     #[test]

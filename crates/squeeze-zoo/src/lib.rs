@@ -20,7 +20,7 @@ mod reference_image;
 mod space_image;
 mod space_text;
 
-pub use configured::{Encoder, EncoderFamily};
+pub use configured::{Encoder, EncoderFamily, Pooling};
 pub use list::{Accuracy, Beyond, Entry, Options, Task, ZooError, build, list};
 pub use markdown::markdown;
 pub use reference_image::image_references;

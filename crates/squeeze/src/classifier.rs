@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use squeeze_data::metrics::{Metric, Score};
-use squeeze_data::{BatchInput, Labels, Prepared, Task};
+use squeeze_data::{BatchInput, Example, Input as Given, Label, Labels, Prepared, Task};
 use squeeze_formats::ModelFile;
 use squeeze_graph::{Graph, NodeId, Op};
 use squeeze_infer::{Input, Outputs, Plan, Precision, Scratch, Target, compile_owned};
@@ -26,6 +26,8 @@ pub struct Classifier {
     graph: Graph,
     plan: Plan,
     scratch: Scratch,
+    /// Numbers that the network gives for one example.
+    width: usize,
 }
 
 /// What the network says to one example.
@@ -33,7 +35,7 @@ pub struct Classifier {
 pub struct Answer {
     /// The class with the highest output.
     pub class: usize,
-    /// Probability of each class; the bare number when the answer is one.
+    /// Probability of each class; the bare number when the answer is one; the vector when it is that.
     pub values: Vec<f32>,
 }
 
@@ -68,15 +70,13 @@ impl Classifier {
             serde_json::from_value(meta.task).context("the model does not say what its task is")?;
         let front = Front::from_json(&meta.input)?;
         let outputs = &graph.node(graph.outputs()[0]).shape;
-        let wanted = if task.is_classification() {
-            meta.labels.len()
-        } else {
-            1
+        let wanted = match task {
+            Task::ClassifyImage | Task::ClassifyText { .. } => meta.labels.len(),
+            Task::RegressText { .. } => 1,
+            Task::EmbedText { .. } => *outputs.last().unwrap_or(&0),
         };
-        if outputs != &[1, wanted] {
-            bail!(
-                "the network gives {outputs:?} for one example, its labels ask for [1, {wanted}]"
-            );
+        if wanted == 0 || outputs != &[1, wanted] {
+            bail!("the network gives {outputs:?} for one example, its task asks for [1, {wanted}]");
         }
         let plan = compile_owned(&graph, weights, target)?;
         let scratch = plan.scratch();
@@ -88,6 +88,7 @@ impl Classifier {
             graph,
             plan,
             scratch,
+            width: wanted,
         })
     }
 
@@ -105,20 +106,62 @@ impl Classifier {
         let inputs: Vec<Input> = fed.iter().map(Fed::input).collect();
         self.plan.check(&inputs)?;
         let outputs: Outputs = self.plan.run(&inputs, &mut self.scratch);
-        let width = self.labels.len().max(1);
-        let logits = &outputs.first()[..width];
-        let class = (0..width).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+        let logits = &outputs.first()[..self.width];
+        let class = (0..self.width).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
         // Networks of other programs may end in probabilities.
         let last = &self.graph.node(self.graph.outputs()[0]).op;
         let are_probabilities = matches!(last, Op::Softmax(_));
-        let values = match self.task.is_classification() && !are_probabilities {
-            true => softmax(logits),
-            false => logits.to_vec(),
+        let values = match self.task {
+            Task::ClassifyImage | Task::ClassifyText { .. } if !are_probabilities => {
+                softmax(logits)
+            }
+            Task::EmbedText { unit: true } => scaled(logits),
+            _ => logits.to_vec(),
         };
         Ok(Answer {
             class: class.expect("at least one output"),
             values,
         })
+    }
+
+    /// How alike the vectors of two texts are: the cosine of the angle between them, -1 to 1.
+    ///
+    /// # Errors
+    /// When the network takes images.
+    pub fn similarity(&mut self, text: &str, other: &str) -> Result<f32> {
+        let input = self.front.text(text, None)?;
+        let first = self.answer(input)?.values;
+        let input = self.front.text(other, None)?;
+        Ok(cosine(&first, &self.answer(input)?.values))
+    }
+
+    /// Judges how alike the two texts of each example are.
+    ///
+    /// # Errors
+    /// When an example is no pair of texts with a number.
+    pub fn judge_similarity(
+        &mut self,
+        examples: &[Example],
+        mut progress: impl FnMut(usize),
+    ) -> Result<Score> {
+        let (mut found, mut right) = (vec![], vec![]);
+        for example in examples {
+            let (
+                Given::Text {
+                    text,
+                    pair: Some(other),
+                },
+                Label::Value(value),
+            ) = (&example.input, &example.label)
+            else {
+                bail!("an example is no pair of texts with a number");
+            };
+            found.push(self.similarity(text, other)?);
+            right.push(*value);
+            progress(found.len());
+        }
+        let metric = Metric::usual(self.task);
+        Ok(metric.score(&Labels::Values(found), &Labels::Values(right), Seed(0))?)
     }
 
     /// Judges the answers to every example of a split, one at a time.
@@ -186,9 +229,30 @@ fn softmax(logits: &[f32]) -> Vec<f32> {
     powers.iter().map(|power| power / sum).collect()
 }
 
+/// A vector scaled to length 1; one of zeros stays.
+fn scaled(vector: &[f32]) -> Vec<f32> {
+    let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let length = length.max(f32::MIN_POSITIVE);
+    vector.iter().map(|x| x / length).collect()
+}
+
+/// The cosine of the angle between two vectors; 0 when one is of zeros.
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    let (a, b) = (scaled(a), scaled(b));
+    a.iter().zip(&b).map(|(a, b)| a * b).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vectors_are_compared_by_their_direction() {
+        assert_eq!(scaled(&[3.0, 4.0]), [0.6, 0.8]);
+        assert_eq!(cosine(&[3.0, 4.0], &[6.0, 8.0]), 1.0);
+        assert_eq!(cosine(&[1.0, 0.0], &[0.0, 7.0]), 0.0);
+        assert_eq!(cosine(&[0.0, 0.0], &[0.0, 7.0]), 0.0);
+    }
 
     #[test]
     fn probabilities_sum_to_one_however_large_the_outputs() {

@@ -267,7 +267,7 @@ fn a_model_comes_once_and_is_used_offline() {
     assert!(
         server.paths()[before..]
             .iter()
-            .all(|path| path.ends_with("/tokenizer.json"))
+            .all(|path| path.ends_with("/tokenizer.json") || path.ends_with("/modules.json"))
     );
     worked(&import(
         home.path(),
@@ -300,12 +300,7 @@ fn cost_asks_for_the_configuration_alone() {
     let line: serde_json::Value = serde_json::from_slice(&told.stdout).expect("a JSON line");
     let params: usize = weights().iter().map(|(_, tensor)| tensor.len()).sum();
     assert_eq!(line["params"], params);
-    assert!(
-        server
-            .paths()
-            .iter()
-            .all(|path| path.ends_with("/config.json"))
-    );
+    assert!(server.paths().iter().all(|path| path.ends_with(".json")));
 }
 
 #[test]
@@ -330,6 +325,128 @@ fn a_model_is_judged_on_data() {
     worked(&told);
     let line: serde_json::Value = serde_json::from_slice(&told.stdout).expect("a JSON line");
     assert_eq!(line["n"], 40);
+}
+
+/// A sentence encoder as `sentence-transformers` saves it, in a folder.
+fn sentence_encoder(folder: &Path, pooling: &str) {
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("writable");
+    std::fs::create_dir_all(folder.join("1_Pooling")).expect("writable");
+    write("config.json", CONFIG);
+    write("vocab.txt", VOCABULARY);
+    write(
+        "modules.json",
+        r#"[{"path": "", "type": "sentence_transformers.models.Transformer"},
+            {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+            {"path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]"#,
+    );
+    write("1_Pooling/config.json", pooling);
+    write("sentence_bert_config.json", r#"{"max_seq_length": 8}"#);
+    let mut alone = Weights::default();
+    for (name, tensor) in weights().iter() {
+        if let Some(name) = name.strip_prefix("bert.") {
+            alone.insert(name, tensor.clone());
+        }
+    }
+    safetensors::save(&folder.join("model.safetensors"), &alone).expect("writable");
+}
+
+#[test]
+fn a_sentence_encoder_in_a_folder_makes_vectors() {
+    let home = temporary();
+    let folder = home.path().join("tiny-sentences");
+    sentence_encoder(&folder, r#"{"pooling_mode_mean_tokens": true}"#);
+    let (from, to) = (folder.display().to_string(), home.path().join("s.squeeze"));
+    let to = to.display().to_string();
+    let ask = |words: &[&str]| squeeze(home.path(), "http://127.0.0.1:1", &[], words);
+    worked(&ask(&["import", &from, "-o", &to]));
+    let imported = model::load(Path::new(&to)).expect("a model file");
+    assert_eq!(imported.meta.card["imported_from"], "tiny-sentences");
+    assert_eq!(
+        imported.graph.node(imported.graph.inputs()[0]).shape,
+        [1, 8]
+    );
+
+    let line = |told: &Output| -> serde_json::Value {
+        worked(told);
+        serde_json::from_slice(&told.stdout).expect("a JSON line")
+    };
+    let vector = |text: &str| -> Vec<f64> {
+        let line = line(&ask(&["run", &to, "--text", text, "--json"]));
+        let numbers = line["vector"].as_array().expect("a vector").clone();
+        numbers
+            .iter()
+            .map(|x| x.as_f64().expect("a number"))
+            .collect()
+    };
+    let dot = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
+    let (fine, awful) = (vector("a fine day"), vector("an awful one"));
+    assert_eq!(fine.len(), 16);
+    assert!((dot(&fine, &fine) - 1.0).abs() < 1e-5);
+    let told = ask(&[
+        "run",
+        &to,
+        "--text",
+        "a fine day",
+        "--pair",
+        "an awful one",
+        "--json",
+    ]);
+    let cosine = line(&told)["cosine"].as_f64().expect("a number");
+    assert!((cosine - dot(&fine, &awful)).abs() < 1e-5, "{cosine}");
+
+    // Pairs that are rated by the very cosines are ranked like them, but for what six digits hide.
+    let texts = [
+        "a fine day",
+        "an awful one",
+        "one day",
+        "a day",
+        "an awful day",
+    ];
+    let mut rows = String::from("text,other,score\n");
+    for a in texts {
+        for b in texts {
+            rows += &format!("{a},{b},{:.6}\n", dot(&vector(a), &vector(b)));
+        }
+    }
+    let data = home.path().join("data");
+    std::fs::create_dir(&data).expect("writable");
+    for part in ["train.csv", "test.csv"] {
+        std::fs::write(data.join(part), &rows).expect("writable");
+    }
+    let data = data.display().to_string();
+    let columns = ["--pair-column", "other", "--label-column", "score"];
+    let words = [&["eval", &to, "--data", &data, "--json"][..], &columns].concat();
+    let judged = line(&ask(&words));
+    assert_eq!(judged["metric"], "spearman");
+    assert!(
+        judged["value"].as_f64().expect("a number") > 0.99,
+        "{judged}"
+    );
+}
+
+#[test]
+fn a_sentence_encoder_of_another_kind_is_refused() {
+    let home = temporary();
+    let folder = home.path().join("tiny");
+    let to = home.path().join("s.squeeze").display().to_string();
+    let from = folder.display().to_string();
+    let import = |more: &[&str]| {
+        let words = [&["import", &from, "-o", &to][..], more].concat();
+        squeeze(home.path(), "http://127.0.0.1:1", &[], &words)
+    };
+    sentence_encoder(&folder, r#"{"pooling_mode_lasttoken": true}"#);
+    failed(
+        &import(&[]),
+        "1_Pooling/config.json: one of the first token",
+    );
+    sentence_encoder(&folder, r#"{"pooling_mode_cls_token": true}"#);
+    failed(&import(&["--pair"]), "leave out --pair");
+    std::fs::write(
+        folder.join("modules.json"),
+        r#"[{"path": "", "type": "Transformer"}, {"path": "2_Dense", "type": "sentence_transformers.models.Dense"}]"#,
+    )
+    .expect("writable");
+    failed(&import(&[]), "models.Dense` at `2_Dense` is not known");
 }
 
 #[test]

@@ -3,13 +3,13 @@
 //! RoBERTa (Liu et al., 2019), ELECTRA (Clark et al., 2020), DistilBERT (Sanh et al., 2019) and
 //! SqueezeBERT (Iandola et al., 2020).
 
-use squeeze_graph::ops::{Activation, Dropout, Linear, Select};
+use squeeze_graph::ops::{Activation, Dropout, Linear, Select, TokenMax, TokenMean};
 use squeeze_graph::{Builder, Element, Graph, GraphError};
 
 use crate::blocks::{
     Embeddings, EncoderLayer, Groups, LayerNames, attention_part, embeddings, feed_forward,
 };
-use crate::configured::Encoder;
+use crate::configured::{Encoder, Pooling};
 use crate::list::{Beyond, Entry, Make, Options, Task};
 
 /// The published encoders.
@@ -185,6 +185,16 @@ enum Head {
     PreClassifier,
     /// Two layers under `classifier`, with this between them.
     Layers(Activation),
+    /// Nothing: the text's vector is made of those of its tokens.
+    Sentence(Pooling),
+}
+
+impl Family {
+    /// The family's encoder without a head.
+    pub(crate) fn sentence(self, pooling: Pooling) -> Self {
+        let head = Head::Sentence(pooling);
+        Self { head, ..self }
+    }
 }
 
 pub(crate) const BERT: Family = Family {
@@ -319,8 +329,13 @@ impl<'a> Row<'a> {
             x = feed_forward(&mut b, &path, &row, names, x)?;
         }
         let first = Select { axis: 1, index: 0 };
-        x = b.add("first_token", first, &[x])?;
+        x = match family.head {
+            Head::Sentence(Pooling::Mean) => b.add("mean", TokenMean {}, &[x, lengths])?,
+            Head::Sentence(Pooling::Max) => b.add("max", TokenMax {}, &[x, lengths])?,
+            _ => b.add("first_token", first, &[x])?,
+        };
         let (path, activation, last) = match family.head {
+            Head::Sentence(_) => return b.finish(&[x]),
             Head::Pooler => (
                 format!("{root}.pooler.dense"),
                 Activation::Tanh,

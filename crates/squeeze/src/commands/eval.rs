@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use serde_json::json;
-use squeeze_data::{DataSet, OpenOptions, Prepared};
+use squeeze_data::{DataSet, OpenOptions, Prepared, Task};
 use squeeze_infer::Target;
 use squeeze_tensor::Seed;
 
@@ -62,7 +62,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         // The Hub does not say whether a model judges one text or two.
         classifier.task = classifier.task.of_pairs();
     }
-    if set.task != classifier.task {
+    let by_vectors = matches!(classifier.task, Task::EmbedText { .. })
+        && set.task == Task::RegressText { pair: true };
+    if set.task != classifier.task && !by_vectors {
         bail!(
             "the model is made to {}, the data to {}",
             classifier.task,
@@ -74,14 +76,19 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         Split::Validation => set.validation,
         Split::Test => set.test,
     };
-    renumber(&mut examples, &set.labels, &classifier.labels)?;
-    let split = match &classifier.front {
-        Front::Text { tokenizer, length } => Prepared::texts(&examples, tokenizer, *length)?,
-        Front::Image(preprocess) => Prepared::images(&examples, preprocess)?,
-    };
     let progress = Progress::on_terminal();
-    let stage = progress.stage("eval", split.len() as u64);
-    let score = classifier.judge(&split, |done| stage.at(done as u64))?;
+    let stage = progress.stage("eval", examples.len() as u64);
+    let at = |done| stage.at(done as u64);
+    let score = if by_vectors {
+        classifier.judge_similarity(&examples, at)?
+    } else {
+        renumber(&mut examples, &set.labels, &classifier.labels)?;
+        let split = match &classifier.front {
+            Front::Text { tokenizer, length } => Prepared::texts(&examples, tokenizer, *length)?,
+            Front::Image(preprocess) => Prepared::images(&examples, preprocess)?,
+        };
+        classifier.judge(&split, at)?
+    };
     stage.done(&format!("{} examples", score.n));
     let metric = serde_json::to_value(score.metric)?;
     if args.json {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use serde_json::{Map, json};
-use squeeze_data::Image;
+use squeeze_data::{Image, Task};
 use squeeze_infer::Target;
 
 use super::device::DeviceArgs;
@@ -26,10 +26,10 @@ pub(super) struct Args {
 pub(super) struct Question {
     /// A .squeeze file
     model: PathBuf,
-    /// A text to classify
+    /// A text to classify, or to make a vector of
     #[arg(long, conflicts_with = "image", required_unless_present = "image")]
     text: Option<String>,
-    /// The second text of a pair
+    /// The second text of a pair, or one whose vector is compared
     #[arg(long, requires = "text", value_name = "TEXT")]
     pair: Option<String>,
     /// Images to classify
@@ -56,6 +56,9 @@ pub(super) fn run_here(question: &Question) -> anyhow::Result<Outcome> {
 
 fn answer(args: &Question, target: &Target) -> anyhow::Result<Outcome> {
     let mut classifier = Classifier::open(&args.model, target, args.running.precision)?;
+    if let (Some(text), Task::EmbedText { .. }) = (&args.text, classifier.task) {
+        return embed(&mut classifier, text, args);
+    }
     if let Some(text) = &args.text {
         if classifier.task.is_pair() != args.pair.is_some() && !classifier.task.is_image() {
             bail!(match args.pair {
@@ -76,6 +79,32 @@ fn answer(args: &Question, target: &Target) -> anyhow::Result<Outcome> {
         let name = (args.image.len() > 1 || args.json).then(|| path.display().to_string());
         show(&classifier, &answer, name.as_deref(), args.json)?;
     }
+    Ok(Outcome::Done)
+}
+
+/// Numbers of a vector shown on the terminal.
+const SHOWN_OF_VECTOR: usize = 6;
+
+/// A text's vector, or how alike those of two texts are.
+fn embed(classifier: &mut Classifier, text: &str, args: &Question) -> anyhow::Result<Outcome> {
+    if let Some(other) = &args.pair {
+        let cosine = classifier.similarity(text, other)?;
+        match args.json {
+            true => out::json(&json!({ "cosine": cosine }))?,
+            false => out::print(&format!("cosine {cosine:.4}"))?,
+        }
+        return Ok(Outcome::Done);
+    }
+    let input = classifier.front.text(text, None)?;
+    let vector = classifier.answer(input)?.values;
+    if args.json {
+        out::json(&json!({ "vector": vector }))?;
+        return Ok(Outcome::Done);
+    }
+    let shown = vector.iter().take(SHOWN_OF_VECTOR);
+    let shown: Vec<String> = shown.map(|x| format!("{x:.4}")).collect();
+    let (n, shown) = (vector.len(), shown.join(" "));
+    out::print(&format!("{n} numbers (--json prints all): {shown} ..."))?;
     Ok(Outcome::Done)
 }
 

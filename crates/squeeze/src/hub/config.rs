@@ -9,7 +9,7 @@ use serde_json::Value;
 use squeeze_graph::Graph;
 use squeeze_graph::ops::Activation;
 use squeeze_zoo::blocks::Groups;
-use squeeze_zoo::{Encoder, EncoderFamily, Options};
+use squeeze_zoo::{Encoder, EncoderFamily, Options, Pooling};
 
 /// What is read of it. Some families call the same size otherwise.
 #[derive(Clone, Debug, Deserialize)]
@@ -124,7 +124,8 @@ impl Config {
         self.max_position_embeddings.saturating_sub(before).max(1)
     }
 
-    pub fn graph(&self, name: &str, options: &Options) -> Result<Graph> {
+    /// The network with its head, or the encoder alone with what makes a vector of its tokens.
+    pub fn graph(&self, name: &str, options: &Options, sentence: Option<Pooling>) -> Result<Graph> {
         let row = FAMILIES.iter().find(|row| row.0 == self.model_type);
         let &(kind, family, tables, types) = row.expect("`read` looked for it");
         let act = self.hidden_act.as_deref().unwrap_or("gelu");
@@ -176,7 +177,10 @@ impl Config {
             epsilon: self.layer_norm_eps.unwrap_or(1e-12),
             groups: self.groups(family)?,
         };
-        Ok(family.graph(name, &sizes, options)?)
+        Ok(match sentence {
+            Some(pooling) => family.sentence(name, &sizes, options, pooling)?,
+            None => family.graph(name, &sizes, options)?,
+        })
     }
 
     fn groups(&self, family: EncoderFamily) -> Result<Groups> {

@@ -15,7 +15,7 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 use indicatif::ProgressBar;
 
-use super::Name;
+use super::place::Name;
 
 /// Where files are, and how others are got.
 pub(super) struct Hub {

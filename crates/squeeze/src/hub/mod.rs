@@ -1,10 +1,13 @@
-//! Models of the Hugging Face Hub: `hf:org/name` or `hf:org/name@revision` in the place of a file.
+//! Models of the Hugging Face Hub: `hf:org/name` or `hf:org/name@revision` in the place of a file, or a folder that holds the
+//! same files.
 //!
 //! Files come into the cache that other programs share (`HF_HUB_CACHE`, `HF_HOME`) and are taken from there afterwards; with
 //! `HF_HUB_OFFLINE` from there alone. `HF_ENDPOINT` and `HF_TOKEN` mean what they mean elsewhere.
 
 mod config;
 mod fetch;
+mod place;
+mod sentence;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,19 +25,10 @@ use crate::front::Front;
 use crate::published::matched;
 use crate::source::Sizes;
 use config::Config;
-use fetch::Hub;
+use place::{CONFIG, Place, is_path};
+use sentence::Sentence;
 
-/// What names of the Hub begin with.
-const PREFIX: &str = "hf:";
-
-/// A model on the Hub.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name {
-    /// `org/name`, or the bare name of an old model.
-    pub repository: String,
-    /// A branch, a tag or a commit.
-    pub revision: String,
-}
+pub use place::{Name, is_name};
 
 /// How many texts a model judges at once, which the Hub does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,66 +39,86 @@ pub enum Texts {
     Pair,
 }
 
-/// Whether a MODEL argument means the Hub.
-pub fn is_name(model: &str) -> bool {
-    model.starts_with(PREFIX)
-}
-
-impl Name {
-    /// The model that `hf:org/name[@revision]` means.
-    ///
-    /// # Errors
-    /// When it has another form.
-    pub fn parse(model: &str) -> Result<Self> {
-        let name = model.strip_prefix(PREFIX).unwrap_or(model);
-        let (repository, revision) = name.split_once('@').unwrap_or((name, "main"));
-        let parts = repository.split('/').count();
-        if parts > 2 || !is_path(repository) || !is_path(revision) {
-            bail!("{model}: a model of the Hub is called hf:ORG/NAME or hf:ORG/NAME@REVISION");
-        }
-        Ok(Self {
-            repository: repository.into(),
-            revision: revision.into(),
-        })
-    }
-}
-
-/// Whether a text is a path that leads nowhere but down.
-fn is_path(text: &str) -> bool {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    text.split('/')
-        .all(|part| !part.is_empty() && part.chars().all(fits) && part.chars().any(|c| c != '.'))
-}
-
 /// The network that a model's configuration describes, without its weights.
 ///
 /// # Errors
 /// When there is no such model, or its network is not known.
 pub fn graph(model: &str, sizes: &Sizes) -> Result<Graph> {
-    let (name, hub) = (Name::parse(model)?, Hub::from_env()?);
-    let config = Config::read(&hub.file(&name, "config.json")?)?;
-    config
-        .graph(&name.repository, &options(sizes, &config, None))
+    About::read(model)?
+        .graph(sizes.length())
         .with_context(|| model.to_owned())
 }
 
-/// A model of the Hub that classifies texts: configuration, tokenizer and weights.
+/// What a model says of itself, but for its weights and its tokenizer.
+struct About {
+    place: Place,
+    config: Config,
+    sentence: Option<Sentence>,
+}
+
+impl About {
+    fn read(model: &str) -> Result<Self> {
+        let place = Place::of(model)?;
+        let config = Config::read(&place.file(CONFIG)?)?;
+        let sentence = Sentence::read(&place)?;
+        Ok(Self {
+            place,
+            config,
+            sentence,
+        })
+    }
+
+    /// The network for texts of so many tokens, or of the zoo's usual length.
+    fn graph(&self, length: Option<usize>) -> Result<Graph> {
+        let options = Options {
+            classes: Some(self.config.classes()),
+            length,
+            ..Options::default()
+        };
+        let pooling = self.sentence.map(|sentence| sentence.pooling);
+        self.config.graph(&self.place.name(), &options, pooling)
+    }
+
+    /// Most tokens that a text has.
+    fn longest(&self) -> usize {
+        let limit = self.sentence.and_then(|sentence| sentence.longest);
+        let longest = self.config.longest();
+        limit.map_or(longest, |limit| limit.min(longest))
+    }
+
+    fn task(&self, texts: Texts) -> Task {
+        let pair = texts == Texts::Pair;
+        match (self.sentence, self.config.is_regression()) {
+            (Some(Sentence { unit, .. }), _) => Task::EmbedText { unit },
+            (None, true) => Task::RegressText { pair },
+            (None, false) => Task::ClassifyText { pair },
+        }
+    }
+}
+
+/// A model of the Hub that classifies texts or makes vectors of them: configuration, tokenizer and weights.
 ///
 /// # Errors
-/// When there is no such model, its network is not known, or it does not classify texts.
+/// When there is no such model, its network is not known, or it does something else.
 pub fn model_file(model: &str, sizes: &Sizes, texts: Texts) -> Result<ModelFile> {
-    let (name, hub) = (Name::parse(model)?, Hub::from_env()?);
-    let config = Config::read(&hub.file(&name, "config.json")?)?;
-    let options = options(sizes, &config, Some(config.longest()));
-    let graph = config
-        .graph(&name.repository, &options)
-        .with_context(|| model.to_owned())?;
-    let all = weights(&hub, &name)?;
+    let about = About::read(model)?;
+    let length = sizes.length().unwrap_or(about.longest());
+    let graph = about.graph(Some(length));
+    let graph = graph.with_context(|| model.to_owned())?;
+    let (place, config) = (&about.place, &about.config);
+    let task = about.task(texts);
+    if about.sentence.is_some() && texts == Texts::Pair {
+        bail!("{model} makes a vector of each text: leave out --pair");
+    }
+    let mut all = weights(place)?;
+    if about.sentence.is_some() {
+        sentence::without_pooler(&mut all);
+    }
     let weights = matched(&graph, &all)
-        .with_context(|| format!("{model} as a {} that classifies texts", config.model_type()))?;
-    let tokenizer = match hub.optional(&name, "tokenizer.json")? {
+        .with_context(|| format!("{model} as a {}, made to {task}", config.model_type()))?;
+    let tokenizer = match place.optional("tokenizer.json")? {
         Some(path) => Tokenizer::open(&path)?,
-        None => Tokenizer::open(&hub.file(&name, "vocab.txt")?)?,
+        None => Tokenizer::open(&place.file("vocab.txt")?)?,
     };
     if tokenizer.vocabulary() > config.vocabulary() {
         let (found, rows) = (tokenizer.vocabulary(), config.vocabulary());
@@ -112,40 +126,22 @@ pub fn model_file(model: &str, sizes: &Sizes, texts: Texts) -> Result<ModelFile>
     }
     let front = Front::Text {
         tokenizer: Box::new(tokenizer),
-        length: options.length.unwrap_or(config.longest()),
+        length,
     };
-    let pair = texts == Texts::Pair;
-    let task = match config.is_regression() {
-        true => Task::RegressText { pair },
-        false => Task::ClassifyText { pair },
-    };
-    let Name {
-        repository,
-        revision,
-    } = name;
     let meta = Meta {
         task: serde_json::to_value(task)?,
-        labels: if config.is_regression() {
-            vec![]
-        } else {
-            config.labels()
+        labels: match task.is_classification() {
+            true => config.labels(),
+            false => vec![],
         },
         input: front.to_json()?,
-        card: json!({ "imported_from": format!("{PREFIX}{repository}@{revision}") }),
+        card: json!({ "imported_from": place.origin() }),
     };
     Ok(ModelFile {
         graph,
         weights,
         meta,
     })
-}
-
-fn options(sizes: &Sizes, config: &Config, length: Option<usize>) -> Options {
-    Options {
-        classes: Some(config.classes()),
-        length: sizes.length().or(length),
-        ..Options::default()
-    }
 }
 
 /// An index of weights that lie in several files.
@@ -155,13 +151,13 @@ struct Index {
 }
 
 /// The weights, in whatever form the model has them.
-fn weights(hub: &Hub, name: &Name) -> Result<Weights> {
+fn weights(place: &Place) -> Result<Weights> {
     for whole in ["model.safetensors", "pytorch_model.bin"] {
-        if let Some(path) = hub.optional(name, whole)? {
+        if let Some(path) = place.optional(whole)? {
             return load(&path, whole);
         }
         let index = format!("{whole}.index.json");
-        if let Some(path) = hub.optional(name, &index)? {
+        if let Some(path) = place.optional(&index)? {
             let text = std::fs::read_to_string(&path);
             let text = text.with_context(|| path.display().to_string())?;
             let index: Index =
@@ -172,15 +168,14 @@ fn weights(hub: &Hub, name: &Name) -> Result<Weights> {
                 if !is_path(&part) {
                     bail!("{}: `{part}` is no file of the model", path.display());
                 }
-                for (weight, tensor) in load(&hub.file(name, &part)?, &part)?.iter() {
+                for (weight, tensor) in load(&place.file(&part)?, &part)?.iter() {
                     all.insert(weight, tensor.clone());
                 }
             }
             return Ok(all);
         }
     }
-    hub.file(name, "model.safetensors")
-        .map(|_| Weights::default())
+    place.file("model.safetensors").map(|_| Weights::default())
 }
 
 fn load(path: &Path, name: &str) -> Result<Weights> {
@@ -188,36 +183,4 @@ fn load(path: &Path, name: &str) -> Result<Weights> {
         true => squeeze_formats::safetensors::load(path)?,
         false => squeeze_formats::torch::load(path)?,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_have_a_revision_or_none() {
-        let of = |model: &str| {
-            let Name {
-                repository,
-                revision,
-            } = Name::parse(model).expect("a name");
-            [repository, revision]
-        };
-        assert_eq!(of("hf:org/name"), ["org/name", "main"]);
-        assert_eq!(of("hf:org/na.me-2@refs/pr/1"), ["org/na.me-2", "refs/pr/1"]);
-        assert_eq!(of("hf:name@v1.0"), ["name", "v1.0"]);
-        for wrong in [
-            "hf:",
-            "hf:a/b/c",
-            "hf:a/..",
-            "hf:a/b@",
-            "hf:a/b@..",
-            "hf:/b",
-            "hf:a b",
-            "hf:a/b@x/../y",
-        ] {
-            assert!(Name::parse(wrong).is_err(), "{wrong}");
-        }
-        assert!(is_name("hf:x") && !is_name("hf.squeeze"));
-    }
 }
