@@ -1,5 +1,7 @@
 //! What the targets share: a file in memory that holds the bytes of one run.
 
+pub mod sealed;
+
 use std::path::Path;
 
 /// Calls `read` with a file of this name that holds `bytes`.

@@ -2,8 +2,7 @@
 //! where the bytes are safetensors, the checksum in them is made right first.
 #![no_main]
 
-use serde_json::Value;
-use squeeze_kernels::crc64::Crc64;
+use squeeze_fuzz::sealed::sealed;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let sealed = sealed(bytes);
@@ -11,38 +10,3 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         let _ = squeeze_formats::model::load(path);
     });
 });
-
-/// The same file with the checksum of its content: `model.rs` says what it is over.
-fn sealed(bytes: &[u8]) -> Option<Vec<u8>> {
-    let (length, rest) = bytes.split_first_chunk::<8>()?;
-    let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
-    let (header, data) = rest.split_at_checked(length)?;
-    let Value::Object(mut header) = serde_json::from_slice(header).ok()? else {
-        return None;
-    };
-    let mut sum = Crc64::default();
-    let mut add = |bytes: &[u8]| {
-        sum.add(&(bytes.len() as u64).to_le_bytes());
-        sum.add(bytes);
-    };
-    let metadata = header.get_mut("__metadata__")?.as_object_mut()?;
-    metadata.remove("checksum");
-    for (key, value) in &*metadata {
-        add(key.as_bytes());
-        add(value.as_str()?.as_bytes());
-    }
-    for (name, tensor) in header.iter().filter(|(name, _)| *name != "__metadata__") {
-        add(name.as_bytes());
-        add(tensor["dtype"].as_str()?.as_bytes());
-        let sizes = tensor["shape"].as_array()?.iter().map(Value::as_u64);
-        let shape: Vec<u64> = sizes.collect::<Option<_>>()?;
-        add(format!("{shape:?}").as_bytes());
-        let place = |at: usize| usize::try_from(tensor["data_offsets"][at].as_u64()?).ok();
-        add(data.get(place(0)?..place(1)?)?);
-    }
-    let sum = format!("{:016x}", sum.sum());
-    header["__metadata__"]["checksum"] = sum.into();
-    let mut text = Value::Object(header).to_string();
-    text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
-    Some([&(text.len() as u64).to_le_bytes(), text.as_bytes(), data].concat())
-}
