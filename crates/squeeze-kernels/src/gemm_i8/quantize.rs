@@ -72,15 +72,30 @@ fn scalar_rows(x: &[f32], rows: Stretch, to: &mut [u8], marks: &mut [Mark]) {
     }
 }
 
+/// Numbers of the rows that pass together: a part of the first cache, in which they are still when they become bytes.
+const TOGETHER: usize = 4096;
+
+/// Rows at most that pass together.
+const MOST_ROWS: usize = 8;
+
 #[inline(always)]
 fn vector_rows<V: Vector>(x: &[f32], rows: Stretch, to: &mut [u8], marks: &mut [Mark]) {
     let width = rows.k.next_multiple_of(4);
-    for (row, mark) in marks.iter_mut().enumerate() {
-        let x = &x[row * rows.step..][..rows.k];
-        let [middle, half] = vector_span::<V>(x);
-        let (factor, scale) = factor(half);
-        vector_bytes::<V>(x, middle, factor, &mut to[row * width..][..width]);
-        *mark = [scale, middle];
+    let together = (TOGETHER / rows.k.max(1)).clamp(1, MOST_ROWS);
+    for (block, marks) in marks.chunks_mut(together).enumerate() {
+        let first = block * together;
+        let row = |at: usize| &x[(first + at) * rows.step..][..rows.k];
+        // Spans of several rows first: each takes long from its numbers to its factor, and none waits for another.
+        for (at, mark) in marks.iter_mut().enumerate() {
+            *mark = vector_span::<V>(row(at));
+        }
+        for (at, mark) in marks.iter_mut().enumerate() {
+            let [middle, half] = *mark;
+            let (factor, scale) = factor(half);
+            let to = &mut to[(first + at) * width..][..width];
+            vector_bytes::<V>(row(at), middle, factor, to);
+            *mark = [scale, middle];
+        }
     }
 }
 
@@ -147,7 +162,7 @@ fn vector_span<V: Vector>(x: &[f32]) -> [f32; 2] {
         (bottoms[0].min(bottoms[1])).min(bottoms[2].min(bottoms[3])),
         (odd[0] + odd[1]) + (odd[2] + odd[3]),
     ];
-    match odd.sum() == 0.0 {
+    match odd.is_zero() {
         true => span(-(zero - bottom).largest(), top.largest()),
         false => [0.0, vector_largest::<V>(x)],
     }

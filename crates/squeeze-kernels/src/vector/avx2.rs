@@ -237,6 +237,14 @@ impl Vector for F32x8 {
         }
     }
     #[inline(always)]
+    fn is_zero(self) -> bool {
+        // SAFETY: see above.
+        unsafe {
+            let other = _mm256_cmp_ps::<_CMP_NEQ_UQ>(self.0, _mm256_setzero_ps());
+            _mm256_testz_si256(_mm256_castps_si256(other), _mm256_castps_si256(other)) == 1
+        }
+    }
+    #[inline(always)]
     fn larger_size(self, right: Self) -> Self {
         // Numbers without their sign come in the order of their bits, and NaN lies above infinity.
         // SAFETY: see above.

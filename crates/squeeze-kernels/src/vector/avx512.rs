@@ -202,6 +202,11 @@ impl Vector for F32x16 {
         unsafe { _mm512_reduce_max_ps(self.0) }
     }
     #[inline(always)]
+    fn is_zero(self) -> bool {
+        // SAFETY: see above.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(self.0, _mm512_setzero_ps()) == 0 }
+    }
+    #[inline(always)]
     fn larger_size(self, right: Self) -> Self {
         // Numbers without their sign come in the order of their bits, and NaN lies above infinity.
         // SAFETY: see above.

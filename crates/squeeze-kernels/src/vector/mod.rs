@@ -92,6 +92,8 @@ pub(crate) trait Vector:
     fn sum(self) -> f32;
     /// The largest lane.
     fn largest(self) -> f32;
+    /// Whether all lanes are zeros of either sign.
+    fn is_zero(self) -> bool;
     /// The larger magnitude of both, without its sign; NaN is larger than any.
     fn larger_size(self, right: Self) -> Self;
     /// The largest of lanes without a sign; NaN is larger than any.
