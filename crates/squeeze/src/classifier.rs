@@ -66,6 +66,9 @@ impl Classifier {
         } = model;
         let task: Task =
             serde_json::from_value(meta.task).context("the model does not say what its task is")?;
+        if task == Task::Detect {
+            bail!("the model finds boxes and no single class: `squeeze run` shows them");
+        }
         let front = Front::from_json(&meta.input)?;
         let outputs = &graph.node(graph.outputs()[0]).shape;
         let wanted = if task.is_classification() {

@@ -3,6 +3,7 @@
 pub mod classifier;
 pub mod commands;
 pub mod design;
+pub mod detector;
 pub mod error;
 pub mod fit;
 pub mod floor;
@@ -10,6 +11,7 @@ pub mod folder;
 pub mod front;
 pub mod hub;
 pub mod out;
+pub mod picture;
 pub mod pruning;
 pub mod published;
 pub mod quantize;
