@@ -103,7 +103,7 @@ def photos(archive, count):
 
 
 def tensor(image):
-    return torch.from_numpy(np.asarray(image)).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
 def run(squeeze, model, files):

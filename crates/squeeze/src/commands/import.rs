@@ -151,9 +151,6 @@ fn form(path: &Path) -> anyhow::Result<Form> {
     })
 }
 
-/// Names of COCO's classes, one a line, in the order of their numbers.
-const COCO: &str = include_str!("../../../../data/coco/labels.txt");
-
 /// What the model is for, as far as it is known.
 fn meta(graph: &Graph, about: &About, pixel: Option<Pixel>) -> anyhow::Result<Meta> {
     let mut meta = Meta::default();
