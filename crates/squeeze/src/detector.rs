@@ -88,9 +88,10 @@ impl Detector {
             "the network takes an image of {taken:?}, the model's preprocessing makes {made:?}"
         );
         let defaults = shot.default_boxes(size);
+        let are_finite = defaults.as_flattened().iter().all(|side| side.is_finite());
         ensure!(
-            defaults.as_flattened().iter().all(|side| side.is_finite()),
-            "the default boxes that the model speaks of are not finite"
+            are_finite && shot.weights.iter().all(|&by| by > 0.0),
+            "the boxes that the model speaks of are not finite"
         );
         let plan = compile_owned(&graph, weights, target)?;
         let scratch = plan.scratch();
