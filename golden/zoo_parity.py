@@ -84,6 +84,18 @@ class Out(nn.Module):
         return self.network(x)["out"]
 
 
+class Heads(nn.Module):
+    """The raw outputs of torchvision's detectors: scores, then offsets."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        found = self.network.head(list(self.network.backbone(x).values()))
+        return found["cls_logits"], found["bbox_regression"]
+
+
 class Logits(nn.Module):
     """The scores of a text network; padding is behind the text."""
 
@@ -129,6 +141,9 @@ def network(name):
         aux = {} if name.startswith("lraspp_") else {"aux_loss": True}
         found = make(weights=None, weights_backbone=None, num_classes=21, **aux)
         return found, Out(found)
+    if name.startswith("ssdlite"):
+        found = getattr(torchvision.models.detection, name)(weights=None, weights_backbone=None)
+        return found, Heads(found)
     found = getattr(torchvision.models, name.removeprefix("fix"))(weights=None)
     return found, found
 
@@ -185,18 +200,30 @@ def write_inputs(folder, inputs):
         json.dump({"inputs": rows}, to)
 
 
-def ours(given, folder, file, name, inputs):
-    """The answer of `squeeze` with the weights of `file`."""
-    squeeze = given.squeeze
-    model = os.path.join(folder, "model.squeeze")
-    command = [squeeze, "import", file, "--model", name, "-o", model]
-    subprocess.run(command, check=True, capture_output=True)
+def worker(squeeze, folder, inputs, count, *more):
+    """So many outputs of `squeeze worker` for the model in a folder; threads and precision are said behind."""
     write_inputs(folder, inputs)
-    out = os.path.join(folder, "out.npy")
-    lines = "out %s\nquit\n" % out
-    worker = [squeeze, "worker", folder, given.threads, "--precision", given.precision]
-    subprocess.run(worker, input=lines, check=True, capture_output=True, text=True)
-    return np.load(out)
+    outs = [os.path.join(folder, "out%d.npy" % at) for at in range(count)]
+    lines = "".join("output %d %s\n" % pair for pair in enumerate(outs)) + "quit\n"
+    threads, *precision = more
+    call = [squeeze, "worker", folder, threads, *(part for name in precision for part in ("--precision", name))]
+    done = subprocess.run(call, input=lines, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip())
+    return [np.load(out) for out in outs]
+
+
+def ours(given, folder, file, name, inputs, count):
+    """So many outputs of `squeeze` with the weights of `file`."""
+    model = os.path.join(folder, "model.squeeze")
+    command = [given.squeeze, "import", file, "--model", name, "-o", model]
+    subprocess.run(command, check=True, capture_output=True)
+    return worker(given.squeeze, folder, inputs, count, given.threads, given.precision)
+
+
+def several(outputs):
+    """The outputs of a network, of which most give one."""
+    return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 def prepared(given, name, folder, weights=None):
@@ -215,7 +242,7 @@ def prepared(given, name, folder, weights=None):
     if name in TEXT:
         randomize_text(run)
     else:
-        randomize(run, [224, 224] if not name.startswith("squeezenas") else shape[2:])
+        randomize(run, shape[2:] if name.startswith(("squeezenas", "ssdlite")) else [224, 224])
     save_file({key: value.contiguous() for key, value in found.state_dict().items()}, file)
     return run, inputs, file
 
@@ -226,13 +253,16 @@ def check(given, name, weights=None):
         run, inputs, file = prepared(given, name, folder, weights)
         shape = input_shape(given.squeeze, name)
         with torch.inference_mode():
-            wanted = run(*inputs.values()).numpy()
-        answer = ours(given, folder, file, name, inputs)
-    assert answer.shape == wanted.shape, (answer.shape, wanted.shape)
-    largest = np.abs(wanted).max()
-    error = np.abs(answer - wanted).max() / largest
-    spread = wanted.std() / largest
-    cosine = np.corrcoef(answer.flatten(), wanted.flatten())[0, 1]
+            wanted = [part.numpy() for part in several(run(*inputs.values()))]
+        answers = ours(given, folder, file, name, inputs, len(wanted))
+    errors, spreads, cosines = [], [], []
+    for answer, wanted in zip(answers, wanted):
+        assert answer.shape == wanted.shape, (answer.shape, wanted.shape)
+        largest = np.abs(wanted).max()
+        errors.append(np.abs(answer - wanted).max() / largest)
+        spreads.append(wanted.std() / largest)
+        cosines.append(np.corrcoef(answer.flatten(), wanted.flatten())[0, 1])
+    error, spread, cosine = max(errors), min(spreads), min(cosines)
     good = bool(spread > 1e-3 and (error < LIMIT if given.precision == "f32" else cosine > 0.9))
     figure = "" if given.precision == "f32" else ", cosine %.4f" % cosine
     what = "published weights" if weights else "random weights"

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use ::image::{ColorType, DynamicImage, ImageDecoder, ImageReader};
 
+use crate::interpolate::interpolated;
 use crate::resample::Source;
 use crate::{DataError, Resize};
 
@@ -111,7 +112,7 @@ impl Image {
         }
     }
 
-    /// The image at `size` (height, width); antialiased bilinear, as Pillow's.
+    /// The image at `size` (height, width); antialiased bilinear, as Pillow's, or as PyTorch interpolates, to the nearest byte.
     pub fn resized(&self, size: [usize; 2], resize: Resize) -> Self {
         let [height, width] = size;
         if [self.height, self.width] == size {
@@ -122,6 +123,7 @@ impl Image {
         let (columns, rows) = match resize {
             Resize::Stretch => (wide, tall),
             Resize::CentreCrop => (wide.min(tall * ratio), tall.min(wide / ratio)),
+            Resize::Interpolate => return self.interpolated(size),
         };
         // Corners are in single precision, as Pillow has them.
         let part = |length: f64, shown: f64| {
@@ -144,6 +146,20 @@ impl Image {
             width,
             channels: self.channels,
             pixels,
+        }
+    }
+
+    fn interpolated(&self, size: [usize; 2]) -> Self {
+        let table = vec![std::array::from_fn(|byte| byte as f32); self.channels];
+        let values = interpolated(self, size, &table);
+        // No mixture of bytes is beyond them.
+        let pixels = values.into_iter().map(|value| value.round() as u8);
+        let [height, width] = size;
+        Self {
+            height,
+            width,
+            channels: self.channels,
+            pixels: pixels.collect(),
         }
     }
 }

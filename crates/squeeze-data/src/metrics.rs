@@ -42,11 +42,14 @@ const SAMPLES: usize = 1000;
 
 impl Metric {
     /// What a task is usually judged by.
+    ///
+    /// # Panics
+    /// For boxes, which no data set has.
     pub fn usual(task: Task) -> Self {
-        if task.is_classification() {
-            Self::Accuracy
-        } else {
-            Self::Spearman
+        match task {
+            Task::ClassifyImage | Task::ClassifyText { .. } => Self::Accuracy,
+            Task::RegressText { .. } | Task::EmbedText { .. } => Self::Spearman,
+            Task::Detect => unreachable!("no data set has boxes"),
         }
     }
 

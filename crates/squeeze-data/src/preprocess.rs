@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Example, Input};
+use crate::interpolate::interpolated;
 use crate::{DataError, Image};
 
 /// What happens to an image before the network sees it; part of the model file.
@@ -29,6 +30,8 @@ pub enum Resize {
     /// The largest part around the centre that has the new proportions.
     #[default]
     CentreCrop,
+    /// All of it, each value mixed of the four nearest pixels: `interpolate` of PyTorch.
+    Interpolate,
 }
 
 /// How many images at most are read for size, mean and deviation when they are still in files.
@@ -100,6 +103,9 @@ impl Preprocess {
     /// What the network sees of an image, `[h, w, c]`.
     pub fn apply(&self, image: &Image) -> Vec<f32> {
         let table = self.table();
+        if self.resize == Resize::Interpolate {
+            return interpolated(&image.with_channels(self.channels), self.size, &table);
+        }
         let channels = table.iter().cycle();
         self.bytes(image)
             .iter()

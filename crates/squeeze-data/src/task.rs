@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum Task {
     /// One class for an image.
     ClassifyImage,
+    /// Classes and places of the objects in an image. No data set asks for this.
+    Detect,
     /// One class for a text, or for a pair of texts.
     ClassifyText {
         /// Whether an example is two texts.
@@ -31,7 +33,7 @@ impl Task {
     /// Whether an example is an image.
     pub fn is_image(self) -> bool {
         match self {
-            Self::ClassifyImage => true,
+            Self::ClassifyImage | Self::Detect => true,
             Self::ClassifyText { .. } | Self::RegressText { .. } | Self::EmbedText { .. } => false,
         }
     }
@@ -39,7 +41,7 @@ impl Task {
     /// Whether an example is two texts.
     pub fn is_pair(self) -> bool {
         match self {
-            Self::ClassifyImage | Self::EmbedText { .. } => false,
+            Self::ClassifyImage | Self::Detect | Self::EmbedText { .. } => false,
             Self::ClassifyText { pair } | Self::RegressText { pair } => pair,
         }
     }
@@ -47,17 +49,17 @@ impl Task {
     /// The same for two texts instead of one.
     pub fn of_pairs(self) -> Self {
         match self {
-            Self::ClassifyImage | Self::EmbedText { .. } => self,
+            Self::ClassifyImage | Self::Detect | Self::EmbedText { .. } => self,
             Self::ClassifyText { .. } => Self::ClassifyText { pair: true },
             Self::RegressText { .. } => Self::RegressText { pair: true },
         }
     }
 
-    /// Whether the answer is a class; otherwise it is a number.
+    /// Whether the answer is a class; otherwise it is a number, or boxes.
     pub fn is_classification(self) -> bool {
         match self {
             Self::ClassifyImage | Self::ClassifyText { .. } => true,
-            Self::RegressText { .. } | Self::EmbedText { .. } => false,
+            Self::RegressText { .. } | Self::EmbedText { .. } | Self::Detect => false,
         }
     }
 }
@@ -66,6 +68,7 @@ impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ClassifyImage => "classify an image",
+            Self::Detect => "detect objects in an image",
             Self::ClassifyText { pair: false } => "classify a text",
             Self::ClassifyText { pair: true } => "classify a pair of texts",
             Self::RegressText { pair: false } => "rate a text",

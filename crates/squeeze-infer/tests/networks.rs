@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
-use squeeze_graph::{Graph, Shape, elements};
+use squeeze_graph::{Graph, elements};
 use squeeze_infer::{Input, Target, channels_first, channels_last, compile};
 use squeeze_tensor::{Tensor, Weights};
 use squeeze_zoo::{Options, Task, build, list};
@@ -19,7 +19,7 @@ struct Row {
     size: usize,
     /// The largest of them.
     largest: f32,
-    /// Some of them, evenly spaced.
+    /// Some of them, evenly spaced; of several outputs one behind the other.
     out: Vec<f32>,
 }
 
@@ -77,12 +77,13 @@ fn answer(graph: &Graph, row: &Row) -> Vec<f32> {
     };
     plan.check(&inputs).expect("they fit");
     let mut scratch = plan.scratch();
-    let found = plan.run(&inputs, &mut scratch).first().to_vec();
-    let shape: Shape = plan.outputs().next().expect("an output").to_vec();
-    match <[usize; 4]>::try_from(shape) {
-        Ok(image) => channels_first(image, &found),
-        Err(_) => found,
-    }
+    let found = plan.run(&inputs, &mut scratch);
+    let each = plan.outputs().zip(found.iter());
+    let in_order = |(shape, found): (&[usize], &[f32])| match <[usize; 4]>::try_from(shape) {
+        Ok(image) => channels_first(image, found),
+        Err(_) => found.to_vec(),
+    };
+    each.flat_map(in_order).collect()
 }
 
 const TOKENS: usize = 24;

@@ -127,6 +127,8 @@ pub enum Task {
     Image,
     /// An image; gives a score a class for each pixel.
     Segment,
+    /// An image; gives a score a class and four offsets for each default box.
+    Detection,
     /// A text or a pair of texts; gives a score a class.
     Text,
 }
@@ -137,6 +139,7 @@ impl Task {
         match self {
             Self::Image => "image",
             Self::Segment => "segment",
+            Self::Detection => "detection",
             Self::Text => "text",
         }
     }
@@ -246,6 +249,7 @@ pub fn list() -> &'static [Entry] {
             networks::lraspp::ROWS,
             networks::squeezenas::ROWS,
             networks::unet::ROWS,
+            networks::ssdlite::ROWS,
         ];
         families.concat()
     });

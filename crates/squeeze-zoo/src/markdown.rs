@@ -37,6 +37,7 @@ pub fn markdown() -> String {
     for (task, title) in [
         (Task::Image, "Image classification"),
         (Task::Segment, "Segmentation"),
+        (Task::Detection, "Object detection"),
         (Task::Text, "Text classification, at 128 tokens"),
     ] {
         let columns = "name | input | parameters | published | G multiply-adds | published | published accuracy | source | remarks";

@@ -74,6 +74,9 @@ impl Classifier {
             Task::ClassifyImage | Task::ClassifyText { .. } => meta.labels.len(),
             Task::RegressText { .. } => 1,
             Task::EmbedText { .. } => *outputs.last().unwrap_or(&0),
+            Task::Detect => {
+                bail!("the model finds boxes and no single class: `squeeze run` shows them")
+            }
         };
         if wanted == 0 || outputs != &[1, wanted] {
             bail!("the network gives {outputs:?} for one example, its task asks for [1, {wanted}]");

@@ -3,6 +3,8 @@
 pub mod classifier;
 pub mod commands;
 pub mod design;
+pub mod detector;
+pub mod diagram;
 pub mod error;
 pub mod fit;
 pub mod floor;

@@ -249,12 +249,17 @@ fn fitted(
         None => suited(&source.graph, decided)?,
     };
     let graph = &source.graph;
-    let found = graph.node(graph.outputs()[0]).shape.last();
+    let found = &graph.node(graph.outputs()[0]).shape;
     ensure!(
-        found == Some(&set.outputs()),
+        found.len() == 2,
+        "{} gives {found:?} for one example: only networks that give one answer are trained",
+        source.name
+    );
+    ensure!(
+        found[1] == set.outputs(),
         "{} has {} outputs, the data asks for {}",
         source.name,
-        found.unwrap_or(&0),
+        found[1],
         set.outputs()
     );
     let ready = Ready::new(set, front)?;

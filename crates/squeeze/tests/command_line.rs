@@ -1,12 +1,15 @@
 //! The binary from outside: exit status, what goes to stdout, and messages for input that cannot work.
 
 mod binary;
+#[path = "binary/png.rs"]
+mod png;
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use binary::{lines, refused, squeeze};
+use png::write_png;
 use squeeze::formats::{Meta, ModelFile, model};
 use squeeze::front::Front;
 use squeeze::graph::ops::{Linear, Reshape};
@@ -232,10 +235,10 @@ fn images_that_cannot_be_learned_from() {
         fs::create_dir_all(images.join(class)).expect("writable");
     }
     let (cut, small) = (images.join("cat/cut.png"), images.join("dog/small.png"));
-    write_png(&cut, 4);
+    write_png(&cut, [4, 4]);
     let bytes = fs::read(&cut).expect("written");
     fs::write(&cut, &bytes[..bytes.len() / 2]).expect("writable");
-    write_png(&small, 1);
+    write_png(&small, [1, 1]);
     let data = images.display().to_string();
     for wanted in [
         format!("{data}: no examples, skipped: "),
@@ -349,7 +352,7 @@ fn a_model_answers_about_an_image() {
     let folder = temporary();
     let model = image_model(folder.path());
     let image = folder.path().join("a.png");
-    write_png(&image, 4);
+    write_png(&image, [4, 4]);
     let image = image.display().to_string();
     let output = squeeze(&["run", &model, "--image", &image, "--json"]);
     assert!(
@@ -467,7 +470,7 @@ fn tflite_files_come_in() {
     fs::write(&labels, "a\nb\nc\nd\ne\nf\n").expect("writable");
     let output = squeeze(&["import", &file, "--labels", &labels, "-o", &model]);
     assert!(output.status.success());
-    write_png(Path::new(&path("x.png")), 14);
+    write_png(Path::new(&path("x.png")), [14, 14]);
     let told = lines(&["run", &model, "--image", &path("x.png"), "--json"]);
     let classes = told[0]["classes"].as_object().expect("classes").values();
     let shares: Vec<f64> = classes.map(|p| p.as_f64().expect("a share")).collect();
@@ -493,44 +496,4 @@ fn tflite_files_come_in() {
     refused(&with, "one number or 3");
     fs::write(path("no.tflite"), "no such file").expect("writable");
     refused(&["import", &path("no.tflite"), "-o", &model], "TFL3");
-}
-
-/// A black square PNG: one stored deflate block, checksums by hand, so that no image crate is needed here.
-fn write_png(path: &Path, side: u8) {
-    // Each row has a byte for its filter first.
-    let rows = vec![0u8; usize::from(side) * (1 + usize::from(side))];
-    let (mut a, mut b) = (1u32, 0u32);
-    for &byte in &rows {
-        a = (a + u32::from(byte)) % 65_521;
-        b = (b + a) % 65_521;
-    }
-    let length = u16::try_from(rows.len()).expect("short");
-    let mut packed = vec![0x78, 0x01, 1];
-    packed.extend(length.to_le_bytes());
-    packed.extend((!length).to_le_bytes());
-    packed.extend(rows);
-    packed.extend(((b << 16) | a).to_be_bytes());
-    let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
-    let mut chunk = |kind: &[u8], body: &[u8]| {
-        png.extend(u32::try_from(body.len()).expect("short").to_be_bytes());
-        let start = png.len();
-        png.extend(kind);
-        png.extend(body);
-        let mut crc = u32::MAX;
-        for &byte in &png[start..] {
-            crc ^= u32::from(byte);
-            for _ in 0..8 {
-                crc = if crc & 1 == 1 {
-                    (crc >> 1) ^ 0xedb8_8320
-                } else {
-                    crc >> 1
-                };
-            }
-        }
-        png.extend((!crc).to_be_bytes());
-    };
-    chunk(b"IHDR", &[0, 0, 0, side, 0, 0, 0, side, 8, 0, 0, 0, 0]);
-    chunk(b"IDAT", &packed);
-    chunk(b"IEND", &[]);
-    fs::write(path, png).expect("writable");
 }

@@ -141,6 +141,7 @@ fn image_networks() {
         "deeplabv3_mobilenet_v3_large",
         "deeplabv3plus_mobilenet",
         "lraspp_mobilenet_v3_large",
+        "ssdlite320_mobilenet_v3_large",
         "squeezenas_lat_small",
         "unet_small",
     ];

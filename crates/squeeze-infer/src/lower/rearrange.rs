@@ -1,7 +1,7 @@
 //! Operators that move elements: views where the rows stay rows, copies elsewhere.
 
-use squeeze_graph::ops::{Select, Slice};
-use squeeze_graph::{Node, elements};
+use squeeze_graph::ops::{Select, Slice, Transpose};
+use squeeze_graph::{Node, NodeId, Op, elements};
 use squeeze_kernels::elementwise::Block;
 
 use super::{Lowering, refuse};
@@ -145,8 +145,11 @@ impl Lowering<'_> {
     }
 
     pub(super) fn reshape(&mut self, node: &Node, x: ValueId) -> ValueId {
-        let from = self.program.values[x].shape.clone();
-        let x = self.in_network_order(node, x, &from);
+        let from = self.graph.node(node.inputs[0]);
+        let x = match &from.op {
+            Op::Transpose(row) if self.is_view(row, node.inputs[0]) => x,
+            _ => self.in_network_order(node, x, &from.shape),
+        };
         if !is_image(&node.shape) {
             return self.same_numbers(node, x, &node.shape);
         }
@@ -158,6 +161,15 @@ impl Lowering<'_> {
             order: [0, 1, 3, 2],
         };
         self.step(node, work, &[x])
+    }
+
+    /// Whether a transpose puts channels last, as memory has them, and is read by nothing but reshapes: then its numbers are those of
+    /// its input as they lie.
+    pub(super) fn is_view(&self, row: &Transpose, id: NodeId) -> bool {
+        let mut readers = self.graph.nodes().iter();
+        row.order == [0, 2, 3, 1]
+            && !self.graph.outputs().contains(&id)
+            && readers.all(|node| !node.inputs.contains(&id) || matches!(node.op, Op::Reshape(_)))
     }
 
     /// The numbers of `x` in the network's order of axes.

@@ -226,6 +226,39 @@ pub const CASES: &[(&str, Make)] = &[
         let back = b.add("back", back, &[text])?;
         Ok(vec![wide, text, back])
     }),
+    // Numbers a pixel side by side, as detectors have them; where another reads them too they are really turned.
+    ("channels_last", |b| {
+        let x = image(b, 6, 4, 5)?;
+        let turned = || Transpose {
+            order: vec![0, 2, 3, 1],
+        };
+        let rows = |width| Reshape {
+            dims: vec![0, -1, width],
+        };
+        let y = b.add("conv", bias(Conv2d::square(12, 1)), &[x])?;
+        let y = b.add("turned", turned(), &[y])?;
+        let flat = b.add("flat", rows(4), &[y])?;
+        let z = b.add("strided", Conv2d::square(8, 3), &[x])?;
+        let part = Slice {
+            axis: 1,
+            start: 2,
+            end: 6,
+        };
+        let part = b.add("part", part, &[z])?;
+        let part = b.add("part.turned", turned(), &[part])?;
+        let part = b.add("part.flat", rows(4), &[part])?;
+        let all = b.add("all", Concat { axis: 1 }, &[flat, part])?;
+        let back = Reshape {
+            dims: vec![0, 3, 8, -1],
+        };
+        let back = b.add("back", back, &[y])?;
+        let own = b.add("own.turned", turned(), &[x])?;
+        let own = b.add("own.flat", rows(2), &[own])?;
+        let read = b.add("read.turned", turned(), &[z])?;
+        let flat = b.add("read.flat", rows(8), &[read])?;
+        let read = b.add("read.act", Activation::Relu, &[read])?;
+        Ok(vec![all, back, own, flat, read])
+    }),
     ("transposes_and_slices", |b| {
         let x = image(b, 6, 4, 5)?;
         let order = vec![0, 3, 1, 2];

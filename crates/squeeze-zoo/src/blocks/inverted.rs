@@ -45,6 +45,13 @@ impl Inverted {
             norm: BatchNorm::default(),
         }
     }
+
+    /// Its convolution over one pixel.
+    fn point(&self, out: usize) -> ConvNorm {
+        ConvNorm::square(out, 1)
+            .groups(self.groups)
+            .norm(self.norm.clone())
+    }
 }
 
 /// Weight paths inside the block.
@@ -94,34 +101,57 @@ pub fn inverted(
     row: &Inverted,
     x: NodeId,
 ) -> Result<NodeId, GraphError> {
-    let channels = b.channels(x);
+    let wide = expanded(b, names, row, x)?;
+    projected(b, names, row, [x, wide])
+}
+
+/// Adds the first step of the block, which widens `x`.
+///
+/// # Errors
+/// As [`inverted`].
+pub(crate) fn expanded(
+    b: &mut Builder,
+    names: &InvertedNames,
+    row: &Inverted,
+    x: NodeId,
+) -> Result<NodeId, GraphError> {
+    if row.hidden == b.channels(x) && row.groups == 1 {
+        return Ok(x);
+    }
+    let [conv, norm] = names.steps[0].each_ref().map(|name| &**name);
+    let wide = row.point(row.hidden).then(row.activation);
+    let x = conv_norm(b, [conv, norm], &wide, x)?;
+    if row.groups == 1 {
+        return Ok(x);
+    }
+    let shuffle = ChannelShuffle { groups: row.groups };
+    b.add(format!("{norm}.shuffle"), shuffle, &[x])
+}
+
+/// Adds the other steps of the block, from its input and from what [`expanded`] gives.
+///
+/// # Errors
+/// As [`inverted`].
+pub(crate) fn projected(
+    b: &mut Builder,
+    names: &InvertedNames,
+    row: &Inverted,
+    [x, wide]: [NodeId; 2],
+) -> Result<NodeId, GraphError> {
     let steps = names.steps.each_ref();
-    let [first, middle, last] = steps.map(|pair| pair.each_ref().map(|s| &**s));
-    let point = |out| {
-        ConvNorm::square(out, 1)
-            .groups(row.groups)
-            .norm(row.norm.clone())
-    };
-    let mut y = x;
-    if row.hidden != channels || row.groups > 1 {
-        y = conv_norm(b, first, &point(row.hidden).then(row.activation), y)?;
-    }
-    if row.groups > 1 {
-        let shuffle = ChannelShuffle { groups: row.groups };
-        y = b.add(format!("{}.shuffle", first[1]), shuffle, &[y])?;
-    }
+    let [_, middle, last] = steps.map(|pair| pair.each_ref().map(|s| &**s));
     let filter = ConvNorm::square(row.hidden, row.kernel)
         .groups(row.hidden)
         .stride(row.stride)
         .dilated(row.dilation)
         .norm(row.norm.clone())
         .then(row.activation);
-    y = conv_norm(b, middle, &filter, y)?;
+    let mut y = conv_norm(b, middle, &filter, wide)?;
     if let Some(gate) = row.gate {
         y = squeeze_excite(b, &names.gate, gate, y)?;
     }
-    y = conv_norm(b, last, &point(row.out), y)?;
-    if row.stride == 1 && row.out == channels {
+    y = conv_norm(b, last, &row.point(row.out), y)?;
+    if row.stride == 1 && row.out == b.channels(x) {
         y = b.add(names.sum.as_str(), Add {}, &[y, x])?;
     }
     Ok(y)

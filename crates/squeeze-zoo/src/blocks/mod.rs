@@ -1,6 +1,7 @@
 //! Parts that networks and search spaces share: each adds its nodes to a network in the making.
 
 mod aspp;
+mod box_head;
 mod convolution;
 mod encoder;
 mod fire;
@@ -9,6 +10,7 @@ mod squeeze_excite;
 
 pub use aspp::{Aspp, Window, aspp};
 pub(crate) use aspp::{bilinear_like, spread, window};
+pub use box_head::{BoxHead, box_head};
 pub use convolution::{ConvNorm, conv_norm, sequence};
 pub(crate) use convolution::{divisible, pixel_classifier};
 pub(crate) use encoder::finish;
@@ -17,4 +19,5 @@ pub use encoder::{
 };
 pub use fire::{Fire, fire};
 pub use inverted::{Inverted, InvertedNames, inverted};
+pub(crate) use inverted::{expanded, projected};
 pub use squeeze_excite::{SqueezeExcite, squeeze_excite};

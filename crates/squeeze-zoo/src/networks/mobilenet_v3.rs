@@ -77,6 +77,23 @@ const SMALL: &[Row] = &[
     (5, 576, 96, Se, Hs, 1),
 ];
 
+/// The block of a row, its taps side by side.
+pub(crate) fn block(row: &Row, norm: &BatchNorm) -> Inverted {
+    let &(kernel, hidden, out, gate, activation, stride) = row;
+    Inverted {
+        kernel,
+        stride,
+        activation,
+        gate: (gate == Se).then(|| SqueezeExcite {
+            squeeze: divisible((hidden / 4) as f64),
+            inner: Activation::Relu,
+            gate: Activation::HardSigmoid,
+        }),
+        norm: norm.clone(),
+        ..Inverted::new(out, hidden)
+    }
+}
+
 /// Adds all convolutions under `prefix`; gives what comes out of each of its entries. A stride
 /// beyond `output_stride` becomes dilation by 2, of its own block as well.
 pub(crate) fn features(
@@ -93,23 +110,13 @@ pub(crate) fn features(
     let stem = ConvNorm::square(16, 3).stride(2).norm(norm.clone());
     let mut outputs = vec![sequence(b, &format!("{prefix}.0"), &stem.then(Hs), x)?];
     let (mut strides, mut dilation) = (2, 1);
-    for (index, &(kernel, hidden, out, gate, activation, stride)) in rows.iter().enumerate() {
+    for (index, &(.., stride)) in rows.iter().enumerate() {
         let x = outputs[index];
-        let mut row = Inverted {
-            kernel,
-            activation,
-            gate: (gate == Se).then(|| SqueezeExcite {
-                squeeze: divisible((hidden / 4) as f64),
-                inner: Activation::Relu,
-                gate: Activation::HardSigmoid,
-            }),
-            norm: norm.clone(),
-            ..Inverted::new(out, hidden)
-        };
+        let mut row = block(&rows[index], &norm);
         if strides * stride > output_stride {
-            dilation = 2;
+            (row.stride, dilation) = (1, 2);
         } else {
-            (row.stride, strides) = (stride, strides * stride);
+            strides *= stride;
         }
         row.dilation = dilation;
         let (path, channels) = (format!("{prefix}.{}", index + 1), b.channels(x));

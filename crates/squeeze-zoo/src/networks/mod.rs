@@ -19,6 +19,7 @@ pub(crate) mod resnet;
 pub(crate) mod shufflenet_v2;
 pub(crate) mod squeezenas;
 pub(crate) mod squeezenet;
+pub(crate) mod ssdlite;
 pub(crate) mod unet;
 pub(crate) mod vgg;
 pub(crate) mod xception;

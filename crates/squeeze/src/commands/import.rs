@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde_json::json;
-use squeeze_data::{Preprocess, Resize, Task};
+use squeeze_data::{Preprocess, Resize, SingleShot, Task};
 use squeeze_formats::tflite::Pixel;
 use squeeze_formats::{Meta, ModelFile};
 use squeeze_graph::Graph;
+use squeeze_zoo::Entry;
 
+use crate::detector;
 use crate::error::Outcome;
 use crate::front::Front;
 use crate::hub::{self, Texts};
@@ -41,7 +43,7 @@ pub(super) struct Args {
 /// What files of others do not say.
 #[derive(Debug, clap::Args)]
 struct About {
-    /// Names of the classes, one a line: the model then classifies images
+    /// Names of the classes, one a line: the model then classifies images, or finds objects in them
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
     /// What is taken off pixels between 0 and 1: a number, or one for each channel
@@ -152,33 +154,65 @@ fn form(path: &Path) -> anyhow::Result<Form> {
 /// What the model is for, as far as it is known.
 fn meta(graph: &Graph, about: &About, pixel: Option<Pixel>) -> anyhow::Result<Meta> {
     let mut meta = Meta::default();
-    if let Some(preprocess) = preprocess(graph, about, pixel)? {
+    let shot = SingleShot::ssdlite();
+    let classes = detector::classes(graph, &shot);
+    let is_published = is_published_detector(graph);
+    let scales = match pixel {
+        Some(Pixel { scale, zero }) => Some([zero / 255.0, 1.0 / (255.0 * scale)]),
+        None => is_published.then_some(SSDLITE),
+    };
+    if let Some(mut preprocess) = preprocess(graph, about, scales)? {
+        if classes.is_some() {
+            preprocess.resize = Resize::Interpolate;
+        }
         meta.input = Front::Image(preprocess).to_json()?;
     }
-    if let Some(path) = &about.labels {
-        let text = std::fs::read_to_string(path);
-        let text = text.with_context(|| format!("cannot read {}", path.display()))?;
-        meta.labels = text.lines().map(str::to_owned).collect();
-        let outputs = &graph.node(graph.outputs()[0]).shape;
-        let (path, found) = (path.display(), meta.labels.len());
-        if outputs.len() != 2 || outputs[1] != found {
-            bail!("{path} has {found} names, the network gives {outputs:?} for one image");
+    let names = match &about.labels {
+        Some(path) => {
+            let text = std::fs::read_to_string(path);
+            text.with_context(|| format!("cannot read {}", path.display()))?
         }
-        if meta.input.is_null() {
-            bail!(
-                "the file does not say how pixels become its numbers: give --mean and --std with --labels"
-            );
-        }
-        meta.task = serde_json::to_value(Task::ClassifyImage)?;
+        None if is_published && classes == Some(COCO.lines().count()) => COCO.to_owned(),
+        None => return Ok(meta),
+    };
+    meta.labels = names.lines().map(str::to_owned).collect();
+    let outputs = &graph.node(graph.outputs()[0]).shape;
+    let found = meta.labels.len();
+    if classes != Some(found) && (outputs.len() != 2 || outputs[1] != found) {
+        let path = about.labels.as_deref().unwrap_or(Path::new("COCO"));
+        let path = path.display();
+        bail!("{path} has {found} names, the network gives {outputs:?} for one image");
     }
+    if meta.input.is_null() {
+        bail!(
+            "the file does not say how pixels become its numbers: give --mean and --std with --labels"
+        );
+    }
+    meta.task = match classes {
+        Some(_) => detector::task(&shot)?,
+        None => serde_json::to_value(Task::ClassifyImage)?,
+    };
     Ok(meta)
 }
 
-/// How an image becomes the network's input.
+/// Names of COCO's classes, one a line, in the order of their numbers.
+const COCO: &str = include_str!("../../../../data/coco/labels.txt");
+
+/// Mean and deviation that torchvision's SSDLite has pixels in.
+const SSDLITE: [f32; 2] = [0.5; 2];
+
+/// Whether a network is one of the list that finds objects.
+fn is_published_detector(graph: &Graph) -> bool {
+    let named = |entry: &&Entry| entry.name == graph.name();
+    let entry = squeeze_zoo::list().iter().find(named);
+    entry.is_some_and(|entry| entry.task == squeeze_zoo::Task::Detection)
+}
+
+/// How an image becomes the network's input; `scales` are the mean and the deviation of pixels that the file speaks of.
 fn preprocess(
     graph: &Graph,
     about: &About,
-    pixel: Option<Pixel>,
+    scales: Option<[f32; 2]>,
 ) -> anyhow::Result<Option<Preprocess>> {
     let inputs = graph.inputs();
     let shapes: Vec<&[usize]> = inputs.iter().map(|&id| &*graph.node(id).shape).collect();
@@ -186,9 +220,9 @@ fn preprocess(
         [&[_, channels @ (1 | 3), height, width]] => Some((channels, [height, width])),
         _ => None,
     };
-    let (mean, std) = match (&*about.mean, &*about.std, pixel) {
+    let (mean, std) = match (&*about.mean, &*about.std, scales) {
         ([], _, None) => return Ok(None),
-        ([], _, Some(Pixel { scale, zero })) => (vec![zero / 255.0], vec![1.0 / (255.0 * scale)]),
+        ([], _, Some([mean, std])) => (vec![mean], vec![std]),
         (mean, std, _) => (mean.to_vec(), std.to_vec()),
     };
     let Some((channels, size)) = size else {

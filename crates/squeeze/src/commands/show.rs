@@ -9,9 +9,9 @@ use squeeze_infer::compile;
 use squeeze_tensor::Weights;
 
 use super::device::DeviceArgs;
+use crate::diagram;
 use crate::error::Outcome;
 use crate::out::{self, Columns};
-use crate::picture;
 use crate::running::Running;
 use crate::source::{Sizes, Source};
 use crate::units::{show_count, show_size};
@@ -72,7 +72,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
 
 fn nodes(graph: &Graph, weights: Option<&Weights>, args: &Args) -> anyhow::Result<()> {
     if let Some(path) = &args.svg {
-        squeeze_formats::write(path, picture::svg(graph).as_bytes())?;
+        squeeze_formats::write(path, diagram::svg(graph).as_bytes())?;
         return out::print(&format!("{} is drawn in {}", graph.name(), path.display()));
     }
     if args.toml {

@@ -1,7 +1,8 @@
 //! `squeeze worker`: one network in one process, driven over stdin and stdout by a benchmark.
 //!
 //! The folder holds `model.squeeze` or else `model.onnx`, `meta.json` (names, shapes and types of the inputs) and one
-//! `NAME.bin` an input. Lines in: `run N`, `out PATH`, `mem`, `quit`. Each answer is a JSON line.
+//! `NAME.bin` an input. Lines in: `run N`, `out PATH` (the first output), `output I PATH` (the one of this number, from 0), `mem`, `quit`.
+//! Each answer is a JSON line.
 
 use std::fs;
 use std::io::BufRead;
@@ -14,8 +15,8 @@ use serde_json::json;
 use squeeze_formats::ModelFile;
 use squeeze_graph::{Graph, Shape};
 use squeeze_infer::{
-    Input, Plan, Precision, Scratch, calibrate, channels_first, channels_last, compile_owned,
-    lacks_ranges,
+    Input, Outputs, Plan, Precision, Scratch, calibrate, channels_first, channels_last,
+    compile_owned, lacks_ranges,
 };
 use squeeze_tensor::Weights;
 
@@ -44,7 +45,7 @@ struct Bench {
     plan: Plan,
     scratch: Scratch,
     inputs: Vec<Fed>,
-    output: Shape,
+    outputs: Vec<Shape>,
     /// Bytes of the weights in the file.
     weight_bytes: usize,
 }
@@ -101,7 +102,18 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
                 out::json(&json!({ "ns": times, "cpu_ns": cpu_ns().saturating_sub(cpu) }))?;
             }
             ("out", path) => {
-                bench.write(Path::new(path.trim()))?;
+                bench.write(0, Path::new(path.trim()))?;
+                out::json(&json!({ "ok": true }))?;
+            }
+            ("output", which) => {
+                let parts = which.split_once(' ').and_then(|(at, path)| {
+                    let at = at.parse().ok().filter(|&at| at < bench.outputs.len())?;
+                    Some((at, path))
+                });
+                let (at, path) = parts.with_context(|| {
+                    format!("`{line}`: there are {} outputs", bench.outputs.len())
+                })?;
+                bench.write(at, Path::new(path.trim()))?;
                 out::json(&json!({ "ok": true }))?;
             }
             ("mem", _) => {
@@ -109,7 +121,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome> {
                 out::json(&json!({ "rss_kb": now / 1024, "hwm_kb": highest / 1024 }))?;
             }
             ("quit", _) => break,
-            _ => bail!("`{line}` is no command: run N, out PATH, mem, quit"),
+            _ => bail!("`{line}` is no command: run N, out PATH, output I PATH, mem, quit"),
         }
     }
     Ok(Outcome::Done)
@@ -123,7 +135,8 @@ impl Bench {
         let (graph, mut weights) = network(args, &meta)?;
         let weight_bytes = weights.bytes();
         let inputs = inputs(&args.dir, &meta, &graph)?;
-        let output = graph.node(graph.outputs()[0]).shape.clone();
+        let shape = |&id| graph.node(id).shape.clone();
+        let outputs = graph.outputs().iter().map(shape).collect();
         let target = args.device.target(args.threads)?;
         let target = target.made_for(&weights, args.precision);
         if lacks_ranges(&graph, &weights, &target) {
@@ -137,14 +150,14 @@ impl Bench {
             plan,
             scratch,
             inputs,
-            output,
+            outputs,
             weight_bytes,
         })
     }
 
-    fn run(&mut self) -> &[f32] {
+    fn run(&mut self) -> Outputs<'_> {
         let inputs: Vec<Input> = self.inputs.iter().map(Fed::input).collect();
-        self.plan.run(&inputs, &mut self.scratch).first()
+        self.plan.run(&inputs, &mut self.scratch)
     }
 
     /// Nanoseconds of one run.
@@ -155,10 +168,10 @@ impl Bench {
         u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Writes the first output as a NumPy file.
-    fn write(&mut self, path: &Path) -> Result<()> {
-        let shape = self.output.clone();
-        let output = self.run();
+    /// Writes an output as a NumPy file.
+    fn write(&mut self, at: usize, path: &Path) -> Result<()> {
+        let shape = self.outputs[at].clone();
+        let output = self.run().at(at);
         let bytes = match <[usize; 4]>::try_from(&*shape) {
             Ok(image) => npy(&shape, &channels_first(image, output)),
             Err(_) => npy(&shape, output),

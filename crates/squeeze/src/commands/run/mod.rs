@@ -1,0 +1,84 @@
+//! `squeeze run`: what a model says to a text or to images, or finds in images.
+
+mod classes;
+mod objects;
+mod vectors;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use squeeze_data::Task;
+use squeeze_infer::Target;
+
+use super::device::DeviceArgs;
+use crate::classifier::Classifier;
+use crate::detector::Detector;
+use crate::error::Outcome;
+use crate::running::Running;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    question: Question,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// All that the small program takes: reading profiles would make it 6 % larger.
+#[derive(Debug, clap::Args)]
+pub(super) struct Question {
+    /// A .squeeze file
+    model: PathBuf,
+    /// A text to classify, or to make a vector of
+    #[arg(long, conflicts_with = "image", required_unless_present = "image")]
+    text: Option<String>,
+    /// The second text of a pair, or one whose vector is compared
+    #[arg(long, requires = "text", value_name = "TEXT")]
+    pair: Option<String>,
+    /// Images to classify, or to find objects in
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    image: Vec<PathBuf>,
+    /// Objects that a detector is less sure of are left out
+    #[arg(long, requires = "image", value_name = "SHARE", default_value_t = 0.5)]
+    min_score: f32,
+    /// Draws the objects of a detector into the image, as SVG
+    #[arg(long, requires = "image", value_name = "FILE")]
+    picture: Option<PathBuf>,
+    #[command(flatten)]
+    running: Running,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
+    answer(
+        &args.question,
+        &args.device.target(args.question.running.threads)?,
+    )
+}
+
+/// Answers by the prices that are built in.
+pub(super) fn run_here(question: &Question) -> anyhow::Result<Outcome> {
+    answer(question, &Target::here(question.running.threads))
+}
+
+fn answer(args: &Question, target: &Target) -> anyhow::Result<Outcome> {
+    let model = squeeze_formats::model::load_on(&args.model, target.threads)?;
+    let target = target.made_for(&model.weights, args.running.precision);
+    if Detector::is_asked_for(&model.meta) {
+        objects::detect(args, model, &target)?;
+        return Ok(Outcome::Done);
+    }
+    if let Some(path) = &args.picture {
+        let path = path.display();
+        bail!("the model finds no objects, {path} would have no boxes: leave out --picture");
+    }
+    let mut classifier =
+        Classifier::new(model, &target).with_context(|| args.model.display().to_string())?;
+    match (&args.text, classifier.task) {
+        (Some(text), Task::EmbedText { .. }) => vectors::embed(args, &mut classifier, text)?,
+        _ => classes::classify(args, &mut classifier)?,
+    }
+    Ok(Outcome::Done)
+}
