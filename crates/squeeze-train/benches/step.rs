@@ -64,7 +64,7 @@ fn layer(
     let v = b.add(name("value"), Linear::grouped(WIDTH, groups), &[x])?;
     let y = b.add(
         name("attention"),
-        Attention { heads: 4 },
+        Attention::new(4),
         &[q, k, v, lengths],
     )?;
     let y = b.add(name("post"), Linear::dense(WIDTH), &[y])?;

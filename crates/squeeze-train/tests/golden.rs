@@ -28,7 +28,7 @@ fn text_layer(b: &mut Builder, x: NodeId, lengths: NodeId, at: usize, groups: us
     let v = b.add(name("value"), linear(12), &[x])?;
     let y = b.add(
         name("attention"),
-        Attention { heads: 2 },
+        Attention::new(2),
         &[q, k, v, lengths],
     )?;
     let y = b.add(name("output"), Linear::dense(12), &[y])?;

@@ -104,7 +104,7 @@ impl Import<'_> {
         if scores.masked {
             inputs.extend(self.lengths);
         }
-        let id = self.add(&node.outputs[0], Attention { heads }, &inputs, vec![])?;
+        let id = self.add(&node.outputs[0], Attention::new(heads), &inputs, vec![])?;
         let plain = View::plain(id, self.b.shape(id));
         let cut = plain.reshaped(&[n, s, heads, self.b.channels(id) / heads]);
         let cut = cut.and_then(|cut| cut.transposed(&[0, 2, 1, 3]));

@@ -202,7 +202,7 @@ pub fn attention_part(
     let query = b.add(join(path, names.query), qkv.clone(), &[x])?;
     let key = b.add(join(path, names.key), qkv.clone(), &[x])?;
     let value = b.add(join(path, names.value), qkv, &[x])?;
-    let heads = Attention { heads: row.heads };
+    let heads = Attention::new(row.heads);
     let mut y = b.add(
         join(path, "attention"),
         heads,
