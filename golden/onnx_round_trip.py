@@ -71,7 +71,7 @@ def check(given, name):
         subprocess.run([squeeze, "export", model, "--to", "onnx", "-o", other], check=True, capture_output=True)
         onnx.checker.check_model(other, full_check=True)
         is_text = name in zoo_parity.TEXT
-        names = {"ids": "input_ids", "types": "token_type_ids", "mask": "attention_mask"} if is_text else {"x": "image"}
+        names = {"ids": "input_ids", "types": "token_type_ids", "mask": "attention_mask", "target": "decoder_input_ids"} if is_text else {"x": "image"}
         inputs = {names[key]: value.numpy() for key, value in inputs.items()}
         rows = []
         for key, value in inputs.items():

@@ -38,6 +38,8 @@ pub fn markdown() -> String {
         (Task::Image, "Image classification"),
         (Task::Segment, "Segmentation"),
         (Task::Text, "Text classification, at 128 tokens"),
+        (Task::Language, "Language models, at 128 tokens"),
+        (Task::Translate, "Translation, at 128 tokens of both texts"),
     ] {
         let columns = "name | input | parameters | published | G multiply-adds | published | published accuracy | source | remarks";
         let rule = "---|---|---:|---:|---:|---:|---|---|---";

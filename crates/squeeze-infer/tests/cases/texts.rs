@@ -67,10 +67,7 @@ fn two_texts(b: &mut Builder, tokens: usize) -> Result<Vec<NodeId>, GraphError> 
     let [x, lengths] = embeddings(b, false)?;
     let memory = layer(b, "encoder", [x, lengths], 1)?;
     let target = b.input("target", &[2, tokens], Element::Index)?;
-    let table = Embedding {
-        rows: 40,
-        width: 8,
-    };
+    let table = Embedding { rows: 40, width: 8 };
     let table = b.add("target_word", table, &[target])?;
     let x = b.add("scaled", Scale { factor: 2.5 }, &[table])?;
     let y = b.add("self", Attention::causal(2), &[x, x, x])?;

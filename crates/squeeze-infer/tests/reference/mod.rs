@@ -215,7 +215,11 @@ fn attention(row: &Attention, inputs: &[&Array]) -> Array {
         .flat_map(|(text, head)| (0..s).map(move |q| (text, head, q)))
     {
         let length = inputs.get(3).map_or(keys, |l| l.data[text] as usize);
-        let length = if row.causal { length.min(q + 1) } else { length };
+        let length = if row.causal {
+            length.min(q + 1)
+        } else {
+            length
+        };
         let at = |token: usize, tokens: usize| (text * tokens + token) * c + head * dim;
         let score = |k: usize| {
             let dot = |i: usize| query.data[at(q, s) + i] * key.data[at(k, keys) + i];

@@ -438,7 +438,13 @@ fn head_backward(
 
     // dq = ds k.
     let k = saved.qkv.k;
-    pack_rows(cpu.tier, head.key_rows(k), k.stride, columns(length), packed);
+    pack_rows(
+        cpu.tier,
+        head.key_rows(k),
+        k.stride,
+        columns(length),
+        packed,
+    );
     let left = Left {
         data: ds,
         row_step: wide,

@@ -130,7 +130,9 @@ fn probabilities(
     p: &mut [f32],
 ) {
     let start = attention.key_start(sequence);
-    let q = qkv.q.head(attention, attention.start(sequence) + query, head);
+    let q = qkv
+        .q
+        .head(attention, attention.start(sequence) + query, head);
     let scores: Vec<f32> = (0..p.len())
         .map(|key| {
             let row = start + key;

@@ -372,7 +372,13 @@ fn later_tokens_are_not_seen() {
             let mut x = x.clone();
             x[3 * changed * c..].fill(1e6);
             let mut y = vec![f32::NAN; tokens * c];
-            forward(cpu, &attention, Qkv::packed(&attention, &x), &mut y, &mut scratch);
+            forward(
+                cpu,
+                &attention,
+                Qkv::packed(&attention, &x),
+                &mut y,
+                &mut scratch,
+            );
             runs[0].push(y.clone());
             for (run, element) in [(1, Element::Bf16), (2, Element::Bf16x6)] {
                 let qkv = Qkv::packed(&attention, &x);
