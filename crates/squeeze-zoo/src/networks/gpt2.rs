@@ -12,18 +12,20 @@ use crate::list::{Entry, Make, Options, Task};
 
 /// The published sizes.
 pub(crate) const ROWS: &[Entry] = &[
-    row("gpt2", 124_439_808, |options| {
+    row("gpt2", RADFORD, 124_439_808, |options| {
         gpt2("gpt2", &sized([12, 768, 12], 1024), options)
     })
     .gmacs("16.114"),
-    row("distilgpt2", 81_912_576, |options| {
+    row("distilgpt2", SANH, 81_912_576, |options| {
         gpt2("distilgpt2", &sized([6, 768, 12], 1024), options)
     })
     .gmacs("10.527"),
 ];
 
-const fn row(name: &'static str, params: u64, make: Make) -> Entry {
-    let source = "Radford et al., 2019; transformers";
+const RADFORD: &str = "Radford et al., 2019; transformers";
+const SANH: &str = "Sanh et al., 2019; transformers";
+
+const fn row(name: &'static str, source: &'static str, params: u64, make: Make) -> Entry {
     Entry::new(name, Task::Language, source, params, make)
 }
 
