@@ -1,4 +1,4 @@
-//! Encoders that classify text in sizes of one's own, in the families of the published ones.
+//! Text networks in sizes of one's own, in the families of the published ones: encoders that classify, and GPT-2.
 
 use squeeze_graph::Graph;
 use squeeze_graph::ops::Activation;
@@ -6,7 +6,7 @@ use squeeze_graph::ops::Activation;
 use crate::blocks::Groups;
 use crate::list::{Options, ZooError};
 use crate::networks::encoder::{self, Row};
-use crate::networks::{albert, mobilebert};
+use crate::networks::{albert, gpt2, mobilebert};
 
 /// Sizes of an encoder, as the configurations of `transformers` have them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,6 +50,8 @@ pub enum EncoderFamily {
     Albert,
     /// MobileBERT, in its published sizes alone.
     MobileBert,
+    /// GPT-2, which classifies nothing: it scores the token that follows.
+    Gpt2,
 }
 
 impl EncoderFamily {
@@ -64,6 +66,7 @@ impl EncoderFamily {
             Self::Electra => encoder::ELECTRA,
             Self::DistilBert => encoder::DISTILBERT,
             Self::SqueezeBert => encoder::SQUEEZEBERT,
+            Self::Gpt2 => return Ok(gpt2::gpt2(name, sizes, options)?),
             Self::Albert => return Ok(albert::albert(name, sizes, options)?),
             Self::MobileBert if *sizes == mobilebert::SIZES => {
                 return Ok(mobilebert::mobilebert(options)?.named(name));
@@ -126,6 +129,14 @@ mod tests {
             groups: Groups::SQUEEZEBERT,
             ..base(768)
         };
+        let gpt2 = Encoder {
+            vocabulary: 50257,
+            places: 1024,
+            activation: Activation::GeluTanh,
+            epsilon: 1e-5,
+            ..base(768)
+        };
+        check("gpt2", EncoderFamily::Gpt2, &gpt2);
         check("bert-base", EncoderFamily::Bert, &base(768));
         check("roberta-base", EncoderFamily::Roberta, &roberta);
         check("electra-base", EncoderFamily::Electra, &base(768));

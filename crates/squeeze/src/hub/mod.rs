@@ -9,16 +9,17 @@ mod fetch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use serde_json::json;
-use squeeze_data::{Task, Tokenizer};
+use squeeze_data::{BytePieces, Task, Tokenizer};
 use squeeze_formats::{Meta, ModelFile};
 use squeeze_graph::Graph;
 use squeeze_tensor::Weights;
 use squeeze_zoo::Options;
 
 use crate::front::Front;
+use crate::language;
 use crate::published::matched;
 use crate::source::Sizes;
 use config::Config;
@@ -88,10 +89,10 @@ pub fn graph(model: &str, sizes: &Sizes) -> Result<Graph> {
         .with_context(|| model.to_owned())
 }
 
-/// A model of the Hub that classifies texts: configuration, tokenizer and weights.
+/// A model of the Hub that classifies or continues texts: configuration, tokenizer and weights.
 ///
 /// # Errors
-/// When there is no such model, its network is not known, or it does not classify texts.
+/// When there is no such model, its network is not known, or it does neither.
 pub fn model_file(model: &str, sizes: &Sizes, texts: Texts) -> Result<ModelFile> {
     let (name, hub) = (Name::parse(model)?, Hub::from_env()?);
     let config = Config::read(&hub.file(&name, "config.json")?)?;
@@ -100,16 +101,46 @@ pub fn model_file(model: &str, sizes: &Sizes, texts: Texts) -> Result<ModelFile>
         .graph(&name.repository, &options)
         .with_context(|| model.to_owned())?;
     let all = weights(&hub, &name)?;
-    let weights = matched(&graph, &all)
-        .with_context(|| format!("{model} as a {} that classifies texts", config.model_type()))?;
+    let weights = matched(&graph, &all).with_context(|| {
+        let does = match config.is_language() {
+            true => "continues",
+            false => "classifies",
+        };
+        format!("{model} as a {} that {does} texts", config.model_type())
+    })?;
+    let fits = |pieces: usize| match pieces > config.vocabulary() {
+        true => {
+            let rows = config.vocabulary();
+            Err(anyhow!(
+                "{model}: its tokenizer has {pieces} pieces, its network a table of {rows}"
+            ))
+        }
+        false => Ok(()),
+    };
+    if config.is_language() {
+        if texts == Texts::Pair {
+            bail!("{model} continues one text: leave out --pair");
+        }
+        let path = hub.file(&name, "tokenizer.json")?;
+        let text = std::fs::read_to_string(&path);
+        let text = text.with_context(|| path.display().to_string())?;
+        let pieces = BytePieces::from_json(&text).with_context(|| path.display().to_string())?;
+        fits(pieces.vocabulary())?;
+        let meta = Meta {
+            card: card(&name),
+            ..language::meta(&pieces, options.length.unwrap_or(config.longest()))?
+        };
+        return Ok(ModelFile {
+            graph,
+            weights,
+            meta,
+        });
+    }
     let tokenizer = match hub.optional(&name, "tokenizer.json")? {
         Some(path) => Tokenizer::open(&path)?,
         None => Tokenizer::open(&hub.file(&name, "vocab.txt")?)?,
     };
-    if tokenizer.vocabulary() > config.vocabulary() {
-        let (found, rows) = (tokenizer.vocabulary(), config.vocabulary());
-        bail!("{model}: its tokenizer has {found} pieces, its network a table of {rows}");
-    }
+    fits(tokenizer.vocabulary())?;
     let front = Front::Text {
         tokenizer: Box::new(tokenizer),
         length: options.length.unwrap_or(config.longest()),
@@ -119,10 +150,6 @@ pub fn model_file(model: &str, sizes: &Sizes, texts: Texts) -> Result<ModelFile>
         true => Task::RegressText { pair },
         false => Task::ClassifyText { pair },
     };
-    let Name {
-        repository,
-        revision,
-    } = name;
     let meta = Meta {
         task: serde_json::to_value(task)?,
         labels: if config.is_regression() {
@@ -131,13 +158,22 @@ pub fn model_file(model: &str, sizes: &Sizes, texts: Texts) -> Result<ModelFile>
             config.labels()
         },
         input: front.to_json()?,
-        card: json!({ "imported_from": format!("{PREFIX}{repository}@{revision}") }),
+        card: card(&name),
     };
     Ok(ModelFile {
         graph,
         weights,
         meta,
     })
+}
+
+/// What a model file says of where it is from.
+fn card(name: &Name) -> serde_json::Value {
+    let Name {
+        repository,
+        revision,
+    } = name;
+    json!({ "imported_from": format!("{PREFIX}{repository}@{revision}") })
 }
 
 fn options(sizes: &Sizes, config: &Config, length: Option<usize>) -> Options {

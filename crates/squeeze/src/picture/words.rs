@@ -122,6 +122,7 @@ pub(super) fn kind(op: &Op) -> &'static str {
         | Op::LayerNorm(_)
         | Op::NoNorm(_)
         | Op::Activation(_)
+        | Op::Scale(_)
         | Op::Pool(_)
         | Op::GlobalAverage(_)
         | Op::TokenMax(_)
