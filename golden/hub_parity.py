@@ -3,8 +3,8 @@
     python golden/hub_parity.py target/release/squeeze
 
 needs torch, transformers, tokenizers and safetensors; no network. For each family transformers makes a model and a tokenizer and saves them; a server on
-this machine answers as the Hub does; `squeeze import hf:org/FAMILY` reads them, and `squeeze run` answers to texts and pairs. Exits with 1 when a
-probability differs by more than 1e-5.
+this machine answers as the Hub does; `squeeze import hf:org/FAMILY` reads them, and `squeeze run` answers to texts and pairs; of GPT-2 it shows the tokens
+that may follow, and goes on. Exits with 1 when a probability differs by more than 1e-5, or a token at all.
 """
 import http.server
 import json
@@ -82,6 +82,36 @@ def serve(folder):
     return f"http://127.0.0.1:{server.server_port}"
 
 
+def language(squeeze, folder, env):
+    """GPT-2: the likeliest next tokens, and texts that go on."""
+    torch.manual_seed(0)
+    place, path = os.path.join(folder, "gpt2"), os.path.join(folder, "model.squeeze")
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator(TEXTS, vocab_size=299, special_tokens=["<|endoftext|>"], show_progress=False)
+    trained.save(os.path.join(folder, "bpe.json"))
+    words = transformers.GPT2TokenizerFast(tokenizer_file=os.path.join(folder, "bpe.json"))
+    config = transformers.GPT2Config(vocab_size=300, n_positions=80, n_embd=32, n_layer=2, n_head=4, eos_token_id=0, bos_token_id=0)
+    model = transformers.GPT2LMHeadModel(config).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    model.save_pretrained(place)
+    words.save_pretrained(place)
+    subprocess.run([squeeze, "import", "hf:org/gpt2", "-o", path], check=True, env=env, stdout=subprocess.DEVNULL)
+    answer = lambda *more: json.loads(subprocess.run([squeeze, "run", path, "--json", *more], check=True, capture_output=True, text=True).stdout)
+    worst, same = 0.0, True
+    for text in TEXTS[:3] + ["L'\u00e9t\u00e9 \u2014 a lake"]:
+        ids = torch.tensor([words(text)["input_ids"]])
+        with torch.no_grad():
+            theirs = model(input_ids=ids).logits[0, -1].softmax(-1)
+            behind = model.generate(ids, max_new_tokens=12, do_sample=False, pad_token_id=0)[0, ids.shape[1]:]
+        ours = answer("--text", text)["next"]
+        same &= [row["id"] for row in ours] == theirs.topk(5).indices.tolist()
+        same &= answer("--text", text, "--tokens", "12")["continuation"] == words.decode(behind, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        worst = max(worst, max(abs(row["probability"] - theirs[row["id"]].item()) for row in ours))
+    print(f"gpt2: 4 texts, tokens {'the same' if same else 'OTHERS'}, probabilities off by at most {worst:.1e}")
+    return same and worst <= 1e-5
+
+
 def main():
     squeeze, failed = sys.argv[1], False
     with tempfile.TemporaryDirectory() as folder:
@@ -114,6 +144,7 @@ def main():
                     worst = max(worst, (torch.tensor(ours) - theirs).abs().max().item())
             print(f"{family}: {len(TEXTS)} texts and {len(PAIRS)} pairs, probabilities off by at most {worst:.1e}")
             failed |= not worst <= 1e-5
+        failed |= not language(squeeze, folder, env)
     sys.exit(failed)
 
 

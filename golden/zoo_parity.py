@@ -37,6 +37,13 @@ def albert(layers, width, heads):
     return dict(hidden_act="gelu_new", **sized(layers, width, heads))
 
 
+def marian(layers, width, heads, vocabulary, activation):
+    sides = {"%s_%s" % (side, key): value for side in ("encoder", "decoder")
+             for key, value in [("layers", layers), ("attention_heads", heads), ("ffn_dim", 4 * width)]}
+    return dict(d_model=width, vocab_size=vocabulary, max_position_embeddings=512, scale_embedding=True, pad_token_id=vocabulary - 1,
+                decoder_start_token_id=vocabulary - 1, activation_function=activation, **sides)
+
+
 # Family in transformers, and what its configuration says beside the defaults.
 TEXT = {
     "bert-large": ("Bert", LARGE),
@@ -63,7 +70,17 @@ TEXT = {
     "albert-xlarge": ("Albert", albert(24, 2048, 16)),
     "albert-xxlarge": ("Albert", albert(12, 4096, 64)),
     "mobilebert": ("MobileBert", dict(classifier_activation=False)),
+    "lite-transformer-160": ("Lite", dict(width=160, vocabulary=10000, gated=False)),
+    "lite-transformer-320": ("Lite", dict(width=320, vocabulary=10000, gated=False)),
+    "lite-transformer-200": ("Lite", dict(width=200, vocabulary=40000, gated=True)),
+    "gpt2": ("GPT2", {}),
+    "distilgpt2": ("GPT2", dict(n_layer=6)),
+    "transformer-base": ("Marian", marian(6, 512, 8, 37000, "relu")),
+    "transformer-small": ("Marian", marian(2, 256, 4, 37000, "relu")),
+    "opus-mt": ("Marian", marian(6, 512, 8, 58101, "swish")),
 }
+# What the model of a family is called where it classifies no texts.
+HEADS = {"GPT2": "LMHeadModel", "Marian": "MTModel"}
 
 arguments = argparse.ArgumentParser()
 arguments.add_argument("squeeze")
@@ -103,9 +120,22 @@ class Logits(nn.Module):
         super().__init__()
         self.network, self.types = network, types
 
-    def forward(self, ids, types, mask):
+    def forward(self, ids, types, mask, target=None):
         more = {"token_type_ids": types} if self.types else {}
+        if target is not None:
+            more["decoder_input_ids"] = target
         return self.network(input_ids=ids, attention_mask=mask, **more).logits
+
+
+class Masked(nn.Module):
+    """A network of ours that takes no types."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, ids, types, mask):
+        return self.network(ids, mask)
 
 
 def network(name):
@@ -117,9 +147,12 @@ def network(name):
         import transformers
 
         family, more = TEXT[name]
+        if family == "Lite":
+            found = zoo_torch.LiteTransformer(**more)
+            return found, Masked(found)
         config = getattr(transformers, family + "Config")(num_labels=2, **more)
-        found = getattr(transformers, family + "ForSequenceClassification")(config)
-        return found, Logits(found, family not in ("Roberta", "DistilBert"))
+        found = getattr(transformers, family + HEADS.get(family, "ForSequenceClassification"))(config)
+        return found, Logits(found, family not in ("Roberta", "DistilBert", *HEADS))
 
     if name.startswith("squeezenas_"):
         found = zoo_torch.squeezenas(name.removeprefix("squeezenas_"))
@@ -159,10 +192,12 @@ def randomize_text(run):
 
 def text(name):
     """Indices, types and mask of a text that is shorter than its place; MobileBERT's last token would see padding there."""
-    ids = torch.randint(5, 30000, (1, 128))
+    vocabulary = 10000 if name.startswith("lite") else 30000
+    ids = torch.randint(5, vocabulary, (1, 128))
     types = (torch.arange(128) > 50).long()[None]
     mask = (torch.arange(128) < (128 if name == "mobilebert" else 100)).long()[None]
-    return {"ids": ids, "types": types, "mask": mask}
+    target = {"target": torch.randint(5, vocabulary, (1, 128))} if TEXT[name][0] == "Marian" else {}
+    return {"ids": ids, "types": types, "mask": mask, **target}
 
 
 def randomize(run, size):
@@ -243,8 +278,15 @@ def prepared(given, name, folder, weights=None):
         randomize_text(run)
     else:
         randomize(run, shape[2:] if name.startswith(("squeezenas", "ssdlite")) else [224, 224])
-    save_file({key: value.contiguous() for key, value in found.state_dict().items()}, file)
+    save_file({key: value.contiguous().clone() for key, value in found.state_dict().items()}, file)
     return run, inputs, file
+
+
+def counts(name, mask):
+    """What counts of an answer: of a network that says something of each token, not what it says of padding."""
+    if TEXT.get(name, [""])[0] == "GPT2":
+        return lambda answer: answer[np.asarray(mask) == 1]
+    return lambda answer: answer
 
 
 def check(given, name, weights=None):
@@ -256,7 +298,8 @@ def check(given, name, weights=None):
             wanted = [part.numpy() for part in several(run(*inputs.values()))]
         answers = ours(given, folder, file, name, inputs, len(wanted))
     errors, spreads, cosines = [], [], []
-    for answer, wanted in zip(answers, wanted):
+    count = counts(name, inputs.get("mask"))
+    for answer, wanted in zip(map(count, answers), map(count, wanted)):
         assert answer.shape == wanted.shape, (answer.shape, wanted.shape)
         largest = np.abs(wanted).max()
         errors.append(np.abs(answer - wanted).max() / largest)

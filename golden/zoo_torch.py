@@ -306,3 +306,84 @@ class DeepLabXception(nn.Module):
         for part in self.classifier.classifier:
             y = part(y)
         return larger(y, x.shape[2:])
+
+
+class LightConv(nn.Module):
+    """A convolution over tokens whose taps are a softmax that the channels of a head share (Wu et al., 2019); padding is zero. With
+    `own`, each channel has taps of its own, as they are."""
+
+    def __init__(self, channels, heads, kernel, own):
+        super().__init__()
+        self.own, self.weight = own, nn.Parameter(torch.randn(channels if own else heads, 1, kernel))
+
+    def forward(self, x, mask):
+        taps = self.weight
+        if not self.own:
+            taps = taps.softmax(-1).repeat_interleave(x.shape[2] // len(taps), 0)
+        x = (x * mask[..., None]).transpose(1, 2)
+        return F.conv1d(x, taps, padding=taps.shape[2] // 2, groups=x.shape[1]).transpose(1, 2)
+
+
+class FarBranch(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, x, mask):
+        q, k, v = (part(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (self.q_proj, self.k_proj, self.v_proj))
+        scores = q @ k.transpose(2, 3) / q.shape[3] ** 0.5
+        shares = scores.masked_fill(~mask.bool()[:, None, None], -torch.inf).softmax(-1)
+        return self.out_proj((shares @ v).transpose(1, 2).flatten(2))
+
+
+class NearBranch(nn.Module):
+    def __init__(self, width, heads, kernel, gated, own):
+        super().__init__()
+        self.linear1, self.linear2 = nn.Linear(width, width * (2 if gated else 1)), nn.Linear(width, width)
+        self.gated, self.conv = gated, LightConv(width, heads, kernel, own)
+
+    def forward(self, x, mask):
+        x = self.linear1(x)
+        return self.linear2(self.conv(F.glu(x) if self.gated else x, mask))
+
+
+class LongShort(nn.Module):
+    """Half of the channels through attention, half through a convolution."""
+
+    def __init__(self, width, heads, kernel, gated, own):
+        super().__init__()
+        half = width // 2
+        self.branches = nn.ModuleList([FarBranch(half, heads), NearBranch(half, heads, kernel, gated, own)])
+
+    def forward(self, x, mask):
+        return torch.cat([branch(part, mask) for branch, part in zip(self.branches, x.chunk(2, -1))], -1)
+
+
+class LiteLayer(nn.Module):
+    def __init__(self, width, kernel, gated, own):
+        super().__init__()
+        self.self_attn, self.self_attn_layer_norm = LongShort(width, 4, kernel, gated, own), nn.LayerNorm(width)
+        self.fc1, self.fc2, self.final_layer_norm = nn.Linear(width, width), nn.Linear(width, width), nn.LayerNorm(width)
+
+    def forward(self, x, mask):
+        x = self.self_attn_layer_norm(x + self.self_attn(x, mask))
+        return self.final_layer_norm(x + self.fc2(torch.relu(self.fc1(x))))
+
+
+class LiteTransformer(nn.Module):
+    """The encoder of Lite Transformer (Wu et al., 2020) from the paper's equations, the mean of its tokens, and a classifier."""
+
+    def __init__(self, width, vocabulary, gated, own=False, classes=2):
+        super().__init__()
+        self.encoder, self.classifier = nn.Module(), nn.Linear(width, classes)
+        self.encoder.embed_tokens, self.encoder.embed_positions = nn.Embedding(vocabulary, width), nn.Embedding(1024, width)
+        self.encoder.layers = nn.ModuleList([LiteLayer(width, kernel, gated, own) for kernel in (3, 7, 15, 31, 31, 31)])
+
+    def forward(self, ids, mask):
+        x = self.encoder.embed_tokens(ids) * self.classifier.in_features ** 0.5
+        x = x + self.encoder.embed_positions.weight[:ids.shape[1]]
+        for layer in self.encoder.layers:
+            x = layer(x, mask)
+        mean = (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        return self.classifier(mean)

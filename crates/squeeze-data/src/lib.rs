@@ -3,6 +3,7 @@
 pub mod augment;
 pub mod baseline;
 pub mod batch;
+pub mod byte_pieces;
 mod charsmap;
 pub mod dataset;
 pub mod detection;
@@ -25,6 +26,7 @@ pub mod wordpiece;
 pub use augment::Augment;
 pub use baseline::Baseline;
 pub use batch::{Batch, BatchInput, Batching, Epoch, Labels, Last, Mix};
+pub use byte_pieces::BytePieces;
 pub use dataset::{DataSet, Example, Input, Label, Picture, Problem, SplitOrigin};
 pub use detection::{Detection, SingleShot};
 pub use error::DataError;

@@ -95,17 +95,7 @@ impl Tokenizer {
 
     /// Reads the contents of a `tokenizer.json`.
     pub fn from_json(json: &str) -> Result<Self, DataError> {
-        let fault = |reason: &dyn std::fmt::Display| {
-            DataError::Tokenizer(format!("not a tokenizer.json: {reason}"))
-        };
-        let parts: Trusted = serde_json::from_str(json).map_err(|error| fault(&error))?;
-        charsmap::check(&parts.normalizer).map_err(|reason| fault(&reason))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| fault(&error))?;
-        // Marks, truncation and padding are put in here, the same for every tokeniser.
-        inner.with_padding(None);
-        inner
-            .with_truncation(None)
-            .map_err(|error| DataError::Tokenizer(error.to_string()))?;
+        let inner = read(json)?;
         let find = |names: &[&str]| {
             let number = names.iter().find_map(|name| inner.token_to_id(name));
             number
@@ -253,6 +243,22 @@ impl Tokenizer {
             .map(|(word, ..)| word.to_owned())
             .collect())
     }
+}
+
+/// The tokenizers crate's own from a `tokenizer.json`, without what it would put around texts.
+pub(crate) fn read(json: &str) -> Result<tokenizers::Tokenizer, DataError> {
+    let fault = |reason: &dyn std::fmt::Display| {
+        DataError::Tokenizer(format!("not a tokenizer.json: {reason}"))
+    };
+    let parts: Trusted = serde_json::from_str(json).map_err(|error| fault(&error))?;
+    charsmap::check(&parts.normalizer).map_err(|reason| fault(&reason))?;
+    let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| fault(&error))?;
+    // Marks, truncation and padding are put in here, the same for every tokeniser.
+    inner.with_padding(None);
+    inner
+        .with_truncation(None)
+        .map_err(|error| DataError::Tokenizer(error.to_string()))?;
+    Ok(inner)
 }
 
 #[cfg(test)]

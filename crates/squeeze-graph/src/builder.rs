@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::graph::{Element, Graph, GraphError, Node, NodeId};
 use crate::op::{Input, Op, SlotOp};
+use crate::param::Param;
 use crate::shape::ShapeError;
 use crate::space::{Choice, Slot, Space};
 
@@ -85,6 +86,21 @@ impl Builder {
         self.place(names, op.into(), inputs)
     }
 
+    /// Adds a node with the weights of an earlier one, which may be another operator: a layer whose rows are those of a table.
+    ///
+    /// # Errors
+    /// When the name is taken, the operator cannot take these inputs, or its weights are not as the other's.
+    pub fn tied(
+        &mut self,
+        name: impl Into<String>,
+        owner: NodeId,
+        op: impl Into<Op>,
+        inputs: &[NodeId],
+    ) -> Result<NodeId, GraphError> {
+        let weights = self.graph.node(owner).weights.clone();
+        self.place([name.into(), weights], op.into(), inputs)
+    }
+
     /// Adds `nodes` again, with the same weights and `suffix` behind their names; what took `from` takes `to` there. Gives the last.
     ///
     /// # Errors
@@ -151,7 +167,11 @@ impl Builder {
                     input: weights,
                 });
             };
-            if self.graph.params_of(owner) != op.params(&shapes) {
+            let form = |params: Vec<Param>| -> Vec<_> {
+                let of = |param: Param| (param.suffix, param.shape);
+                params.into_iter().map(of).collect()
+            };
+            if form(self.graph.params_of(owner)) != form(op.params(&shapes)) {
                 return Err(GraphError::Shared {
                     node: name,
                     owner: weights,
@@ -302,6 +322,26 @@ mod tests {
         let sum = &graph.nodes()[graph.find("sum.2").expect("repeated").0];
         let inputs = sum.inputs.iter().map(|&id| &*graph.node(id).name);
         assert_eq!(inputs.collect::<Vec<_>>(), ["layer.2", "sum.1"]);
+        assert_eq!(Graph::from_toml(&graph.to_toml()), Ok(graph));
+    }
+
+    #[test]
+    fn a_table_is_a_layer_too() {
+        let mut b = Builder::new("test");
+        let ids = b.input("ids", &[1, 4], Element::Index).expect("fits");
+        let table = b.add("table", Embedding { rows: 9, width: 3 }, &[ids]);
+        let table = table.expect("fits");
+        let bare = |out| Linear {
+            bias: false,
+            ..Linear::dense(out)
+        };
+        assert!(b.tied("few", table, bare(8), &[table]).is_err());
+        assert!(b.tied("biased", table, Linear::dense(9), &[table]).is_err());
+        let head = b.tied("head", table, bare(9), &[table]).expect("fits");
+        let graph = b.finish(&[head]).expect("one output");
+        let names: Vec<_> = graph.params().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["table.weight"]);
+        assert_eq!((graph.cost().params, graph.cost().macs), (27, 4 * 27));
         assert_eq!(Graph::from_toml(&graph.to_toml()), Ok(graph));
     }
 

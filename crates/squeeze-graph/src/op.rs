@@ -26,6 +26,7 @@ pub enum Op {
     TokenMean(TokenMean),
     Add(Add),
     Mul(Mul),
+    Scale(Scale),
     Concat(Concat),
     Embedding(Embedding),
     Position(Position),
@@ -102,6 +103,7 @@ impl Op {
             Self::Linear(op) => op.shape(one()?)?,
             Self::BatchNorm(_) | Self::LayerNorm(_) | Self::NoNorm(_) => one()?.to_vec(),
             Self::Activation(_) | Self::Softmax(_) | Self::Dropout(_) => one()?.to_vec(),
+            Self::Scale(_) => one()?.to_vec(),
             Self::Pool(op) => op.shape(one()?)?,
             Self::GlobalAverage(op) => op.shape(one()?)?,
             Self::TokenMax(op) => {
@@ -173,6 +175,7 @@ impl Op {
             | Self::TokenMean(_)
             | Self::Add(_)
             | Self::Mul(_)
+            | Self::Scale(_)
             | Self::Concat(_)
             | Self::Embedding(_)
             | Self::Position(_)
@@ -206,6 +209,7 @@ impl Op {
             | Self::TokenMean(_)
             | Self::Add(_)
             | Self::Mul(_)
+            | Self::Scale(_)
             | Self::Concat(_)
             | Self::Position(_)
             | Self::Attention(_)
@@ -238,6 +242,7 @@ impl Op {
             Self::TokenMean(_) => "token_mean",
             Self::Add(_) => "add",
             Self::Mul(_) => "mul",
+            Self::Scale(_) => "scale",
             Self::Concat(_) => "concat",
             Self::Embedding(_) => "embedding",
             Self::Position(_) => "position",
@@ -264,6 +269,7 @@ impl Op {
                 | Self::NoNorm(_)
                 | Self::Add(_)
                 | Self::Mul(_)
+                | Self::Scale(_)
                 | Self::Dropout(_)
                 | Self::Softmax(_)
                 | Self::Reshape(_)
@@ -295,6 +301,7 @@ from_row!(
     TokenMean,
     Add,
     Mul,
+    Scale,
     Concat,
     Embedding,
     Position,

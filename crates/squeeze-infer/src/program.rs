@@ -1,6 +1,6 @@
 //! The network between graph and plan: steps in single assignment over values that have a home.
 
-use squeeze_graph::ops::{Pool, ResizeMode};
+use squeeze_graph::ops::{Attention, Pool, ResizeMode};
 use squeeze_graph::{Element, Shape, channel_axis, elements};
 use squeeze_kernels::Quantization;
 use squeeze_kernels::activation::Activation;
@@ -121,7 +121,7 @@ pub(crate) enum Work {
     /// The tokens inside the length, which is the second input; zeros beyond.
     Inside,
     /// Attention of query, key, value and, if there is a fourth input, lengths.
-    Attention { heads: usize },
+    Attention(Attention),
     /// Softmax over the channels.
     Softmax,
     /// An image at another size.
@@ -388,7 +388,7 @@ impl Work {
     pub fn reads_strided(&self, input: usize) -> bool {
         match self {
             Self::Move | Self::First => true,
-            Self::Attention { .. } => input < 3,
+            Self::Attention(_) => input < 3,
             Self::Layer(layer) => input == 0 && layer.window.is_point() && !layer.is_depthwise(),
             _ => false,
         }

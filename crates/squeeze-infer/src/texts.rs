@@ -4,9 +4,10 @@
 //! first text, then those of the second, and so on. What a run computes is then what its texts hold, whatever the plan was made
 //! for; only what leaves the network gets its padding back, as zeros.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
-use squeeze_graph::{Element, Graph, Node, Op};
+use squeeze_graph::{Element, Graph, Node, NodeId, Op};
 
 use crate::input::Input;
 
@@ -39,7 +40,8 @@ impl Texts {
         let alone = inputs.iter().filter(|node| is_lengths(node)).count() == 1;
         let packs = alone
             && inputs.iter().all(|node| fits(node))
-            && graph.nodes().iter().all(|node| texts.packs(graph, node));
+            && graph.nodes().iter().all(|node| texts.packs(graph, node))
+            && looks_at_itself(graph);
         packs.then_some(texts)
     }
 
@@ -62,6 +64,7 @@ impl Texts {
             | Op::Activation(_)
             | Op::Add(_)
             | Op::Mul(_)
+            | Op::Scale(_)
             | Op::Softmax(_)
             | Op::ChannelShuffle(_)
             | Op::Dropout(_)
@@ -84,6 +87,25 @@ impl Texts {
             | Op::Slot(_) => false,
         }
     }
+}
+
+/// Whether attention is always that of a text to itself: queries are made of the same inputs as keys and values.
+fn looks_at_itself(graph: &Graph) -> bool {
+    let mut made_of: Vec<BTreeSet<NodeId>> = vec![];
+    for id in graph.ids() {
+        let node = graph.node(id);
+        let is_text = matches!(node.op, Op::Input(_)) && node.shape.len() == 2;
+        let own = is_text.then_some(id);
+        let of = |input: &NodeId| made_of[input.0].iter().copied();
+        made_of.push(node.inputs.iter().flat_map(of).chain(own).collect());
+        if matches!(node.op, Op::Attention(_)) {
+            let [q, k, v] = [0, 1, 2].map(|at| &made_of[node.inputs[at].0]);
+            if q != k || q != v {
+                return false;
+            }
+        }
+    }
+    true
 }
 
 /// Where the texts of one run lie.

@@ -77,14 +77,14 @@ fn weights_of_another_network() {
 fn a_node_without_a_kernel_is_named() {
     let mut b = Builder::new("cross");
     let q = b.input("q", &[1, 3, 8], Element::Number).expect("fits");
-    let k = b.add("k", Concat { axis: 1 }, &[q, q]).expect("fits");
+    let v = b.add("v", Concat { axis: 2 }, &[q, q]).expect("fits");
     let y = b
-        .add("layer.2.cross", Attention { heads: 2 }, &[q, k, k])
+        .add("layer.2.cross", Attention::new(2), &[q, q, v])
         .expect("fits");
     let graph = b.finish(&[y]).expect("one output");
     let error = compile(&graph, &Weights::default(), &Target::here(1)).expect_err("no kernel");
-    let message = "layer.2.cross: no kernel for this attention: queries [1, 3, 8], keys \
-                   [1, 6, 8] and values [1, 6, 8] must be of one shape";
+    let message = "layer.2.cross: no kernel for this attention: keys [1, 3, 8] and values \
+                   [1, 3, 16] must be of one shape";
     assert_eq!(error.to_string(), message);
 }
 

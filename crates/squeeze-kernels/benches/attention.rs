@@ -5,7 +5,7 @@
 mod best;
 
 use squeeze_kernels::amx::Element;
-use squeeze_kernels::attention::{self, Attention, Qkv};
+use squeeze_kernels::attention::{self, Attention, Qkv, Sight};
 use squeeze_kernels::{Cpu, Threads, Tier, peak};
 
 fn main() {
@@ -30,6 +30,7 @@ fn main() {
         let attention = Attention {
             n: 1,
             tokens,
+            sight: Sight::All,
             starts: None,
             heads,
             dim,

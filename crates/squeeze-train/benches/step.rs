@@ -62,11 +62,7 @@ fn layer(
     let q = b.add(name("query"), Linear::grouped(WIDTH, groups), &[x])?;
     let k = b.add(name("key"), Linear::grouped(WIDTH, groups), &[x])?;
     let v = b.add(name("value"), Linear::grouped(WIDTH, groups), &[x])?;
-    let y = b.add(
-        name("attention"),
-        Attention { heads: 4 },
-        &[q, k, v, lengths],
-    )?;
+    let y = b.add(name("attention"), Attention::new(4), &[q, k, v, lengths])?;
     let y = b.add(name("post"), Linear::dense(WIDTH), &[y])?;
     let x = b.add(name("sum1"), Add {}, &[x, y])?;
     let x = b.add(name("norm1"), LayerNorm::default(), &[x])?;

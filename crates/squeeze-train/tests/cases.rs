@@ -189,12 +189,23 @@ const CASES: &[Case] = &[
         [Ids(&[3, 4], 7)],
         Embedding { rows: 7, width: 5 }
     ),
-    case!("attention", [TEXT, TEXT, TEXT], Attention { heads: 2 }),
+    case!("attention", [TEXT, TEXT, TEXT], Attention::new(2)),
     case!(
         "attention_masked",
         [TEXT, TEXT, TEXT, Lengths(&[5, 2, 3])],
-        Attention { heads: 4 }
+        Attention::new(4)
     ),
+    case!(
+        "attention_causal",
+        [TEXT, TEXT, TEXT, Lengths(&[5, 2, 3])],
+        Attention::causal(2)
+    ),
+    case!(
+        "attention_to_another_text",
+        [TEXT, X(&[3, 7, 8]), X(&[3, 7, 8]), Lengths(&[7, 2, 5])],
+        Attention::new(2)
+    ),
+    case!("scale", [TEXT], Scale { factor: -1.5 }),
     case!("softmax", [TEXT], Softmax {}),
     case!("flatten_image", [IMAGE], Reshape::flatten()),
     case!(
@@ -299,6 +310,19 @@ const CASES: &[Case] = &[
             let layer = x[0].0 + 1..y.0 + 1;
             let y = b.repeat(layer.clone(), ".1", [x[0], y])?;
             b.repeat(layer, ".2", [x[0], y])
+        },
+    },
+    Case {
+        name: "table_as_a_layer",
+        inputs: &[Ids(&[2, 3], 9)],
+        build: |b, x| {
+            let table = b.add("table", Embedding { rows: 9, width: 4 }, x)?;
+            let y = b.add("tanh", Activation::Tanh, &[table])?;
+            let bare = Linear {
+                bias: false,
+                ..Linear::dense(9)
+            };
+            b.tied("head", table, bare, &[y])
         },
     },
     Case {
@@ -547,6 +571,7 @@ fn every_operator_has_a_case() {
         "token_mean",
         "add",
         "mul",
+        "scale",
         "concat",
         "embedding",
         "position",

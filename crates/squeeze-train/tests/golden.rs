@@ -26,11 +26,7 @@ fn text_layer(b: &mut Builder, x: NodeId, lengths: NodeId, at: usize, groups: us
     let q = b.add(name("query"), linear(12), &[x])?;
     let k = b.add(name("key"), linear(12), &[x])?;
     let v = b.add(name("value"), linear(12), &[x])?;
-    let y = b.add(
-        name("attention"),
-        Attention { heads: 2 },
-        &[q, k, v, lengths],
-    )?;
+    let y = b.add(name("attention"), Attention::new(2), &[q, k, v, lengths])?;
     let y = b.add(name("output"), Linear::dense(12), &[y])?;
     let x = b.add(name("sum1"), Add {}, &[x, y])?;
     let x = b.add(name("norm1"), LayerNorm::default(), &[x])?;

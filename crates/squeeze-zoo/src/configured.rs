@@ -1,4 +1,4 @@
-//! Encoders in sizes of one's own, in the families of the published ones: with their heads, or for sentence vectors.
+//! Text networks in sizes of one's own, in the families of the published ones: encoders with their heads or for sentence vectors, and GPT-2.
 
 use squeeze_graph::Graph;
 use squeeze_graph::ops::Activation;
@@ -6,7 +6,7 @@ use squeeze_graph::ops::Activation;
 use crate::blocks::Groups;
 use crate::list::{Options, ZooError};
 use crate::networks::encoder::{self, Row};
-use crate::networks::{albert, mobilebert};
+use crate::networks::{albert, gpt2, mobilebert};
 
 /// Sizes of an encoder, as the configurations of `transformers` have them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,6 +50,8 @@ pub enum EncoderFamily {
     Albert,
     /// MobileBERT, in its published sizes alone.
     MobileBert,
+    /// GPT-2, which classifies nothing: it scores the token that follows.
+    Gpt2,
 }
 
 /// What a sentence's vector is made of (Reimers and Gurevych, 2019).
@@ -91,7 +93,7 @@ impl EncoderFamily {
             Self::Electra => encoder::ELECTRA,
             Self::DistilBert => encoder::DISTILBERT,
             Self::SqueezeBert => encoder::SQUEEZEBERT,
-            Self::Albert | Self::MobileBert => return None,
+            Self::Albert | Self::MobileBert | Self::Gpt2 => return None,
         })
     }
 
@@ -103,8 +105,10 @@ impl EncoderFamily {
         if let Some(family) = self.family() {
             return Ok(Row::configured(name, sizes, family).graph(options)?);
         }
-        if self == Self::Albert {
-            return Ok(albert::albert(name, sizes, options)?);
+        match self {
+            Self::Gpt2 => return Ok(gpt2::gpt2(name, sizes, options)?),
+            Self::Albert => return Ok(albert::albert(name, sizes, options)?),
+            _ => {}
         }
         if *sizes != mobilebert::SIZES {
             let (wanted, network) = (mobilebert::SIZES, "mobilebert");
@@ -163,6 +167,14 @@ mod tests {
             groups: Groups::SQUEEZEBERT,
             ..base(768)
         };
+        let gpt2 = Encoder {
+            vocabulary: 50257,
+            places: 1024,
+            activation: Activation::GeluTanh,
+            epsilon: 1e-5,
+            ..base(768)
+        };
+        check("gpt2", EncoderFamily::Gpt2, &gpt2);
         check("bert-base", EncoderFamily::Bert, &base(768));
         check("roberta-base", EncoderFamily::Roberta, &roberta);
         check("electra-base", EncoderFamily::Electra, &base(768));

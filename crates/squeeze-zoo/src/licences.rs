@@ -21,6 +21,7 @@ const fn row(source: &'static str, name: &'static str, stated: &'static str) -> 
 }
 
 const CARD: &str = "model card";
+const NONE: &str = "none of this form published";
 const REPOSITORY: &str = "licence of the repository";
 
 #[rustfmt::skip]
@@ -35,6 +36,11 @@ pub(crate) const LICENCES: &[Licence] = &[
     row("Iandola et al., 2020; transformers", "BSD", "model card (\"bsd\", no variant)"),
     row("Lan et al., 2019; transformers", "Apache-2.0", CARD),
     row("Sun et al., 2020; transformers", "Apache-2.0", CARD),
+    row("Radford et al., 2019; transformers", "modified MIT", "licence of openai/gpt-2"),
+    row("Vaswani et al., 2017; transformers", NONE, "-"),
+    row("tensor2tensor", NONE, "-"),
+    row("Tiedemann and Thottingal, 2020; transformers", "CC-BY-4.0", "README of Helsinki-NLP/Opus-MT"),
+    row("mit-han-lab/lite-transformer", NONE, REPOSITORY),
     row("torchvision", "terms of the training data", "README, \"Pre-trained Model License\"; the code is BSD-3-Clause"),
     row("timm", "Apache-2.0", "the models' configurations; the README advises to assume ImageNet's terms"),
     row("facebookresearch/FixRes", "CC-BY-NC-4.0", "README of FixEfficientNet"),

@@ -131,9 +131,21 @@ pub enum Task {
     Detection,
     /// A text or a pair of texts; gives a score a class.
     Text,
+    /// A text; gives at each token a score for every token that may follow.
+    Language,
+    /// A text and the beginning of another one, which is made from it; gives at each token of that a score for every token that may follow.
+    Translate,
 }
 
 impl Task {
+    /// Whether it takes text.
+    pub fn is_text(self) -> bool {
+        match self {
+            Self::Image | Self::Segment | Self::Detection => false,
+            Self::Text | Self::Language | Self::Translate => true,
+        }
+    }
+
     /// One word for it.
     pub fn name(self) -> &'static str {
         match self {
@@ -141,6 +153,8 @@ impl Task {
             Self::Segment => "segment",
             Self::Detection => "detection",
             Self::Text => "text",
+            Self::Language => "language",
+            Self::Translate => "translate",
         }
     }
 }
@@ -230,6 +244,9 @@ pub fn list() -> &'static [Entry] {
             networks::encoder::ROWS,
             networks::albert::ROWS,
             networks::mobilebert::ROWS,
+            networks::lite_transformer::ROWS,
+            networks::gpt2::ROWS,
+            networks::transformer::ROWS,
             networks::alexnet::ROWS,
             networks::vgg::ROWS,
             networks::squeezenet::ROWS,
@@ -270,11 +287,14 @@ pub fn build(name: &str, options: &Options) -> Result<Graph, ZooError> {
         let network = entry.name;
         Err(ZooError::Option { network, reason })
     };
-    if entry.task == Task::Text && options.image.is_some() {
+    if entry.task.is_text() && options.image.is_some() {
         return refuse("takes text, an image size means nothing: give a length".into());
     }
-    if entry.task != Task::Text && options.length.is_some() {
+    if !entry.task.is_text() && options.length.is_some() {
         return refuse("takes images, a length means nothing: give an image size".into());
+    }
+    if matches!(entry.task, Task::Language | Task::Translate) && options.classes.is_some() {
+        return refuse("scores tokens, classes mean nothing: leave them out".into());
     }
     if let Some(width) = options.width {
         if entry.name != "mobilenet_v2" {
@@ -345,7 +365,8 @@ pub(crate) mod tests {
         }
     }
 
-    /// torchvision 0.29.2's `_ops`, and what the papers print; text at 128 tokens.
+    /// torchvision 0.29.2's `_ops`, what the papers print, and of networks that score tokens what `torch.utils.flop_counter` counts in
+    /// those of transformers 5.23 with attention written out (`attn_implementation="eager"`); text at 128 tokens.
     #[test]
     fn multiply_adds_are_the_published_ones() {
         for entry in list() {

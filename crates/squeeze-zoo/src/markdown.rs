@@ -39,6 +39,8 @@ pub fn markdown() -> String {
         (Task::Segment, "Segmentation"),
         (Task::Detection, "Object detection"),
         (Task::Text, "Text classification, at 128 tokens"),
+        (Task::Language, "Language models, at 128 tokens"),
+        (Task::Translate, "Translation, at 128 tokens of both texts"),
     ] {
         let columns = "name | input | parameters | published | G multiply-adds | published | published accuracy | source | remarks";
         let rule = "---|---|---:|---:|---:|---:|---|---|---";

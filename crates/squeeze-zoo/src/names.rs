@@ -29,6 +29,8 @@ const ROOTS: &[[&str; 2]] = &[
 /// The names under which a published file may hold our weight `name`, the likeliest first.
 pub fn published(name: &str) -> Vec<String> {
     let mut names = vec![name.to_owned()];
+    let copies = COPIES.iter().filter(|[_, ours]| *ours == name);
+    names.extend(copies.map(|[theirs, _]| (*theirs).to_owned()));
     for [ours, theirs] in ENDINGS {
         if let Some(path) = name.strip_suffix(ours) {
             names.push(format!("{path}{theirs}"));
@@ -41,6 +43,57 @@ pub fn published(name: &str) -> Vec<String> {
     }
     names.dedup();
     names
+}
+
+/// Names under which published files hold a table once more, and ours.
+const COPIES: &[[&str; 2]] = &[
+    ["lm_head.weight", "transformer.wte.weight"],
+    ["lm_head.weight", "model.shared.weight"],
+    ["model.encoder.embed_tokens.weight", "model.shared.weight"],
+    ["model.decoder.embed_tokens.weight", "model.shared.weight"],
+];
+
+/// Our weights of which a published tensor of this name may be a copy, where networks tie a table to layers.
+pub fn copy_of(name: &str) -> impl Iterator<Item = &'static str> {
+    let copies = COPIES.iter().filter(move |[theirs, _]| *theirs == name);
+    copies.map(|&[_, ours]| ours)
+}
+
+/// Tensors of published files that have no place in our networks and must be zero.
+const ZEROS: &[&str] = &["final_logits_bias"];
+
+/// Whether a tensor of this name may be left out where it is zero.
+pub fn may_be_zero(name: &str) -> bool {
+    ZEROS.contains(&name)
+}
+
+/// Tables that published files leave out, since a formula gives them.
+const SINUSOIDS: &[&str] = &[
+    "model.encoder.embed_positions.weight",
+    "model.decoder.embed_positions.weight",
+];
+
+/// Whether our weight `name` is the table of sinusoids of Marian, which its files may leave out: sines in the first half of a row, cosines
+/// in the second.
+pub fn is_sinusoids(name: &str) -> bool {
+    SINUSOIDS.contains(&name)
+}
+
+/// Endings of GPT-2's layers.
+const TURNED: &[&str] = &[
+    ".attn.c_attn.weight",
+    ".attn.c_proj.weight",
+    ".mlp.c_fc.weight",
+    ".mlp.c_proj.weight",
+];
+
+/// For a weight `[out, in]` of ours that published files hold as `[in, out]`, the name of another one of theirs that is not square and so
+/// shows whether a file has them so.
+pub fn turned(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("transformer.h.")?;
+    TURNED.iter().find(|ending| rest.ends_with(**ending))?;
+    let (index, _) = rest.split_once('.')?;
+    Some(format!("transformer.h.{index}.attn.c_attn.weight"))
 }
 
 /// Weights of ours that are a published one with the only row of a published table added to each
@@ -60,7 +113,13 @@ pub fn added(name: &str) -> Option<&'static str> {
 }
 
 /// Endings of tensors that published files hold beside weights.
-const COUNTERS: &[&str] = &[".num_batches_tracked", ".position_ids"];
+const COUNTERS: &[&str] = &[
+    ".num_batches_tracked",
+    ".position_ids",
+    // GPT-2's masks.
+    ".attn.bias",
+    ".attn.masked_bias",
+];
 
 /// Whether a tensor of a published file has no part in what `network` answers: counters, indices,
 /// and what the list says is published beside its weights.
@@ -84,6 +143,11 @@ pub enum Layout {
     /// Ours is a window over tokens `[out, in, taps]`, theirs a layer over neighbouring tokens side
     /// by side `[out, taps * in]`, the last tap first: MobileBERT's embeddings.
     Neighbours,
+    /// Ours is `[out, in]`, theirs `[in, out]`: GPT-2's layers, see [`turned`].
+    Turned,
+    /// Ours is a depthwise window `[channels, 1, taps]`, theirs `[heads, 1, taps]`, whose softmax all channels of a head share:
+    /// lightweight convolutions (Wu et al., 2019).
+    Heads,
 }
 
 /// The layout of a published weight of shape `theirs` for one of ours; nothing when it does not
@@ -95,6 +159,11 @@ pub fn layout(ours: &[usize], theirs: &[usize]) -> Option<Layout> {
     match (ours, theirs) {
         (&[out, channels, taps], &[rows, columns]) if out == rows && channels * taps == columns => {
             Some(Layout::Neighbours)
+        }
+        (&[channels, 1, taps], &[heads, 1, same])
+            if taps == same && heads > 0 && channels.is_multiple_of(heads) =>
+        {
+            Some(Layout::Heads)
         }
         _ => None,
     }
@@ -122,6 +191,24 @@ mod tests {
         let neighbours = layout(&[512, 128, 3], &[512, 384]);
         assert_eq!(neighbours, Some(Layout::Neighbours));
         assert_eq!(layout(&[512, 128, 3], &[512, 128]), None);
+        assert_eq!(layout(&[80, 1, 7], &[4, 1, 7]), Some(Layout::Heads));
+        assert_eq!(layout(&[80, 1, 7], &[3, 1, 7]), None);
+    }
+
+    #[test]
+    fn layers_of_gpt2_are_turned() {
+        let witness = Some("transformer.h.11.attn.c_attn.weight".to_owned());
+        assert_eq!(turned("transformer.h.11.mlp.c_proj.weight"), witness);
+        assert_eq!(turned("transformer.h.11.mlp.c_proj.bias"), None);
+        assert_eq!(turned("bert.h.11.mlp.c_proj.weight"), None);
+    }
+
+    #[test]
+    fn a_table_may_be_there_twice() {
+        let names = published("model.shared.weight");
+        assert!(names.contains(&"lm_head.weight".into()));
+        let ours: Vec<_> = copy_of("lm_head.weight").collect();
+        assert_eq!(ours, ["transformer.wte.weight", "model.shared.weight"]);
     }
 
     #[test]

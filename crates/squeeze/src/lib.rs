@@ -11,6 +11,7 @@ pub mod floor;
 pub mod folder;
 pub mod front;
 pub mod hub;
+pub mod language;
 pub mod out;
 pub mod picture;
 pub mod pruning;

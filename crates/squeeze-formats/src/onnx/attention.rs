@@ -21,6 +21,8 @@ pub(super) struct Scores {
     pub factor: f64,
     /// Whether padding is hidden.
     pub masked: bool,
+    /// Whether later tokens are hidden.
+    pub causal: bool,
     /// Whether the softmax was taken.
     pub softmax: bool,
 }
@@ -34,6 +36,7 @@ impl Scores {
             key,
             factor,
             masked: false,
+            causal: false,
             softmax: false,
         }
     }
@@ -41,7 +44,7 @@ impl Scores {
     /// The same, multiplied.
     pub fn times(mut self, factor: f64) -> Option<Self> {
         self.factor *= factor;
-        (!self.masked && !self.softmax).then_some(self)
+        (!self.masked && !self.causal && !self.softmax).then_some(self)
     }
 }
 
@@ -104,7 +107,9 @@ impl Import<'_> {
         if scores.masked {
             inputs.extend(self.lengths);
         }
-        let id = self.add(&node.outputs[0], Attention { heads }, &inputs, vec![])?;
+        let causal = scores.causal;
+        let row = Attention { heads, causal };
+        let id = self.add(&node.outputs[0], row, &inputs, vec![])?;
         let plain = View::plain(id, self.b.shape(id));
         let cut = plain.reshaped(&[n, s, heads, self.b.channels(id) / heads]);
         let cut = cut.and_then(|cut| cut.transposed(&[0, 2, 1, 3]));
@@ -139,14 +144,26 @@ impl Import<'_> {
         Ok(heads.unwrap_or(plain))
     }
 
-    /// Adds a mask to scores: it must hide padding and nothing else.
+    /// Adds a mask to scores: it must hide padding, or later tokens, or both, and nothing else.
     pub fn masked(&self, node: &Node, scores: Scores, mask: &Mask) -> Result<Value, Broken> {
-        let texts = scores.query.shape().first().copied().unwrap_or(1);
-        let places = [texts, self.length, self.length];
+        let wrong = || {
+            Broken::new(format!(
+                "{}: its mask hides more, or less, than padding and later tokens: not read",
+                node.label()
+            ))
+        };
+        let (queries, keys) = (scores.query.shape(), scores.key.shape());
+        let (&[texts, _, rows, _], &[_, _, _, columns]) = (&*queries, &*keys) else {
+            return Err(wrong());
+        };
+        let places = [texts, rows, columns];
         let count = places.iter().try_fold(2usize, |a, &b| a.checked_mul(b));
         self.stored.count(count.unwrap_or(usize::MAX))?;
-        let hides = |array: &Array, length: &dyn Fn(usize) -> usize| {
-            let shape = [texts, 1, self.length, self.length];
+        // The mask that was given is that of texts of this length.
+        let has_mask = self.lengths.is_some() && columns == self.length;
+        let own = has_mask && rows == columns && self.target.is_none();
+        let fits = |array: &Array, length: &dyn Fn(usize) -> usize, hides: Hides| {
+            let shape = [texts, 1, rows, columns];
             array.shape.len() <= 4
                 && super::array::broadcast(&array.shape, &shape).is_some()
                 && array
@@ -156,33 +173,59 @@ impl Import<'_> {
                     .zip(shape.iter().rev())
                     .all(|(a, b)| a <= b || *a == 1)
                 && Array::from_places(shape.to_vec(), |place| {
-                    let length = length(place[0]);
+                    let (query, key, length) = (place[2], place[3], length(place[0]));
                     let value = array.at(place);
-                    let right = if place[3] < length {
-                        value == 0.0
-                    } else {
+                    let hidden = hides.padding && key >= length || hides.later && key > query;
+                    let right = if hidden {
                         // The older form of a mask is -10000.
                         value <= -9999.0
+                    } else {
+                        value == 0.0
                     };
                     // What a padded token sees is nobody's concern.
-                    f64::from(u8::from(right || place[2] >= length))
+                    f64::from(u8::from(right || own && query >= length))
                 })
                 .data
                 .iter()
                 .all(|&right| right == 1.0)
         };
-        let hides = hides(&mask.whole, &|_| self.length)
-            && hides(&mask.half, &|text| self.half_length(text));
-        if scores.softmax || !hides {
-            return Err(Broken::new(format!(
-                "{}: its mask hides more, or less, than padding: not read",
-                node.label()
-            )));
-        }
+        let half = |text: usize| match has_mask {
+            true => self.half_length(text),
+            false => columns,
+        };
+        let found = Hides::ALL.into_iter().find(|&hides| {
+            (has_mask || !hides.padding)
+                && (rows == columns || !hides.later)
+                && fits(&mask.whole, &|_| columns, hides)
+                && fits(&mask.half, &half, hides)
+        });
+        let hides = found.filter(|_| !scores.softmax).ok_or_else(wrong)?;
         Ok(Value::Scores(Scores {
-            masked: true,
+            masked: scores.masked || hides.padding,
+            causal: scores.causal || hides.later,
             ..scores
         }))
+    }
+}
+
+/// What a mask hides.
+#[derive(Clone, Copy)]
+struct Hides {
+    padding: bool,
+    later: bool,
+}
+
+impl Hides {
+    /// The simplest first.
+    const ALL: [Self; 4] = [
+        Self::these(false, false),
+        Self::these(true, false),
+        Self::these(false, true),
+        Self::these(true, true),
+    ];
+
+    const fn these(padding: bool, later: bool) -> Self {
+        Self { padding, later }
     }
 }
 

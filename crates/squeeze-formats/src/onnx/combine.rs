@@ -10,7 +10,7 @@ use super::fold::axis;
 use super::import::Import;
 use super::layers::unread;
 use super::proto::Node;
-use super::value::Value;
+use super::value::{Mask, Value};
 use crate::error::Broken;
 use crate::view::View;
 
@@ -62,6 +62,12 @@ impl<'a> Import<'a> {
             {
                 self.masked(node, scores, &mask)
             }
+            (Value::Scores(scores), Value::Known(known))
+            | (Value::Known(known), Value::Scores(scores))
+                if node.op == "Add" && known.constant().is_none() =>
+            {
+                self.masked(node, scores, &Mask::known(known))
+            }
             (value @ (Value::Scores(_) | Value::Node(_)), Value::Known(nothing))
                 if nothing.scalar() == Some(0.0)
                     || matches!(value, Value::Scores(_)) && nothing.constant() == Some(0.0) =>
@@ -109,7 +115,9 @@ impl<'a> Import<'a> {
         let fits = (*rows, *columns) == (s, width)
             && known.data.len() == s * width
             && view.is(&shape, &[0, 1, 2]);
-        let Some(ids) = self.ids.filter(|_| fits) else {
+        let mut texts = [self.ids, self.target].into_iter().flatten();
+        let ids = texts.find(|&id| self.b.shape(id)[1] == s);
+        let Some(ids) = ids.filter(|_| fits) else {
             return Err(unread(node, "a sum with known numbers"));
         };
         let values: Vec<f32> = known.data.iter().map(|&value| value as f32).collect();
@@ -225,6 +233,11 @@ impl<'a> Import<'a> {
             self.value(node, 2)?,
         ) {
             (Value::Never, _, value) => Ok(value),
+            (Value::Known(mask), Value::Scores(scores), Value::Known(low)) => {
+                let low = low.scalar().unwrap_or(0.0);
+                let sums = Mask::known(mask).map(|value| if value != 0.0 { 0.0 } else { low });
+                self.masked(node, scores, &sums)
+            }
             (Value::Mask(mask), Value::Scores(scores), Value::Known(low)) => {
                 let low = low.scalar().unwrap_or(0.0);
                 let sums = mask.map(|value| if value != 0.0 { 0.0 } else { low });

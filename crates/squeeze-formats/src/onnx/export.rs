@@ -24,6 +24,9 @@ pub(super) const FLOAT: i32 = 1;
 pub(super) const INT64: i32 = 7;
 const INT8: i32 = 3;
 
+/// The input that is a second text, made from the first.
+const TARGET: &str = "target";
+
 /// Bytes of a message that protocol buffers hold; what is more lies in a file of its own.
 const MOST: usize = (1 << 31) - (1 << 20);
 
@@ -140,8 +143,8 @@ pub(super) struct Export<'a> {
     made: HashMap<String, String>,
     /// Weights that are in the file.
     stored: HashMap<(String, Form), String>,
-    /// The same network with another batch and another length, where that is possible.
-    others: [Option<Graph>; 2],
+    /// The same network with another batch, another length, and another length of a second text, where that is possible.
+    others: [Option<Graph>; 3],
 }
 
 impl<'a> Export<'a> {
@@ -156,7 +159,11 @@ impl<'a> Export<'a> {
             taken: names.collect(),
             made: HashMap::new(),
             stored: HashMap::new(),
-            others: [other_batch(source), other_length(source)],
+            others: [
+                other_batch(source),
+                other_length(source, |node| node.name != TARGET),
+                other_length(source, |node| node.name == TARGET),
+            ],
         }
     }
 
@@ -211,6 +218,7 @@ impl<'a> Export<'a> {
         let name = match (&*node.name, node.element) {
             ("ids", Element::Index) => self.name("input_ids"),
             ("types", Element::Index) => self.name("token_type_ids"),
+            (TARGET, Element::Index) => self.name("decoder_input_ids"),
             (name, _) => name.to_owned(),
         };
         Ok(described(name, element, self.dims(id)))
@@ -225,17 +233,23 @@ impl<'a> Export<'a> {
                 shape.is_some_and(|shape| shape[axis] != size)
             };
             match self.others.each_ref().map(changes) {
-                [true, _] => open("batch"),
-                [false, true] => open("length"),
-                [false, false] => fixed(size),
+                [true, ..] => open("batch"),
+                [false, true, _] => open("length"),
+                [false, false, true] => open("target_length"),
+                [false, false, false] => fixed(size),
             }
         })
         .collect()
     }
 
+    /// What a node's result is called.
+    pub fn result(&self, id: NodeId) -> String {
+        self.values[id.0].clone()
+    }
+
     /// What a node's input is called.
     pub fn value(&self, node: &Node, index: usize) -> String {
-        self.values[node.inputs[index].0].clone()
+        self.result(node.inputs[index])
     }
 
     /// Shape of a node's input.
@@ -339,6 +353,13 @@ impl<'a> Export<'a> {
         if let Some(name) = self.stored.get(&key) {
             return name.clone();
         }
+        let same = self.stored.get(&(path.clone(), Form::Same)).cloned();
+        if let Some(same) = same.filter(|_| form == Form::Turned) {
+            // A table that is a layer too: there is one of it in the file.
+            let value = self.step("Transpose", &[&same], &path, vec![ints("perm", &[1, 0])]);
+            self.stored.insert(key, value.clone());
+            return value;
+        }
         let tensor = self.weights.get(&path).expect("weights were checked");
         let name = self.name(&path);
         let dims = |shape: &[usize]| shape.iter().map(|&size| size as i64).collect();
@@ -400,20 +421,27 @@ fn other_batch(graph: &Graph) -> Option<Graph> {
     graph.with_batch(graph.node(first).shape[0] + 1).ok()
 }
 
-/// The network for texts of another length, when all have one and nothing in it holds it.
-fn other_length(graph: &Graph) -> Option<Graph> {
+/// The network for texts of another length, when all of these have one and nothing in it holds it.
+fn other_length(graph: &Graph, these: impl Fn(&Node) -> bool) -> Option<Graph> {
     let inputs = graph.inputs();
-    let texts = inputs.iter().map(|&id| graph.node(id));
-    let mut lengths = texts
-        .filter(|node| node.element == Element::Index && node.shape.len() == 2)
-        .map(|node| node.shape[1]);
+    let inputs = inputs.iter().map(|&id| graph.node(id));
+    let is_text =
+        |node: &&Node| node.element == Element::Index && node.shape.len() == 2 && these(node);
+    let mut lengths = inputs.clone().filter(is_text).map(|node| node.shape[1]);
     let length = lengths.next()?;
     if lengths.any(|other| other != length) {
         return None;
     }
+    let with = |length: usize| {
+        let shape = |node: &Node| match is_text(&node) {
+            true => vec![node.shape[0], length],
+            false => node.shape.clone(),
+        };
+        graph.with_inputs(&inputs.clone().map(shape).collect::<Vec<_>>())
+    };
     let shorter = length.checked_sub(1).filter(|&shorter| shorter > 0);
-    let shorter = shorter.and_then(|length| graph.with_length(length).ok());
-    shorter.or_else(|| graph.with_length(length + 1).ok())
+    let shorter = shorter.and_then(|length| with(length).ok());
+    shorter.or_else(|| with(length + 1).ok())
 }
 
 /// Rows and columns exchanged.

@@ -40,6 +40,10 @@ impl Export<'_> {
             Op::TokenMean(_) => self.token_mean(node)?,
             Op::Add(_) => self.combined(node, "Add"),
             Op::Mul(_) => self.combined(node, "Mul"),
+            Op::Scale(scale) => {
+                let factor = self.number(scale.factor as f32);
+                self.emit("Mul", &[&self.value(node, 0), &factor], path, vec![])
+            }
             Op::Concat(concat) => {
                 let parts: Vec<_> = (0..node.inputs.len())
                     .map(|index| self.value(node, index))

@@ -103,6 +103,36 @@ impl Export<'_> {
         self.emit("Expand", &[&row, &shape], path, vec![])
     }
 
+    /// What is added to the scores of later tokens: the lowest number, `[s, s]`, and zero elsewhere.
+    fn later_sums(&mut self, node: &Node) -> String {
+        // One for all layers over one text, where the queries have its tokens.
+        let mut root = node.inputs[0];
+        while let Some(&before) = self.source.node(root).inputs.first() {
+            root = before;
+        }
+        let is_own = |this: &Self| {
+            let [own, text] = [node.inputs[0], root].map(|id| this.dims(id));
+            text.get(1) == own.get(1)
+        };
+        let text = if is_own(self) { root } else { node.inputs[0] };
+        let value = self.result(text);
+        self.once(format!("{value}/later"), |this| {
+            let path = &*value;
+            let [none, one] = [0, 1].map(|value| this.int(value));
+            let shape = this.step("Shape", &[&value], path, vec![]);
+            let length = this.step("Gather", &[&shape, &one], path, vec![]);
+            let places = this.step("Range", &[&none, &length, &one], path, vec![]);
+            let axes = [0, 1].map(|axis| this.ints(&[axis]));
+            let [keys, queries] =
+                axes.map(|axis| this.step("Unsqueeze", &[&places, &axis], path, vec![]));
+            let later = this.step("Greater", &[&keys, &queries], path, vec![]);
+            let to = int("to", i64::from(FLOAT));
+            let later = this.step("Cast", &[&later], path, vec![to]);
+            let low = this.number(LOW);
+            this.step("Mul", &[&later, &low], path, vec![])
+        })
+    }
+
     pub(super) fn attention(
         &mut self,
         node: &Node,
@@ -127,6 +157,10 @@ impl Export<'_> {
         scores = self.step("Mul", &[&scores, &scale], path, vec![]);
         if node.inputs.len() > 3 {
             let sums = self.mask_sums(&self.value(node, 3));
+            scores = self.step("Add", &[&scores, &sums], path, vec![]);
+        }
+        if attention.causal {
+            let sums = self.later_sums(node);
             scores = self.step("Add", &[&scores, &sums], path, vec![]);
         }
         let shares = self.step("Softmax", &[&scores], path, vec![int("axis", -1)]);

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use prost::Message;
+use squeeze_graph::ops::Scale;
 use squeeze_graph::{Builder, Element, Graph, Node, NodeId, Op, channel_axis};
 use squeeze_tensor::{Tensor, Weights};
 
@@ -37,6 +38,8 @@ pub(super) struct Import<'a> {
     pub opset: i64,
     pub ids: Option<NodeId>,
     pub lengths: Option<NodeId>,
+    /// A second text, which is made from the first.
+    pub target: Option<NodeId>,
     /// Tokens of a text.
     pub length: usize,
     names: HashMap<String, usize>,
@@ -44,6 +47,8 @@ pub(super) struct Import<'a> {
     uses: HashMap<&'a str, (usize, Option<usize>)>,
     /// Results under axes that they were brought to.
     made: HashMap<(NodeId, Vec<Vec<Atom>>), NodeId>,
+    /// Results that are multiplied, by the bits of the factor.
+    scaled: HashMap<(NodeId, u64), NodeId>,
     /// Nodes by operator and the tensors that they have as weights.
     owners: HashMap<String, String>,
     /// Bytes of weights that may still be made.
@@ -84,10 +89,12 @@ pub(super) fn from_bytes(
         opset,
         ids: None,
         lengths: None,
+        target: None,
         length: 0,
         names: HashMap::new(),
         uses: uses(graph),
         made: HashMap::new(),
+        scaled: HashMap::new(),
         owners: HashMap::new(),
         // Half precision doubles, bytes become four times as much; the rest is for small things that are made.
         left: 5 * size + (64 << 20),
@@ -118,7 +125,7 @@ pub(super) fn from_bytes(
 impl<'a> Import<'a> {
     /// Adds our inputs, in our order.
     fn inputs(&mut self, sizes: &Sizes) -> Result<(), Broken> {
-        let mut texts = [const { None }; 3];
+        let mut texts = [const { None }; 4];
         for input in &self.graph.inputs {
             if self.stored.has(&input.name) {
                 continue;
@@ -133,6 +140,7 @@ impl<'a> Import<'a> {
                 }
                 (6 | 7 | 9, [_, _]) => {
                     let role = match () {
+                        () if name.contains("decoder") || name.contains("target") => 3,
                         () if name.contains("mask") => 2,
                         () if name.contains("type") || name.contains("segment") => 1,
                         () => 0,
@@ -140,7 +148,7 @@ impl<'a> Import<'a> {
                     if let Some((_, _, other)) = texts[role].replace((input, shape, &input.name)) {
                         return Err(Broken::new(format!(
                             "inputs `{other}` and `{}` play the same part: name them input_ids, \
-                             token_type_ids and attention_mask",
+                             token_type_ids, attention_mask and decoder_input_ids",
                             input.name
                         )));
                     }
@@ -154,7 +162,7 @@ impl<'a> Import<'a> {
                 }
             }
         }
-        let [ids, types, mask] = texts;
+        let [ids, types, mask, target] = texts;
         for (role, text) in [("ids", ids), ("types", types)] {
             let Some((input, shape, _)) = text else {
                 continue;
@@ -177,6 +185,12 @@ impl<'a> Import<'a> {
                 })),
             };
             self.values.insert(&input.name, Value::Mask(mask));
+        }
+        if let Some((input, shape, _)) = target {
+            let id = self.add_input("target", &shape, Element::Index)?;
+            self.target = Some(id);
+            let view = View::plain(id, &shape);
+            self.values.insert(&input.name, Value::Node(view));
         }
         Ok(())
     }
@@ -272,16 +286,10 @@ impl<'a> Import<'a> {
         }
     }
 
-    /// The node's result that a node takes, times 1.
-    pub fn view(&self, node: &proto::Node, index: usize) -> Result<View, Broken> {
+    /// The node's result that a node takes, times 1: what it is multiplied by becomes a node.
+    pub fn view(&mut self, node: &proto::Node, index: usize) -> Result<View, Broken> {
         match self.value(node, index)? {
-            Value::Node(view) if view.factor == 1.0 => Ok(view),
-            Value::Node(view) => Err(Broken::new(format!(
-                "{}: its input {index} is multiplied by {}, which is read only around attention \
-                 and GELU",
-                node.label(),
-                view.factor
-            ))),
+            Value::Node(view) => self.times(&node.label(), view),
             Value::Known(_)
             | Value::Mask(_)
             | Value::Scores(_)
@@ -315,7 +323,7 @@ impl<'a> Import<'a> {
             count => format!("{name}.{count}"),
         };
         let op = op.into();
-        let key = shared_key(&op, &weights);
+        let key = shared_key(&weights);
         let owner = key.as_ref().and_then(|key| self.owners.get(key));
         let owner = owner.cloned().unwrap_or_else(|| name.clone());
         let node = Node {
@@ -352,13 +360,39 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
+    /// A view times 1, of a node that is multiplied by the factor; the same one each time.
+    fn times(&mut self, label: &str, view: View) -> Result<View, Broken> {
+        if view.factor == 1.0 {
+            return Ok(view);
+        }
+        let key = (view.node, view.factor.to_bits());
+        let id = match self.scaled.get(&key) {
+            Some(&id) => id,
+            None => {
+                let scale = Scale {
+                    factor: view.factor,
+                };
+                let id = self.add(&format!("{label}.scale"), scale, &[view.node], vec![])?;
+                self.scaled.insert(key, id);
+                id
+            }
+        };
+        let axes = view.axes;
+        Ok(View {
+            node: id,
+            axes,
+            factor: 1.0,
+        })
+    }
+
     /// A node whose axes are those of the view; the same one each time.
     pub fn materialize(&mut self, label: &str, view: &View) -> Result<NodeId, Broken> {
+        let view = self.times(label, view.clone())?;
         let key = (view.node, view.axes.clone());
-        if let Some(&id) = self.made.get(&key).filter(|_| view.factor == 1.0) {
+        if let Some(&id) = self.made.get(&key) {
             return Ok(id);
         }
-        let id = self.arranged(label, view)?;
+        let id = self.arranged(label, &view)?;
         self.made.insert(key, id);
         Ok(id)
     }
@@ -366,12 +400,6 @@ impl<'a> Import<'a> {
     fn arranged(&mut self, label: &str, view: &View) -> Result<NodeId, Broken> {
         use squeeze_graph::ops::{ChannelShuffle, Reshape, Transpose};
         let shape = self.b.shape(view.node).to_vec();
-        if view.factor != 1.0 {
-            let factor = view.factor;
-            return Err(Broken::new(format!(
-                "{label} is multiplied by {factor}, which is not read"
-            )));
-        }
         if let Some(order) = view.order(&shape) {
             if order.iter().copied().eq(0..shape.len()) {
                 return Ok(view.node);
@@ -417,10 +445,11 @@ impl<'a> Import<'a> {
     }
 }
 
-/// What nodes that share their weights have in common: the operator and where the tensors lie. Nothing for nodes without weights.
-fn shared_key(op: &Op, weights: &[(&str, Tensor)]) -> Option<String> {
+/// What nodes that share their weights have in common: which they are and where the tensors lie; a table and a layer may have the same.
+/// Nothing for nodes without weights.
+fn shared_key(weights: &[(&str, Tensor)]) -> Option<String> {
     use std::fmt::Write;
-    let mut key = format!("{op:?}");
+    let mut key = String::new();
     for (suffix, tensor) in weights {
         let (place, form) = (tensor.bytes().as_ptr(), tensor.shape());
         write!(key, " {suffix} {place:?} {form:?}").expect("a string takes all");

@@ -40,12 +40,7 @@ impl<'a> Import<'a> {
                 if !form.is_some_and(|(_, kind)| matches!(kind, 1 | 10 | 11 | 16)) {
                     return Ok(false);
                 }
-                let turned = self.stored.turned(input)?;
-                let is_matrix = turned.is_some();
-                if let Some(turned) = turned {
-                    self.stored.add(output, turned);
-                }
-                Ok(is_matrix)
+                self.stored.add_turned(output, input)
             }
             "DequantizeLinear" => {
                 let bytes = self.stored.exact(input)?;

@@ -279,6 +279,19 @@ impl<'a> Import<'a> {
         };
         let name = self.path(&node.inputs[1], &node.outputs[0]);
         let view = self.view(node, 0)?;
+        // The tokens of all texts as rows of one matrix, as GPT-2's layers have them.
+        let shape = self.b.shape(view.node).to_vec();
+        let text = view.reshaped(&shape).filter(|_| view.axes.len() == 2);
+        if let ([n, s, _], Some(text)) = (&*shape, text.filter(|text| text.is(&shape, &[0, 1, 2])))
+        {
+            let out = weight.shape()[0];
+            let value = self.linear(node, &name, &text, weight, bias)?;
+            let Value::Node(result) = &value else {
+                return Ok(value);
+            };
+            let rows = result.reshaped(&[n * s, out]);
+            return Ok(Value::Node(rows.expect("texts are rows of tokens")));
+        }
         self.linear(node, &name, &view, weight, bias)
     }
 

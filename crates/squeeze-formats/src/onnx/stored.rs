@@ -72,6 +72,18 @@ impl<'a> Stored<'a> {
         self.made.insert(name, tensor);
     }
 
+    /// Adds a matrix with rows and columns exchanged, which turned back is the matrix itself; gives whether it is one.
+    pub fn add_turned(&mut self, name: &'a str, matrix: &str) -> Result<bool, Broken> {
+        let (Some(matrix), Some(turned)) = (self.weight(matrix)?, self.turned(matrix)?) else {
+            return Ok(false);
+        };
+        self.made.insert(name, turned);
+        self.single
+            .get_mut()
+            .insert((name.to_owned(), true), matrix);
+        Ok(true)
+    }
+
     /// Shape and element type, as ONNX counts them, of a tensor that the file holds.
     pub fn form(&self, name: &str) -> Option<(Vec<usize>, i32)> {
         if let Some(tensor) = self.made.get(name) {

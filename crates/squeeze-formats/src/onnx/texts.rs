@@ -110,18 +110,24 @@ impl Import<'_> {
         rows: usize,
     ) -> Result<NodeId, Broken> {
         let first = places.whole.data.first().copied().unwrap_or(-1.0);
+        let tokens = places.whole.shape.last().copied().unwrap_or(0);
+        let texts = [self.ids, self.target].into_iter().flatten();
+        let mut texts = texts.filter(|&id| self.b.shape(id)[1] == tokens);
         // What place a padded token has is nobody's concern.
         let counts = |array: &Array, length: &dyn Fn(usize) -> usize| {
-            array.shape.last() == Some(&self.length)
+            array.shape.last() == Some(&tokens)
                 && array.data.iter().enumerate().all(|(at, &place)| {
-                    let (text, token) = (at / self.length, at % self.length);
+                    let (text, token) = (at / tokens, at % tokens);
                     token >= length(text) || place == first + token as f64
                 })
         };
+        let own = self.lengths.is_some() && tokens == self.length;
+        let half = |text| if own { self.half_length(text) } else { tokens };
         let counts = first >= 0.0
-            && counts(&places.whole, &|_| self.length)
-            && counts(&places.half, &|text| self.half_length(text));
-        let Some(ids) = self.ids.filter(|_| counts) else {
+            && tokens > 0
+            && counts(&places.whole, &|_| tokens)
+            && counts(&places.half, &half);
+        let Some(ids) = texts.next().filter(|_| counts) else {
             return Err(unread(
                 node,
                 "a table looked up by fixed indices that are no positions",

@@ -45,6 +45,14 @@ pub(super) struct Mask {
 }
 
 impl Mask {
+    /// Of numbers that no mask changes.
+    pub fn known(array: Rc<Array>) -> Self {
+        Self {
+            whole: array.clone(),
+            half: array,
+        }
+    }
+
     /// A mask of the same shape from what stands in both samples.
     pub fn map(&self, f: impl Fn(f64) -> f64) -> Self {
         let of = |array: &Array| {

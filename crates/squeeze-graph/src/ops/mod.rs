@@ -17,7 +17,7 @@ pub use conv2d::Conv2d;
 pub use embedding::{Embedding, Position};
 pub use linear::Linear;
 pub use norm::{BatchNorm, LayerNorm, NoNorm};
-pub use pointwise::{Activation, Add, Dropout, Mul, Softmax};
+pub use pointwise::{Activation, Add, Dropout, Mul, Scale, Softmax};
 pub use pool::{GlobalAverage, Pool, PoolKind, TokenMax, TokenMean};
 pub use rearrange::{ChannelShuffle, Concat, Reshape, Select, Slice, Transpose};
 pub use resize::{Resize, ResizeMode, ResizeSize};

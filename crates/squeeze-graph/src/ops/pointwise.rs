@@ -38,6 +38,14 @@ pub struct Add {}
 #[serde(deny_unknown_fields)]
 pub struct Mul {}
 
+/// Product with one number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scale {
+    /// The number.
+    pub factor: f64,
+}
+
 /// Softmax over the channels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -13,6 +13,7 @@ use std::ops::Range;
 use squeeze_graph::ops::{Pool, PoolKind, ResizeMode};
 use squeeze_kernels::activation::Activation;
 use squeeze_kernels::amx::{self, Element};
+use squeeze_kernels::attention::Sight;
 use squeeze_kernels::elementwise::{Block, Gate, Shuffle};
 use squeeze_kernels::norm::{self, BatchNorm};
 use squeeze_kernels::pool::{self, Divisor, Rounding};
@@ -90,6 +91,7 @@ pub(crate) enum Kernel {
 pub(crate) struct Heads {
     n: usize,
     tokens: usize,
+    sight: Sight,
     heads: usize,
     dim: usize,
     strides: [usize; 3],
@@ -253,10 +255,17 @@ impl Kernel {
                 stride: input(0).home.stride,
                 c: output.columns(),
             },
-            Work::Attention { heads } => {
+            Work::Attention(attention) => {
+                let heads = attention.heads;
+                let (tokens, keys) = (output.shape[1], input(1).shape[1]);
                 let row = Heads {
                     n: output.shape[0],
-                    tokens: output.shape[1],
+                    tokens,
+                    sight: match attention.causal {
+                        true => Sight::Causal,
+                        false if tokens == keys => Sight::All,
+                        false => Sight::Other { keys },
+                    },
                     heads,
                     dim: output.columns() / heads,
                     strides: [0, 1, 2].map(|at| input(at).home.stride),
@@ -269,7 +278,8 @@ impl Kernel {
                     Precision::Bf16 | Precision::Int8 => Some(Element::Bf16),
                 };
                 let tiles = match amx::Kernel::of(target.tier).tier {
-                    Tier::Amx => element,
+                    // Of what is causal, or of two texts, matrix registers were never seen to run.
+                    Tier::Amx => element.filter(|_| row.sight == Sight::All),
                     Tier::Avx512 => element.filter(|&element| element == Element::Bf16),
                     _ => None,
                 };

@@ -257,6 +257,7 @@ impl Heads {
         Attention {
             n: self.n,
             tokens: self.tokens,
+            sight: self.sight,
             starts,
             heads: self.heads,
             dim: self.dim,

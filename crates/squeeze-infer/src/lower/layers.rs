@@ -1,7 +1,9 @@
 //! Operators with weights.
 
 use squeeze_graph::Node;
-use squeeze_graph::ops::{BatchNorm, Conv1d, Conv2d, Embedding, LayerNorm as Norm, Linear};
+use squeeze_graph::ops::{
+    BatchNorm, Conv1d, Conv2d, Embedding, LayerNorm as Norm, Linear, Scale as ByNumber,
+};
 use squeeze_kernels::activation::Activation;
 use squeeze_tensor::Tensor;
 
@@ -93,6 +95,11 @@ impl Lowering<'_> {
 
     pub(super) fn no_norm(&self, node: &Node) -> Work {
         scaled(self.floats(node, "weight"), self.floats(node, "bias"))
+    }
+
+    pub(super) fn scale(&self, node: &Node, row: &ByNumber) -> Work {
+        let channels = node.shape[squeeze_graph::channel_axis(&node.shape)];
+        scaled(vec![row.factor as f32; channels], vec![0.0; channels])
     }
 
     pub(super) fn layer_norm(&self, node: &Node, row: &Norm) -> Work {

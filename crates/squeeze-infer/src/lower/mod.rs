@@ -100,12 +100,14 @@ impl Lowering<'_> {
             }
             Op::Mul(_) if self.is_gate(inputs[0], inputs[1]) => simple(Work::MulGate),
             Op::Mul(_) => simple(Work::Mul),
+            Op::Scale(row) => simple(self.scale(node, row)),
             Op::Attention(row) => {
                 self.check_attention(node)?;
                 if let Some(&lengths) = inputs.get(3) {
-                    self.limit(lengths, 1, node.shape[1]);
+                    let keys = self.graph.input_shapes(node)[1][1];
+                    self.limit(lengths, 1, keys);
                 }
-                simple(Work::Attention { heads: row.heads })
+                simple(Work::Attention(row.clone()))
             }
             Op::Softmax(_) => simple(Work::Softmax),
             Op::Resize(row) => Some((Work::Resize(row.mode), vec![inputs[0]])),
@@ -219,10 +221,10 @@ impl Lowering<'_> {
 
     fn check_attention(&self, node: &Node) -> Result<(), CompileError> {
         let shapes = self.graph.input_shapes(node);
-        if shapes[0] != shapes[1] || shapes[1] != shapes[2] {
+        if shapes[1] != shapes[2] {
             let reason = format!(
-                "queries {:?}, keys {:?} and values {:?} must be of one shape",
-                shapes[0], shapes[1], shapes[2]
+                "keys {:?} and values {:?} must be of one shape",
+                shapes[1], shapes[2]
             );
             return Err(refuse(node, &reason));
         }

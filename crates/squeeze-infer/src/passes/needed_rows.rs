@@ -75,6 +75,7 @@ fn treats_rows_alike(node: &Node) -> bool {
             | Op::Activation(_)
             | Op::Add(_)
             | Op::Mul(_)
+            | Op::Scale(_)
             | Op::Softmax(_)
             | Op::ChannelShuffle(_)
             | Op::Dropout(_)

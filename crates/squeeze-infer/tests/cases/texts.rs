@@ -48,7 +48,7 @@ fn layer(b: &mut Builder, name: &str, [x, lengths]: [NodeId; 2], groups: usize) 
     let v = linear(b, "value", 8, groups, x)?;
     let y = b.add(
         format!("{name}.attention"),
-        Attention { heads: 2 },
+        Attention::new(2),
         &[q, k, v, lengths],
     )?;
     let y = linear(b, "after", 8, 1, y)?;
@@ -62,7 +62,46 @@ fn layer(b: &mut Builder, name: &str, [x, lengths]: [NodeId; 2], groups: usize) 
     b.add(format!("{name}.norm2"), LayerNorm::default(), &[y])
 }
 
+/// A text of its own length that looks at another one, and at itself only backwards.
+fn two_texts(b: &mut Builder, tokens: usize) -> Result<Vec<NodeId>, GraphError> {
+    let [x, lengths] = embeddings(b, false)?;
+    let memory = layer(b, "encoder", [x, lengths], 1)?;
+    let target = b.input("target", &[2, tokens], Element::Index)?;
+    let table = Embedding { rows: 40, width: 8 };
+    let table = b.add("target_word", table, &[target])?;
+    let x = b.add("scaled", Scale { factor: 2.5 }, &[table])?;
+    let y = b.add("self", Attention::causal(2), &[x, x, x])?;
+    let x = b.add("self_sum", Add {}, &[x, y])?;
+    let q = b.add("cross_query", Linear::dense(8), &[x])?;
+    let k = b.add("cross_key", Linear::dense(8), &[memory])?;
+    let v = b.add("cross_value", Linear::dense(8), &[memory])?;
+    let y = b.add("cross", Attention::new(4), &[q, k, v, lengths])?;
+    let x = b.add("cross_sum", Add {}, &[x, y])?;
+    let bare = Linear {
+        bias: false,
+        ..Linear::dense(40)
+    };
+    Ok(vec![b.tied("head", table, bare, &[x])?, memory])
+}
+
 pub const CASES: &[(&str, Make)] = &[
+    ("causal", |b| {
+        let [x, lengths] = embeddings(b, false)?;
+        let q = b.add("query", Linear::dense(8), &[x])?;
+        let k = b.add("key", Linear::dense(8), &[x])?;
+        let v = b.add("value", Linear::dense(8), &[x])?;
+        let y = b.add("see", Attention::causal(2), &[q, k, v, lengths])?;
+        let y = b.add("both", Add {}, &[y, x])?;
+        let table = NodeId(1);
+        let bare = Linear {
+            bias: false,
+            ..Linear::dense(256)
+        };
+        let y = b.add("half", Scale { factor: 0.5 }, &[y])?;
+        Ok(vec![b.tied("head", table, bare, &[y])?])
+    }),
+    ("two_texts_of_one_length", |b| two_texts(b, 6)),
+    ("a_longer_and_a_shorter_text", |b| two_texts(b, 4)),
     ("encoder", |b| {
         let [x, lengths] = embeddings(b, true)?;
         let x = layer(b, "0", [x, lengths], 1)?;
@@ -108,7 +147,7 @@ pub const CASES: &[(&str, Make)] = &[
         let q = b.add("query", Linear::dense(32), &[shared])?;
         let k = b.add("key", Linear::dense(32), &[shared])?;
         let v = b.add("value", Linear::dense(32), &[x])?;
-        let y = b.add("attention", Attention { heads: 4 }, &[q, k, v, lengths])?;
+        let y = b.add("attention", Attention::new(4), &[q, k, v, lengths])?;
         let mut y = b.add("after", Linear::dense(32), &[y])?;
         let mut other = narrow;
         for part in ["0", "1"] {
@@ -214,10 +253,10 @@ pub const CASES: &[(&str, Make)] = &[
     }),
     ("attention_without_lengths", |b| {
         let x = text(b)?;
-        let y = b.add("self", Attention { heads: 4 }, &[x, x, x])?;
+        let y = b.add("self", Attention::new(4), &[x, x, x])?;
         let q = b.add("q", Linear::dense(8), &[y])?;
         let k = b.add("k", Linear::dense(8), &[y])?;
-        let z = b.add("mixed", Attention { heads: 1 }, &[q, k, y])?;
+        let z = b.add("mixed", Attention::new(1), &[q, k, y])?;
         Ok(vec![z, k])
     }),
     ("token_layers", |b| {

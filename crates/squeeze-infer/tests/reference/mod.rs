@@ -4,7 +4,7 @@
 mod rearrange;
 mod window;
 
-use squeeze_graph::ops::Activation;
+use squeeze_graph::ops::{Activation, Attention};
 use squeeze_graph::{Graph, Node, Op, channel_axis, elements};
 use squeeze_tensor::Weights;
 
@@ -119,6 +119,10 @@ fn compute(node: &Node, weights: &Weights, inputs: &[&Array]) -> Array {
             Array::new(&x.shape, data)
         }
         Op::Softmax(_) => x.each_row(softmax),
+        Op::Scale(row) => {
+            let data = x.data.iter().map(|x| x * row.factor).collect();
+            Array::new(&x.shape, data)
+        }
         Op::Add(_) => fold(inputs, |a, b| a + b),
         Op::Mul(_) => fold(inputs, |a, b| a * b),
         Op::Pool(row) => window::pool(row, x, &node.shape),
@@ -158,7 +162,7 @@ fn compute(node: &Node, weights: &Weights, inputs: &[&Array]) -> Array {
             let data = (0..x.data.len()).map(|at| (row.first + at % s) as f64);
             Array::new(&x.shape, data.collect())
         }
-        Op::Attention(row) => attention(row.heads, inputs),
+        Op::Attention(row) => attention(row, inputs),
         Op::Concat(row) => rearrange::concat(row.axis, inputs),
         Op::Reshape(_) => Array::new(&node.shape, x.data.clone()),
         Op::Transpose(row) => rearrange::transpose(&row.order, x),
@@ -200,7 +204,8 @@ fn softmax(row: Vec<f64>) -> Vec<f64> {
     exps.iter().map(|x| x / sum).collect()
 }
 
-fn attention(heads: usize, inputs: &[&Array]) -> Array {
+fn attention(row: &Attention, inputs: &[&Array]) -> Array {
+    let heads = row.heads;
     let [query, key, value] = [inputs[0], inputs[1], inputs[2]];
     let [n, s, c] = [query.shape[0], query.shape[1], query.shape[2]];
     let (keys, dim) = (key.shape[1], c / heads);
@@ -210,6 +215,11 @@ fn attention(heads: usize, inputs: &[&Array]) -> Array {
         .flat_map(|(text, head)| (0..s).map(move |q| (text, head, q)))
     {
         let length = inputs.get(3).map_or(keys, |l| l.data[text] as usize);
+        let length = if row.causal {
+            length.min(q + 1)
+        } else {
+            length
+        };
         let at = |token: usize, tokens: usize| (text * tokens + token) * c + head * dim;
         let score = |k: usize| {
             let dot = |i: usize| query.data[at(q, s) + i] * key.data[at(k, keys) + i];

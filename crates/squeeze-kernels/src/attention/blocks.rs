@@ -1,6 +1,6 @@
 //! Attention by heads: keys and values are packed once, blocks of query rows go through scores, softmax and values.
 
-use super::product::{Left, Size, WIDTH, pack_rows, pack_transposed, packed_len, product};
+use super::product::{Left, PANEL, Size, WIDTH, pack_rows, pack_transposed, packed_len, product};
 use super::{Attention, AttentionOut, AttentionSaved, Qkv, QkvGrads, Rows};
 use crate::elementwise::Dropout;
 use crate::elementwise::dropout::masked;
@@ -12,14 +12,15 @@ const QUERIES: usize = 24;
 
 /// How many numbers of scratch one thread needs.
 pub(super) fn forward_scratch(attention: &Attention) -> usize {
-    let (tokens, dim) = padded(attention.tokens, attention.dim);
-    2 * tokens * dim + 2 * QUERIES * tokens + QUERIES * dim
+    let (keys, dim) = padded(attention.keys(), attention.dim);
+    2 * keys * dim + 2 * QUERIES * keys + QUERIES * dim
 }
 
 /// How many numbers of scratch one thread needs.
 pub(super) fn backward_scratch(attention: &Attention) -> usize {
     let (tokens, dim) = padded(attention.tokens, attention.dim);
-    5 * tokens * dim + 2 * tokens * tokens
+    let (keys, _) = padded(attention.keys(), attention.dim);
+    3 * tokens.max(keys) * dim + 2 * tokens * keys
 }
 
 fn padded(rows: usize, dim: usize) -> (usize, usize) {
@@ -40,26 +41,44 @@ impl<'a> Head<'a> {
         self.attention.length(self.sequence)
     }
 
-    /// The rows of this head from a token on; `stride` is that of the rows.
-    fn rows(&self, rows: Rows<'a>, token: usize) -> &'a [f32] {
-        let row = self.attention.start(self.sequence) + token;
+    /// The rows of this head from a query on; `stride` is that of the rows.
+    fn rows(&self, rows: Rows<'a>, query: usize) -> &'a [f32] {
+        self.from_row(rows, self.attention.start(self.sequence) + query)
+    }
+
+    /// The rows of this head in keys or values.
+    fn key_rows(&self, rows: Rows<'a>) -> &'a [f32] {
+        self.from_row(rows, self.attention.key_start(self.sequence))
+    }
+
+    fn from_row(&self, rows: Rows<'a>, row: usize) -> &'a [f32] {
         rows.data
             .get(row * rows.stride + self.head * self.attention.dim..)
             .unwrap_or_default()
     }
 
-    /// Where a row of this head lies in rows of all heads, `stride` apart.
-    fn place(&self, token: usize, stride: usize) -> std::ops::Range<usize> {
-        let row = self.attention.start(self.sequence) + token;
-        let at = row * stride + self.head * self.attention.dim;
+    /// Where a row of this head lies in rows of all heads, `stride` apart: of the queries, or of keys and values.
+    fn place(&self, of: Of, token: usize, stride: usize) -> std::ops::Range<usize> {
+        let start = match of {
+            Of::Queries => self.attention.start(self.sequence),
+            Of::Keys => self.attention.key_start(self.sequence),
+        };
+        let at = (start + token) * stride + self.head * self.attention.dim;
         at..at + self.attention.dim
     }
 
     /// Where the probabilities of a query begin.
     fn probabilities(&self, query: usize) -> usize {
-        let tokens = self.attention.tokens;
-        ((self.sequence * self.attention.heads + self.head) * tokens + query) * tokens
+        let (tokens, keys) = (self.attention.tokens, self.attention.keys());
+        ((self.sequence * self.attention.heads + self.head) * tokens + query) * keys
     }
+}
+
+/// Whose rows.
+#[derive(Clone, Copy)]
+enum Of {
+    Queries,
+    Keys,
 }
 
 /// Calls `work(head, scratch)` for every head, split over the threads.
@@ -167,7 +186,7 @@ fn head_forward(
     let attention = head.attention;
     let tokens = attention.rows(head.sequence);
     let (dim, length) = (attention.dim, head.length());
-    let (wide, deep) = padded(tokens, dim);
+    let (wide, deep) = padded(attention.keys(), dim);
     let (keys, scratch) = scratch.split_at_mut(wide * deep);
     let (values, scratch) = scratch.split_at_mut(wide * deep);
     let (scores, scratch) = scratch.split_at_mut(QUERIES * wide);
@@ -177,18 +196,20 @@ fn head_forward(
         n: length,
         k: dim,
     };
-    pack_transposed(cpu.tier, head.rows(qkv.k, 0), qkv.k.stride, size, keys);
+    pack_transposed(cpu.tier, head.key_rows(qkv.k), qkv.k.stride, size, keys);
     let size = Size {
         m: 0,
         n: dim,
         k: length,
     };
-    pack_rows(cpu.tier, head.rows(qkv.v, 0), qkv.v.stride, size, values);
+    pack_rows(cpu.tier, head.key_rows(qkv.v), qkv.v.stride, size, values);
     let additive = attention
         .additive
-        .map(|additive| &additive[attention.start(head.sequence)..][..length]);
+        .map(|additive| &additive[attention.key_start(head.sequence)..][..length]);
     for first in (0..tokens).step_by(QUERIES) {
         let m = QUERIES.min(tokens - first);
+        // Keys that the last of these queries sees; scores are computed for whole panels of them.
+        let seen = attention.seen(head.sequence, first + m);
         let q = Left {
             data: head.rows(qkv.q, first),
             row_step: qkv.q.stride,
@@ -200,7 +221,7 @@ fn head_forward(
             keys,
             Size {
                 m,
-                n: length,
+                n: length.min(seen.next_multiple_of(PANEL)),
                 k: dim,
             },
             scores,
@@ -208,8 +229,11 @@ fn head_forward(
         );
         let mut factors = [1.0; QUERIES];
         for i in 0..m {
-            let scores = &mut scores[i * wide..][..length];
-            let weights = &mut weights[i * wide..][..length];
+            let own = attention.seen(head.sequence, first + i + 1);
+            let scores = &mut scores[i * wide..][..own];
+            let (weights, unseen) = weights[i * wide..][..seen].split_at_mut(own);
+            unseen.fill(0.0);
+            let additive = additive.map(|additive| &additive[..own]);
             let sum = score_exponentials(cpu.tier, attention.scale, additive, scores, weights);
             let factor = if length == 0 { 0.0 } else { 1.0 / sum };
             match training {
@@ -218,12 +242,12 @@ fn head_forward(
                 Training::Yes { dropout, kept } => {
                     let at = head.probabilities(first + i);
                     // SAFETY: each query's row belongs to one head.
-                    let kept = unsafe { kept.slice(at..at + tokens) };
+                    let kept = unsafe { kept.slice(at..at + attention.keys()) };
                     for (kept, weight) in kept.iter_mut().zip(&*weights) {
                         *kept = weight * factor;
                     }
-                    kept[length..].fill(0.0);
-                    masked(cpu.tier, dropout, at as u64, &kept[..length], weights);
+                    kept[own..].fill(0.0);
+                    masked(cpu.tier, dropout, at as u64, &kept[..own], weights);
                 }
             }
         }
@@ -232,21 +256,15 @@ fn head_forward(
             row_step: wide,
             k_step: 1,
         };
-        product(
-            cpu.tier,
-            p,
-            values,
-            Size {
-                m,
-                n: dim,
-                k: length,
-            },
-            out,
-            deep,
-        );
+        for column in (0..dim).step_by(PANEL) {
+            let n = PANEL.min(dim - column);
+            let (values, out) = (&values[column * length..], &mut out[column..]);
+            product(cpu.tier, p, values, Size { m, n, k: seen }, out, deep);
+        }
         for i in 0..m {
+            let place = head.place(Of::Queries, first + i, attention.channels());
             // SAFETY: each row of each head is written by one part.
-            let y = unsafe { y.slice(head.place(first + i, attention.channels())) };
+            let y = unsafe { y.slice(place) };
             for (y, out) in y.iter_mut().zip(&out[i * deep..]) {
                 *y = out * factors[i];
             }
@@ -270,8 +288,9 @@ pub(super) fn backward(
             let three = three.map(SharedMut::new);
             each_head(cpu, attention, scratch, one, |head, scratch| {
                 head_backward(cpu, head, saved, dy, scratch, |part, token, from| {
+                    let of = if part == 0 { Of::Queries } else { Of::Keys };
                     // SAFETY: each row of each head is written by one part.
-                    let to = unsafe { three[part].slice(head.place(token, channels)) };
+                    let to = unsafe { three[part].slice(head.place(of, token, channels)) };
                     to.copy_from_slice(from);
                 });
             });
@@ -280,7 +299,7 @@ pub(super) fn backward(
             let packed = SharedMut::new(packed);
             each_head(cpu, attention, scratch, one, |head, scratch| {
                 head_backward(cpu, head, saved, dy, scratch, |part, token, from| {
-                    let at = head.place(token, 3 * channels);
+                    let at = head.place(Of::Queries, token, 3 * channels);
                     let at = at.start + part * channels..at.end + part * channels;
                     // SAFETY: each row of each head is written by one part.
                     unsafe { packed.slice(at) }.copy_from_slice(from);
@@ -300,13 +319,16 @@ fn head_backward(
     write: impl Fn(usize, usize, &[f32]),
 ) {
     let attention = head.attention;
-    let (tokens, dim, length) = (attention.tokens, attention.dim, head.length());
-    let (wide, deep) = padded(tokens, dim);
-    let (packed, scratch) = scratch.split_at_mut(wide * deep);
-    let (upstream, scratch) = scratch.split_at_mut(wide * deep);
-    let (out, scratch) = scratch.split_at_mut(wide * deep);
-    let (ds, dropped) = scratch.split_at_mut(wide * wide);
-    let p = &saved.probabilities[head.probabilities(0)..][..tokens * tokens];
+    let (tokens, keys) = (attention.tokens, attention.keys());
+    let (dim, length) = (attention.dim, head.length());
+    let (wide, deep) = padded(keys, dim);
+    let (high, _) = padded(tokens, dim);
+    let most = wide.max(high);
+    let (packed, scratch) = scratch.split_at_mut(most * deep);
+    let (upstream, scratch) = scratch.split_at_mut(most * deep);
+    let (out, scratch) = scratch.split_at_mut(most * deep);
+    let (ds, dropped) = scratch.split_at_mut(high * wide);
+    let p = &saved.probabilities[head.probabilities(0)..][..tokens * keys];
     let dy = Rows {
         data: dy,
         stride: attention.channels(),
@@ -318,7 +340,7 @@ fn head_backward(
     let v = saved.qkv.v;
     pack_transposed(
         cpu.tier,
-        head.rows(v, 0),
+        head.key_rows(v),
         v.stride,
         Size {
             m: 0,
@@ -347,7 +369,7 @@ fn head_backward(
 
     // Through dropout and softmax: ds = p (dp - sum(p dp)) scale.
     for query in 0..tokens {
-        let p = &p[query * tokens..][..length];
+        let p = &p[query * keys..][..length];
         let ds = &mut ds[query * wide..][..length];
         if saved.dropout.keep < 1.0 {
             let place = head.probabilities(query) as u64;
@@ -370,7 +392,7 @@ fn head_backward(
         Left {
             data: p,
             row_step: 1,
-            k_step: tokens,
+            k_step: keys,
         }
     };
     let put = |part: usize, rows: usize, out: &[f32]| {
@@ -392,7 +414,7 @@ fn head_backward(
         out,
         deep,
     );
-    put(2, tokens, out);
+    put(2, keys, out);
     let q = saved.qkv.q;
     pack_rows(cpu.tier, head.rows(q, 0), q.stride, columns(tokens), packed);
     let left = Left {
@@ -412,11 +434,17 @@ fn head_backward(
         out,
         deep,
     );
-    put(1, tokens, out);
+    put(1, keys, out);
 
     // dq = ds k.
     let k = saved.qkv.k;
-    pack_rows(cpu.tier, head.rows(k, 0), k.stride, columns(length), packed);
+    pack_rows(
+        cpu.tier,
+        head.key_rows(k),
+        k.stride,
+        columns(length),
+        packed,
+    );
     let left = Left {
         data: ds,
         row_step: wide,
@@ -435,7 +463,7 @@ fn head_backward(
         deep,
     );
     put(0, tokens, out);
-    debug_assert!(packed_len(dim, tokens) <= wide * deep);
+    debug_assert!(packed_len(dim, tokens.max(keys)) <= most * deep);
 }
 
 per_tier! {

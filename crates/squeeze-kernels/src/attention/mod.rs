@@ -14,16 +14,20 @@ use crate::amx::Kernel;
 use crate::elementwise::Dropout;
 use crate::{Cpu, Tier};
 
-/// Self-attention over `n` sequences of `tokens` rows, or of their own numbers of rows, with `heads` heads of `dim` channels each.
+/// Attention over `n` sequences of `tokens` rows, or of their own numbers of rows, with `heads` heads of `dim` channels each.
 ///
-/// A key at or beyond its sequence's length gets probability 0; a sequence of length 0 gives zeros.
+/// A key at or beyond its sequence's length gets probability 0; a sequence of length 0 gives zeros. Keys and values that a query does
+/// not see must still be finite where attention is causal: they are multiplied by zero.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention<'a> {
     /// How many sequences.
     pub n: usize,
     /// How many rows a sequence has at most.
     pub tokens: usize,
-    /// Where each sequence's rows begin, and where the last one's end: `[n + 1]`; `None` where each has `tokens` rows. Not for training.
+    /// What queries see.
+    pub sight: Sight,
+    /// Where each sequence's rows begin, and where the last one's end: `[n + 1]`; `None` where each has `tokens` rows. Not for training,
+    /// nor for keys of another text.
     pub starts: Option<&'a [usize]>,
     /// How many heads.
     pub heads: usize,
@@ -38,6 +42,14 @@ pub struct Attention<'a> {
 }
 
 impl Attention<'_> {
+    /// How many keys a sequence has at most.
+    pub fn keys(&self) -> usize {
+        match self.sight {
+            Sight::All | Sight::Causal => self.tokens,
+            Sight::Other { keys } => keys,
+        }
+    }
+
     /// How many channels all heads have together.
     pub fn channels(&self) -> usize {
         self.heads * self.dim
@@ -54,16 +66,36 @@ impl Attention<'_> {
         self.start(sequence + 1) - self.start(sequence)
     }
 
+    /// The first row of a sequence's keys and values.
+    pub fn key_start(&self, sequence: usize) -> usize {
+        match self.sight {
+            Sight::All | Sight::Causal => self.start(sequence),
+            Sight::Other { keys } => sequence * keys,
+        }
+    }
+
     /// How many keys of a sequence count.
     pub fn length(&self, sequence: usize) -> usize {
-        let rows = self.rows(sequence);
+        let rows = match self.sight {
+            Sight::All | Sight::Causal => self.rows(sequence),
+            Sight::Other { keys } => keys,
+        };
         self.lengths
             .map_or(rows, |lengths| lengths[sequence].min(rows))
     }
 
-    /// How many numbers the probabilities of training are: `[n, heads, tokens, tokens]`.
+    /// How many keys the last of a sequence's first so many queries sees.
+    pub fn seen(&self, sequence: usize, queries: usize) -> usize {
+        let length = self.length(sequence);
+        match self.sight {
+            Sight::All | Sight::Other { .. } => length,
+            Sight::Causal => length.min(queries),
+        }
+    }
+
+    /// How many numbers the probabilities of training are: `[n, heads, tokens, keys]`.
     pub fn probabilities(&self) -> usize {
-        self.n * self.heads * self.tokens * self.tokens
+        self.n * self.heads * self.tokens * self.keys()
     }
 
     /// How many numbers of scratch [`forward`] and [`forward_train`] need with so many threads.
@@ -86,13 +118,27 @@ impl Attention<'_> {
         Kernel::of(Tier::detect()).tier >= Tier::Avx512
             && element != Element::I8
             && self.additive.is_none()
-            && self.tokens.max(self.dim) <= tiles::MOST
+            && self.keys().max(self.dim) <= tiles::MOST
     }
 
     /// How many numbers of scratch [`backward`] needs with so many threads.
     pub fn backward_scratch(&self, threads: usize) -> usize {
         threads.min(self.n * self.heads).max(1) * blocks::backward_scratch(self)
     }
+}
+
+/// Which keys a query sees, of those inside the length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// All of its own sequence.
+    All,
+    /// Those of its own sequence up to its own place.
+    Causal,
+    /// All of another sequence, which has so many rows.
+    Other {
+        /// How many keys each sequence has.
+        keys: usize,
+    },
 }
 
 /// Rows of `heads * dim` numbers, `stride` numbers apart; sequences follow each other without a gap.
@@ -104,7 +150,7 @@ pub struct Rows<'a> {
     pub stride: usize,
 }
 
-/// Queries, keys and values: a row of `heads * dim` numbers for each row of each sequence.
+/// Queries, keys and values: rows of `heads * dim` numbers, those of a sequence behind those of the one before.
 #[derive(Clone, Copy, Debug)]
 pub struct Qkv<'a> {
     /// The queries.
@@ -116,7 +162,7 @@ pub struct Qkv<'a> {
 }
 
 impl<'a> Qkv<'a> {
-    /// Three buffers of `[n, tokens, heads * dim]`.
+    /// Three buffers of `[n, tokens, heads * dim]`, or `[n, keys, heads * dim]`.
     pub fn separate(attention: &Attention, q: &'a [f32], k: &'a [f32], v: &'a [f32]) -> Self {
         let rows = |data| Rows {
             data,
@@ -147,9 +193,9 @@ impl<'a> Qkv<'a> {
 /// Where the gradients of queries, keys and values go; overwritten.
 #[derive(Debug)]
 pub enum QkvGrads<'a> {
-    /// Three buffers of `[n, tokens, heads * dim]`: queries, keys, values.
+    /// Three buffers of `[n, tokens, heads * dim]`, or `[n, keys, heads * dim]`: queries, keys, values.
     Separate([&'a mut [f32]; 3]),
-    /// One buffer of `[n, tokens, 3 * heads * dim]`.
+    /// One buffer of `[n, tokens, 3 * heads * dim]`; not for keys of another text.
     Packed(&'a mut [f32]),
 }
 
@@ -158,7 +204,7 @@ pub enum QkvGrads<'a> {
 pub struct AttentionOut<'a> {
     /// `[n, tokens, heads * dim]`.
     pub y: &'a mut [f32],
-    /// The probabilities before dropout: `[n, heads, tokens, tokens]`.
+    /// The probabilities before dropout: `[n, heads, tokens, keys]`.
     pub probabilities: &'a mut [f32],
     /// At least [`Attention::forward_scratch`] numbers.
     pub scratch: &'a mut [f32],
@@ -169,7 +215,7 @@ pub struct AttentionOut<'a> {
 pub struct AttentionSaved<'a> {
     /// Queries, keys and values of the forward pass.
     pub qkv: Qkv<'a>,
-    /// The probabilities before dropout: `[n, heads, tokens, tokens]`.
+    /// The probabilities before dropout: `[n, heads, tokens, keys]`.
     pub probabilities: &'a [f32],
     /// The same dropout as in the forward pass.
     pub dropout: Dropout,
@@ -240,23 +286,31 @@ pub fn backward(
     assert!(attention.starts.is_none(), "training keeps its padding");
     assert_eq!(saved.probabilities.len(), attention.probabilities());
     assert!(scratch.len() >= attention.backward_scratch(cpu.threads.count()));
-    let rows = attention.n * attention.tokens * attention.channels();
+    let numbers = |rows: usize| attention.n * rows * attention.channels();
+    let (queries, keys) = (numbers(attention.tokens), numbers(attention.keys()));
     match &grads {
-        QkvGrads::Separate(three) => assert!(three.iter().all(|d| d.len() == rows)),
-        QkvGrads::Packed(one) => assert_eq!(one.len(), 3 * rows),
+        QkvGrads::Separate([dq, dk, dv]) => {
+            assert_eq!([dq.len(), dk.len(), dv.len()], [queries, keys, keys]);
+        }
+        QkvGrads::Packed(one) => {
+            assert_eq!(attention.keys(), attention.tokens, "rows lie side by side");
+            assert_eq!(one.len(), 3 * queries);
+        }
     }
     blocks::backward(cpu, attention, saved, dy, grads, scratch);
 }
 
 fn check(attention: &Attention, qkv: Qkv, y: &[f32]) {
     if let Some(starts) = attention.starts {
+        assert!(!matches!(attention.sight, Sight::Other { .. }));
         assert!(starts.len() == attention.n + 1 && starts[0] == 0);
         let fits = |pair: &[usize]| pair[0] <= pair[1] && pair[1] - pair[0] <= attention.tokens;
         assert!(starts.windows(2).all(fits), "a sequence of too many rows");
     }
     let rows = attention.start(attention.n);
     assert_eq!(y.len(), rows * attention.channels());
-    for part in [qkv.q, qkv.k, qkv.v] {
+    let keys = attention.key_start(attention.n);
+    for (part, rows) in [(qkv.q, rows), (qkv.k, keys), (qkv.v, keys)] {
         assert!(part.stride >= attention.channels());
         assert!(rows == 0 || part.data.len() >= (rows - 1) * part.stride + attention.channels());
     }
@@ -268,7 +322,7 @@ fn check(attention: &Attention, qkv: Qkv, y: &[f32]) {
     assert!(
         attention
             .additive
-            .is_none_or(|additive| additive.len() == rows)
+            .is_none_or(|additive| additive.len() == keys)
     );
 }
 

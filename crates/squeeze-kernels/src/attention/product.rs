@@ -20,7 +20,7 @@ pub(super) struct Size {
 }
 
 /// How many columns a full panel has: the columns of the widest register tile of any tier.
-const PANEL: usize = 64;
+pub(super) const PANEL: usize = 64;
 /// Columns are padded to whole vectors of the widest tier.
 pub(super) const WIDTH: usize = 16;
 

@@ -14,7 +14,7 @@ impl<'a> Rows<'a> {
 /// Attention for inference.
 pub fn forward(attention: &Attention, qkv: Qkv, y: &mut [f32]) {
     each_query(attention, |sequence, head, query| {
-        let mut scores = vec![0.0; attention.length(sequence)];
+        let mut scores = vec![0.0; attention.seen(sequence, query + 1)];
         probabilities(attention, qkv, [sequence, head, query], &mut scores);
         let row = attention.start(sequence) + query;
         let y = &mut y[row * attention.channels() + head * attention.dim..][..attention.dim];
@@ -24,11 +24,11 @@ pub fn forward(attention: &Attention, qkv: Qkv, y: &mut [f32]) {
 
 /// Attention for training.
 pub fn forward_train(attention: &Attention, qkv: Qkv, dropout: Dropout, out: AttentionOut) {
-    let tokens = attention.tokens;
+    let (tokens, keys) = (attention.tokens, attention.keys());
     out.probabilities.fill(0.0);
     each_query(attention, |sequence, head, query| {
-        let at = ((sequence * attention.heads + head) * tokens + query) * tokens;
-        let kept = &mut out.probabilities[at..][..attention.length(sequence)];
+        let at = ((sequence * attention.heads + head) * tokens + query) * keys;
+        let kept = &mut out.probabilities[at..][..attention.seen(sequence, query + 1)];
         probabilities(attention, qkv, [sequence, head, query], kept);
         let dropped: Vec<f32> = (0..kept.len())
             .map(|key| kept[key] * dropout.factor((at + key) as u64))
@@ -78,10 +78,10 @@ fn gradients(
     stride: usize,
     offsets: [usize; 3],
 ) {
-    let (tokens, dim) = (attention.tokens, attention.dim);
+    let (tokens, keys, dim) = (attention.tokens, attention.keys(), attention.dim);
     each_query(attention, |sequence, head, query| {
-        let at = ((sequence * attention.heads + head) * tokens + query) * tokens;
-        let length = attention.length(sequence);
+        let at = ((sequence * attention.heads + head) * tokens + query) * keys;
+        let length = attention.seen(sequence, query + 1);
         let p = &saved.probabilities[at..][..length];
         let row = sequence * tokens + query;
         let dy = &dy[row * attention.channels() + head * dim..][..dim];
@@ -89,7 +89,7 @@ fn gradients(
         let mut dp = vec![0.0; length];
         for key in 0..length {
             let factor = saved.dropout.factor((at + key) as u64);
-            let key_row = sequence * tokens + key;
+            let key_row = sequence * keys + key;
             let v = saved.qkv.v.head(attention, key_row, head);
             dp[key] = factor * (0..dim).map(|c| dy[c] * v[c]).sum::<f32>();
             for c in 0..dim {
@@ -99,7 +99,7 @@ fn gradients(
         let dot: f32 = (0..length).map(|key| p[key] * dp[key]).sum();
         for key in 0..length {
             let ds = p[key] * (dp[key] - dot) * attention.scale;
-            let key_row = sequence * tokens + key;
+            let key_row = sequence * keys + key;
             let (q, k) = (
                 saved.qkv.q.head(attention, row, head),
                 saved.qkv.k.head(attention, key_row, head),
@@ -129,8 +129,10 @@ fn probabilities(
     [sequence, head, query]: [usize; 3],
     p: &mut [f32],
 ) {
-    let start = attention.start(sequence);
-    let q = qkv.q.head(attention, start + query, head);
+    let start = attention.key_start(sequence);
+    let q = qkv
+        .q
+        .head(attention, attention.start(sequence) + query, head);
     let scores: Vec<f32> = (0..p.len())
         .map(|key| {
             let row = start + key;
@@ -150,7 +152,7 @@ fn weighted_values(
     y: &mut [f32],
 ) {
     y.fill(0.0);
-    let start = attention.start(sequence);
+    let start = attention.key_start(sequence);
     for (key, p) in p.iter().enumerate() {
         let v = qkv.v.head(attention, start + key, head);
         for c in 0..attention.dim {

@@ -34,13 +34,26 @@ fn close(a: &[f32], b: &[f32], bound: f32, what: &str) {
     }
 }
 
+/// All keys, those up to the own place, and those of shorter and longer texts.
 #[track_caller]
 fn check(n: usize, tokens: usize, heads: usize, dim: usize, masked: bool) {
-    let lengths: Vec<usize> = (0..n).map(|i| tokens.saturating_sub(i * 5)).collect();
-    let additive = numbers(n * tokens, 9.0);
+    let other = |keys| Sight::Other { keys };
+    for sight in [
+        Sight::All,
+        Sight::Causal,
+        other(tokens / 2 + 1),
+        other(tokens + 17),
+    ] {
+        check_sight(sight, [n, tokens, heads, dim], masked);
+    }
+}
+
+#[track_caller]
+fn check_sight(sight: Sight, [n, tokens, heads, dim]: [usize; 4], masked: bool) {
     let mut attention = Attention {
         n,
         tokens,
+        sight,
         starts: None,
         heads,
         dim,
@@ -48,13 +61,19 @@ fn check(n: usize, tokens: usize, heads: usize, dim: usize, masked: bool) {
         lengths: None,
         additive: None,
     };
+    let keys = attention.keys();
+    let lengths: Vec<usize> = (0..n).map(|i| keys.saturating_sub(i * 5)).collect();
+    let additive = numbers(n * keys, 9.0);
     if masked {
         (attention.lengths, attention.additive) = (Some(&lengths[..]), Some(&additive[..]));
     }
-    let rows = n * tokens * heads * dim;
-    let packed = numbers(3 * rows, 0.0);
-    let qkv = Qkv::packed(&attention, &packed);
+    let c = heads * dim;
+    let sizes = [n * tokens * c, n * keys * c, n * keys * c];
+    let rows = sizes[0];
+    let [q, k, v] = [0, 1, 2].map(|part| numbers(sizes[part], part as f32));
+    let qkv = Qkv::separate(&attention, &q, &k, &v);
     let dy = numbers(rows, 5.0);
+    let own = keys == tokens && !matches!(sight, Sight::Other { .. });
     for dropout in [
         Dropout::NONE,
         Dropout {
@@ -69,13 +88,14 @@ fn check(n: usize, tokens: usize, heads: usize, dim: usize, masked: bool) {
             scratch: &mut [],
         };
         scalar::forward_train(&attention, qkv, dropout, out);
-        let mut want_d = vec![0.0; 3 * rows];
+        let mut want_d = sizes.map(|size| vec![0.0; size]);
         let saved = AttentionSaved {
             qkv,
             probabilities: &want_p,
             dropout,
         };
-        scalar::backward(&attention, saved, &dy, QkvGrads::Packed(&mut want_d));
+        let grads = QkvGrads::Separate(want_d.each_mut().map(|d| &mut d[..]));
+        scalar::backward(&attention, saved, &dy, grads);
         everywhere(|cpu| {
             let mut scratch = vec![f32::NAN; attention.forward_scratch(cpu.threads.count())];
             let (mut y, mut p) = (vec![f32::NAN; rows], vec![f32::NAN; want_p.len()]);
@@ -94,33 +114,21 @@ fn check(n: usize, tokens: usize, heads: usize, dim: usize, masked: bool) {
                 on_tiles(cpu, &attention, qkv);
             }
             let mut scratch = vec![f32::NAN; attention.backward_scratch(cpu.threads.count())];
-            let mut d = vec![f32::NAN; 3 * rows];
-            let saved = AttentionSaved {
-                qkv,
-                probabilities: &want_p,
-                dropout,
-            };
-            backward(
-                cpu,
-                &attention,
-                saved,
-                &dy,
-                QkvGrads::Packed(&mut d),
-                &mut scratch,
-            );
-            // Sums of up to `tokens` products of numbers near one.
-            close(&d, &want_d, 1e-5, "packed gradients");
-            let mut three = [
-                vec![f32::NAN; rows],
-                vec![f32::NAN; rows],
-                vec![f32::NAN; rows],
-            ];
+            let mut three = sizes.map(|size| vec![f32::NAN; size]);
             let grads = QkvGrads::Separate(three.each_mut().map(|d| &mut d[..]));
             backward(cpu, &attention, saved, &dy, grads, &mut scratch);
-            let c = heads * dim;
-            for (i, row) in d.chunks_exact(3 * c).enumerate() {
-                for part in 0..3 {
-                    assert_eq!(row[part * c..][..c], three[part][i * c..][..c]);
+            for (part, want_d) in want_d.iter().enumerate() {
+                // Sums of up to `tokens` products of numbers near one.
+                close(&three[part], want_d, 1e-5, "gradients");
+            }
+            if own {
+                let mut d = vec![f32::NAN; 3 * rows];
+                let grads = QkvGrads::Packed(&mut d);
+                backward(cpu, &attention, saved, &dy, grads, &mut scratch);
+                for (i, row) in d.chunks_exact(3 * c).enumerate() {
+                    for part in 0..3 {
+                        assert_eq!(row[part * c..][..c], three[part][i * c..][..c]);
+                    }
                 }
             }
         });
@@ -134,6 +142,7 @@ fn on_tiles(cpu: Cpu, attention: &Attention, qkv: Qkv) {
         ..*attention
     };
     let numbers = attention.n * attention.tokens * attention.channels();
+    assert_eq!(attention.start(attention.n) * attention.channels(), numbers);
     let mut want = vec![0.0; numbers];
     scalar::forward(&attention, qkv, &mut want);
     for (element, bound) in [
@@ -151,6 +160,13 @@ fn on_tiles(cpu: Cpu, attention: &Attention, qkv: Qkv) {
 /// Sequences one after the other: each as if it were alone, to the bit.
 #[track_caller]
 fn check_packed(rows: &[usize], heads: usize, dim: usize) {
+    for sight in [Sight::All, Sight::Causal] {
+        check_packed_sight(sight, rows, heads, dim);
+    }
+}
+
+#[track_caller]
+fn check_packed_sight(sight: Sight, rows: &[usize], heads: usize, dim: usize) {
     let mut starts = vec![0];
     for (at, rows) in rows.iter().enumerate() {
         starts.push(starts[at] + rows);
@@ -159,6 +175,7 @@ fn check_packed(rows: &[usize], heads: usize, dim: usize) {
     let attention = Attention {
         n: rows.len(),
         tokens: rows.iter().copied().max().unwrap_or(0) + 3,
+        sight,
         starts: Some(&starts),
         heads,
         dim,
@@ -243,6 +260,7 @@ fn a_sequence_of_nothing_gives_zeros() {
     let attention = Attention {
         n: 1,
         tokens: 3,
+        sight: Sight::All,
         starts: None,
         heads: 1,
         dim: 4,
@@ -267,9 +285,17 @@ fn a_sequence_of_nothing_gives_zeros() {
 
 #[test]
 fn gradients_of_the_definition() {
+    for sight in [Sight::All, Sight::Causal] {
+        check_gradients(sight);
+    }
+}
+
+#[track_caller]
+fn check_gradients(sight: Sight) {
     let attention = Attention {
         n: 1,
         tokens: 4,
+        sight,
         starts: None,
         heads: 2,
         dim: 3,
@@ -318,6 +344,54 @@ fn gradients_of_the_definition() {
             d[i]
         );
     }
+}
+
+/// What a causal query does not see changes nothing, to the bit.
+#[test]
+fn later_tokens_are_not_seen() {
+    let (tokens, heads, dim) = (90, 2, 16);
+    let c = heads * dim;
+    let attention = Attention {
+        n: 1,
+        tokens,
+        sight: Sight::Causal,
+        starts: None,
+        heads,
+        dim,
+        scale: 0.25,
+        lengths: None,
+        additive: None,
+    };
+    let x = numbers(3 * tokens * c, 0.0);
+    everywhere(|cpu| {
+        let size = attention.tiles_scratch(Element::Bf16x6, cpu.threads.count());
+        let size = size.max(attention.forward_scratch(cpu.threads.count()));
+        let mut scratch = vec![f32::NAN; size];
+        let mut runs = [const { vec![] }; 3];
+        for changed in [tokens, 70, 33] {
+            let mut x = x.clone();
+            x[3 * changed * c..].fill(1e6);
+            let mut y = vec![f32::NAN; tokens * c];
+            forward(
+                cpu,
+                &attention,
+                Qkv::packed(&attention, &x),
+                &mut y,
+                &mut scratch,
+            );
+            runs[0].push(y.clone());
+            for (run, element) in [(1, Element::Bf16), (2, Element::Bf16x6)] {
+                let qkv = Qkv::packed(&attention, &x);
+                forward_on_tiles(cpu, &attention, element, qkv, &mut y, &mut scratch);
+                runs[run].push(y.clone());
+            }
+        }
+        for [whole, late, early] in runs.map(|run| <[Vec<f32>; 3]>::try_from(run).expect("three")) {
+            assert_eq!(whole[..70 * c], late[..70 * c]);
+            assert_eq!(whole[..33 * c], early[..33 * c]);
+            assert_ne!(whole[33 * c..34 * c], early[33 * c..34 * c]);
+        }
+    });
 }
 
 /// What Miri can finish.

@@ -54,7 +54,7 @@ impl Places {
     fn new(attention: &Attention, element: Element) -> Places {
         let parts = element.parts();
         let steps = attention.dim.div_ceil(BLOCK);
-        let blocks = attention.tokens.div_ceil(BLOCK);
+        let blocks = attention.keys().div_ceil(BLOCK);
         let (query, probability) = (64 * (steps | 1), 64 * (blocks | 1));
         let keys = 0;
         let values = keys + blocks * steps * parts * 2 * TILE;
@@ -133,6 +133,15 @@ struct Work<'a> {
     base: *mut u8,
 }
 
+/// Queries that pass together.
+#[derive(Clone, Copy)]
+struct Queries {
+    first: usize,
+    count: usize,
+    /// Blocks of keys that the last of them sees; every other one sees a part of the last block too.
+    blocks: usize,
+}
+
 impl Work<'_> {
     /// # Safety
     /// The CPU has the features and what the kernel needs, and `base` is valid for all places.
@@ -148,10 +157,15 @@ impl Work<'_> {
         let rows = a.rows(self.head.sequence);
         for first in (0..rows).step_by(BLOCK) {
             let count = BLOCK.min(rows - first);
+            let queries = Queries {
+                first,
+                count,
+                blocks: a.seen(self.head.sequence, first + count).div_ceil(BLOCK),
+            };
             unsafe {
-                self.scores(first, count);
-                let factors = self.softmax(count);
-                self.sums(first, count, &factors, y);
+                self.scores(queries);
+                let factors = self.softmax(queries);
+                self.sums(queries, &factors, y);
             }
         }
     }
@@ -161,10 +175,10 @@ impl Work<'_> {
         self.length.div_ceil(BLOCK)
     }
 
-    /// The first number of a row of this head.
+    /// The first number of a row of this head, of keys or values.
     fn row(&self, rows: super::Rows, row: usize) -> *const f32 {
         let a = self.head.attention;
-        let row = a.start(self.head.sequence) + row;
+        let row = a.key_start(self.head.sequence) + row;
         rows.data[row * rows.stride + self.head.head * a.dim..].as_ptr()
     }
 
@@ -251,11 +265,12 @@ impl Work<'_> {
         }
     }
 
-    /// The scores of some queries with all keys that count, `[block][2 strips][16][32]`.
+    /// The scores of some queries with all keys that they see, `[block][2 strips][16][32]`.
     ///
     /// # Safety
     /// As for [`Work::run`].
-    unsafe fn scores(&self, first: usize, count: usize) {
+    unsafe fn scores(&self, queries: Queries) {
+        let Queries { first, count, .. } = queries;
         let p = &self.places;
         let q = self.qkv.q;
         let to = self.base.wrapping_add(p.queries);
@@ -273,7 +288,7 @@ impl Work<'_> {
         // SAFETY: the place holds 32 queries.
         unsafe { rows.split(self.kernel.tier, &q.data[start..], count, to) };
         let strips = count.div_ceil(STRIP);
-        for block in 0..self.blocks_here() {
+        for block in 0..queries.blocks {
             let bytes = p.steps * p.parts * 2 * TILE;
             let b = self.base.wrapping_add(p.keys + block * bytes);
             let c = self.base.wrapping_add(p.scores + block * 4 * TILE);
@@ -305,15 +320,17 @@ impl Work<'_> {
     /// # Safety
     /// As for [`Work::run`].
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-    unsafe fn softmax(&self, count: usize) -> [f32; BLOCK] {
+    unsafe fn softmax(&self, queries: Queries) -> [f32; BLOCK] {
         let mut factors = [0.0; BLOCK];
-        for (query, factor) in factors.iter_mut().enumerate().take(count) {
+        for (query, factor) in factors.iter_mut().enumerate().take(queries.count) {
+            let a = self.head.attention;
+            let seen = a.seen(self.head.sequence, queries.first + query + 1);
             // SAFETY: the caller's promise.
             let sum = unsafe {
                 match self.places.parts {
-                    1 => self.exponentials::<1>(query),
-                    2 => self.exponentials::<2>(query),
-                    _ => self.exponentials::<3>(query),
+                    1 => self.exponentials::<1>(query, seen),
+                    2 => self.exponentials::<2>(query, seen),
+                    _ => self.exponentials::<3>(query, seen),
                 }
             };
             *factor = 1.0 / sum;
@@ -321,15 +338,15 @@ impl Work<'_> {
         factors
     }
 
-    /// The exponentials of a query's scores in parts, and their sum.
+    /// The exponentials of a query's scores with the keys that it sees, in parts, and their sum.
     ///
     /// # Safety
     /// As for [`Work::run`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-    unsafe fn exponentials<const PARTS: usize>(&self, query: usize) -> f32 {
+    unsafe fn exponentials<const PARTS: usize>(&self, query: usize, seen: usize) -> f32 {
         let p = &self.places;
-        let (whole, rest) = (self.length / BLOCK, self.length % BLOCK);
+        let (whole, rest) = (seen / BLOCK, seen % BLOCK);
         let scores = self.base.wrapping_add(p.scores + 128 * query);
         let scores = |block: usize| scores.wrapping_add(block * 4 * TILE).cast::<f32>();
         // SAFETY (of all blocks below): the caller's promise.
@@ -389,7 +406,8 @@ impl Work<'_> {
     /// # Safety
     /// As for [`Work::run`].
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-    unsafe fn sums(&self, first: usize, count: usize, factors: &[f32; BLOCK], y: &SharedMut<f32>) {
+    unsafe fn sums(&self, queries: Queries, factors: &[f32; BLOCK], y: &SharedMut<f32>) {
+        let Queries { first, count, .. } = queries;
         let (p, a) = (&self.places, self.head.attention);
         let strips = count.div_ceil(STRIP);
         let left = self.base.wrapping_add(p.probabilities);
@@ -399,7 +417,7 @@ impl Work<'_> {
             let tiles = width.div_ceil(STRIP);
             let b = column * p.blocks * p.parts * 2 * TILE;
             let b = self.base.wrapping_add(p.values + b);
-            let job = self.job((left, p.probability), self.blocks_here(), b, c);
+            let job = self.job((left, p.probability), queries.blocks, b, c);
             // SAFETY: probabilities, values and sums lie at their places.
             unsafe { self.blocks[strips - 1][tiles - 1](&job) };
             for (row, &factor) in factors.iter().enumerate().take(count) {

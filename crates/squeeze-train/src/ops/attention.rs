@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use squeeze_graph::ops::Attention;
 use squeeze_kernels::attention::{
-    self, Attention as Geometry, AttentionOut, AttentionSaved, Qkv, QkvGrads,
+    self, Attention as Geometry, AttentionOut, AttentionSaved, Qkv, QkvGrads, Sight,
 };
 use squeeze_kernels::elementwise::Dropout;
 
@@ -19,13 +19,13 @@ pub(crate) fn forward(
     call: &Call,
     inputs: &[Value],
 ) -> Result<(Value, Kept), TrainError> {
-    if call.inputs[1] != call.inputs[0] || call.inputs[2] != call.inputs[0] {
+    if call.inputs[1] != call.inputs[2] {
         return Err(TrainError::Input {
-            index: 1,
+            index: 2,
             network: call.name.into(),
             reason: format!(
-                "query {:?} and key {:?} differ, but only self-attention can be trained",
-                call.inputs[0], call.inputs[1]
+                "key {:?} and value {:?} differ, but only those of one shape can be trained",
+                call.inputs[1], call.inputs[2]
             ),
         });
     }
@@ -87,6 +87,11 @@ fn geometry<'a>(op: &Attention, call: &Call, lengths: Option<&'a [usize]>) -> Ge
     Geometry {
         n,
         tokens,
+        sight: match (op.causal, call.inputs[1][1]) {
+            (true, _) => Sight::Causal,
+            (false, keys) if keys == tokens => Sight::All,
+            (false, keys) => Sight::Other { keys },
+        },
         starts: None,
         heads: op.heads,
         dim,

@@ -207,6 +207,7 @@ pub(crate) fn keeps(op: &Op, activation: Option<Activation>) -> Keeps {
         | Op::TokenMax(_)
         | Op::TokenMean(_)
         | Op::Add(_)
+        | Op::Scale(_)
         | Op::Concat(_)
         | Op::Position(_)
         | Op::Reshape(_)
@@ -240,6 +241,7 @@ pub(crate) fn forward(
         Op::Dropout(op) => plain(pointwise::dropout_forward(op, call, inputs)),
         Op::Add(_) => plain(pointwise::add_forward(call, inputs)),
         Op::Mul(_) => plain(pointwise::mul_forward(call, &inputs)),
+        Op::Scale(op) => plain(pointwise::scale_forward(op, call, inputs)),
         Op::Pool(op) => pool::forward(op, call, &inputs[0]),
         Op::GlobalAverage(_) => pool::mean_forward(call, &inputs),
         Op::TokenMax(_) => pool::largest_forward(call, &inputs),
@@ -284,6 +286,7 @@ pub(crate) fn backward(
         Op::Dropout(op) => pointwise::dropout_backward(op, call, dy, sink),
         Op::Add(_) => pointwise::add_backward(call, dy, sink),
         Op::Mul(_) => pointwise::mul_backward(call, &saved, &dy, sink),
+        Op::Scale(op) => pointwise::scale_backward(op, call, dy, sink),
         Op::Pool(op) => pool::backward(op, call, &saved, &dy, sink),
         Op::TokenMax(_) => pool::largest_backward(call, &saved, &dy, sink),
         Op::GlobalAverage(_) | Op::TokenMean(_) => pool::mean_backward(call, &saved, &dy, sink),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use squeeze_graph::op::ActivationOp;
-use squeeze_graph::ops::Dropout;
+use squeeze_graph::ops::{Dropout, Scale};
 use squeeze_kernels::activation::{self, Activation as Function};
 use squeeze_kernels::elementwise::{self, Dropout as Mask, Gate};
 use squeeze_kernels::pool::{self, Rows};
@@ -162,6 +162,21 @@ pub(crate) fn mul_backward(call: &Call, saved: &Saved, dy: &Buffer, sink: &mut S
         }
         sink.give(1, Arc::new(gate));
     }
+}
+
+pub(crate) fn scale_forward(op: &Scale, call: &Call, inputs: Vec<Value>) -> Value {
+    let mut y = match first(inputs).own() {
+        Ok(x) => x,
+        Err(x) => call.work.pool.copy(x.numbers()),
+    };
+    elementwise::scale(call.work.cpu, op.factor as f32, &mut y);
+    y.into()
+}
+
+pub(crate) fn scale_backward(op: &Scale, call: &Call, dy: Arc<Buffer>, sink: &mut Sink) {
+    let mut d = own(call.work, dy);
+    elementwise::scale(call.work.cpu, op.factor as f32, &mut d);
+    sink.give(0, Arc::new(d));
 }
 
 fn product(call: &Call, x: &[f32], by: &[f32], y: &mut [f32]) {

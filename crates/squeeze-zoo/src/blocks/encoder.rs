@@ -121,6 +121,17 @@ impl LayerNames {
         output: "ffn_output",
         output_norm: "full_layer_layer_norm",
     };
+    /// As in `transformers`' Marian.
+    pub const MARIAN: Self = Self {
+        query: "self_attn.q_proj",
+        key: "self_attn.k_proj",
+        value: "self_attn.v_proj",
+        post: "self_attn.out_proj",
+        post_norm: "self_attn_layer_norm",
+        intermediate: "fc1",
+        output: "fc2",
+        output_norm: "final_layer_norm",
+    };
     /// Short ones, for search spaces.
     pub const SHORT: Self = Self {
         query: "query",
@@ -202,7 +213,7 @@ pub fn attention_part(
     let query = b.add(join(path, names.query), qkv.clone(), &[x])?;
     let key = b.add(join(path, names.key), qkv.clone(), &[x])?;
     let value = b.add(join(path, names.value), qkv, &[x])?;
-    let heads = Attention { heads: row.heads };
+    let heads = Attention::new(row.heads);
     let mut y = b.add(
         join(path, "attention"),
         heads,

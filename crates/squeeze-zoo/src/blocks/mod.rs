@@ -6,6 +6,7 @@ mod convolution;
 mod encoder;
 mod fire;
 mod inverted;
+pub mod long_short;
 mod squeeze_excite;
 
 pub use aspp::{Aspp, Window, aspp};

@@ -106,7 +106,7 @@ fn layer(b: &mut Builder, path: &str, [x, lengths]: [NodeId; 2]) -> Result<NodeI
     let query = b.add(name("attention.self.query"), linear.clone(), &[shared])?;
     let key = b.add(name("attention.self.key"), linear.clone(), &[shared])?;
     let value = b.add(name("attention.self.value"), linear, &[x])?;
-    let heads = Attention { heads: HEADS };
+    let heads = Attention::new(HEADS);
     let mut y = b.add(name("attention"), heads, &[query, key, value, lengths])?;
     y = summed(b, &name("attention.output"), NARROW, [y, narrow])?;
     for part in 1..PARTS {

@@ -217,7 +217,11 @@ fn inputs(dir: &Path, meta: &Meta, graph: &Graph) -> Result<Vec<Fed>> {
             "image" => row.dtype == "float32",
             "lengths" => row.name.contains("mask"),
             "types" => row.name.contains("type"),
-            _ => row.dtype != "float32" && !row.name.contains("mask") && !row.name.contains("type"),
+            "target" => is_target(&row.name),
+            _ => {
+                let is_other = row.name.contains("mask") || row.name.contains("type");
+                row.dtype != "float32" && !is_other && !is_target(&row.name)
+            }
         };
         let row = meta.inputs.iter().find(is_it);
         let row = row.with_context(|| format!("meta.json has no input for `{wanted}`"))?;
@@ -231,6 +235,11 @@ fn inputs(dir: &Path, meta: &Meta, graph: &Graph) -> Result<Vec<Fed>> {
         .iter()
         .map(|&id| of_name(&graph.node(id).name))
         .collect()
+}
+
+/// Whether an input is a second text, made from the first.
+fn is_target(name: &str) -> bool {
+    name.contains("decoder") || name.contains("target")
 }
 
 fn read(dir: &Path, row: &Row) -> Result<Fed> {

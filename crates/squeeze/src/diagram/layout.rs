@@ -75,6 +75,7 @@ fn follows(op: &Op) -> bool {
     match op {
         Op::Activation(_) | Op::BatchNorm(_) | Op::LayerNorm(_) | Op::NoNorm(_) => true,
         Op::Dropout(_) | Op::Softmax(_) | Op::Reshape(_) | Op::Transpose(_) => true,
+        Op::Scale(_) => true,
         Op::Input(_) | Op::Conv2d(_) | Op::Conv1d(_) | Op::Linear(_) | Op::Pool(_) => false,
         Op::GlobalAverage(_) | Op::TokenMax(_) | Op::TokenMean(_) => false,
         Op::Add(_) | Op::Mul(_) | Op::Concat(_) | Op::Attention(_) => false,

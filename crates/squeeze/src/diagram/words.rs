@@ -32,7 +32,14 @@ pub(super) fn operator(op: &Op) -> String {
             };
             format!("{kind} {}, stride {}", size(pool.kernel), side(pool.stride))
         }
-        Op::Attention(attention) => format!("attention, {} heads", attention.heads),
+        Op::Attention(attention) => {
+            let kind = match attention.causal {
+                true => "causal attention",
+                false => "attention",
+            };
+            format!("{kind}, {} heads", attention.heads)
+        }
+        Op::Scale(scale) => format!("times {:.4}", scale.factor),
         Op::Embedding(table) => format!("table of {}", table.rows),
         Op::ChannelShuffle(shuffle) => format!("shuffle of {} groups", shuffle.groups),
         Op::Slice(slice) => format!("slice {} to {}", slice.start, slice.end),
@@ -115,6 +122,7 @@ pub(super) fn kind(op: &Op) -> &'static str {
         | Op::LayerNorm(_)
         | Op::NoNorm(_)
         | Op::Activation(_)
+        | Op::Scale(_)
         | Op::Pool(_)
         | Op::GlobalAverage(_)
         | Op::TokenMax(_)

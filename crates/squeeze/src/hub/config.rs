@@ -15,20 +15,22 @@ use squeeze_zoo::{Encoder, EncoderFamily, Options, Pooling};
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Config {
     model_type: String,
-    #[serde(alias = "n_layers")]
+    #[serde(alias = "n_layers", alias = "n_layer")]
     num_hidden_layers: usize,
-    #[serde(alias = "dim")]
+    #[serde(alias = "dim", alias = "n_embd")]
     hidden_size: usize,
-    #[serde(alias = "n_heads")]
+    #[serde(alias = "n_heads", alias = "n_head")]
     num_attention_heads: usize,
-    #[serde(alias = "hidden_dim")]
-    intermediate_size: usize,
+    #[serde(alias = "hidden_dim", alias = "n_inner")]
+    intermediate_size: Option<usize>,
     embedding_size: Option<usize>,
     vocab_size: usize,
+    #[serde(alias = "n_positions")]
     max_position_embeddings: usize,
     type_vocab_size: Option<usize>,
-    #[serde(alias = "activation")]
+    #[serde(alias = "activation", alias = "activation_function")]
     hidden_act: Option<String>,
+    #[serde(alias = "layer_norm_epsilon")]
     layer_norm_eps: Option<f64>,
     position_embedding_type: Option<String>,
     #[serde(default)]
@@ -45,6 +47,10 @@ pub(super) struct Config {
     num_hidden_groups: Option<usize>,
     classifier_activation: Option<bool>,
     inner_group_num: Option<usize>,
+    tie_word_embeddings: Option<bool>,
+    scale_attn_weights: Option<bool>,
+    scale_attn_by_inverse_layer_idx: Option<bool>,
+    add_cross_attention: Option<bool>,
 }
 
 /// Model types with their families, the width of the tables where the file does not say it, and the types of tokens.
@@ -56,6 +62,7 @@ const FAMILIES: &[(&str, EncoderFamily, Option<usize>, usize)] = &[
     ("squeezebert", EncoderFamily::SqueezeBert, None, 2),
     ("albert", EncoderFamily::Albert, Some(128), 2),
     ("mobilebert", EncoderFamily::MobileBert, Some(128), 2),
+    ("gpt2", EncoderFamily::Gpt2, None, 0),
 ];
 
 const ACTIVATIONS: &[(&str, Activation)] = &[
@@ -85,6 +92,11 @@ impl Config {
 
     pub fn model_type(&self) -> &str {
         &self.model_type
+    }
+
+    /// Whether it scores the token that follows, in the place of classes.
+    pub fn is_language(&self) -> bool {
+        self.model_type == "gpt2"
     }
 
     /// Rows of the token table.
@@ -128,7 +140,12 @@ impl Config {
     pub fn graph(&self, name: &str, options: &Options, sentence: Option<Pooling>) -> Result<Graph> {
         let row = FAMILIES.iter().find(|row| row.0 == self.model_type);
         let &(kind, family, tables, types) = row.expect("`read` looked for it");
-        let act = self.hidden_act.as_deref().unwrap_or("gelu");
+        let usual = if self.is_language() {
+            "gelu_new"
+        } else {
+            "gelu"
+        };
+        let act = self.hidden_act.as_deref().unwrap_or(usual);
         let Some((_, activation)) = ACTIVATIONS.iter().find(|(known, _)| *known == act) else {
             bail!("hidden_act `{act}` is not known");
         };
@@ -161,11 +178,33 @@ impl Config {
                 "a mobilebert with classifier_activation is not known, the published one has none"
             );
         }
+        let unusual = [
+            ("tie_word_embeddings", self.tie_word_embeddings, true),
+            ("scale_attn_weights", self.scale_attn_weights, true),
+            (
+                "scale_attn_by_inverse_layer_idx",
+                self.scale_attn_by_inverse_layer_idx,
+                false,
+            ),
+            ("add_cross_attention", self.add_cross_attention, false),
+        ];
+        let unusual = unusual
+            .iter()
+            .find(|(_, found, usual)| found.is_some_and(|found| found != *usual));
+        if let Some((key, found, _)) = unusual.filter(|_| self.is_language()) {
+            let found = found.unwrap_or_default();
+            bail!("{key} {found} is not known of {kind}, {} is", !found);
+        }
+        let inner = match self.intermediate_size {
+            Some(inner) => inner,
+            None if self.is_language() => 4 * self.hidden_size,
+            None => bail!("there is no intermediate_size"),
+        };
         let sizes = Encoder {
             layers: self.num_hidden_layers,
             width: self.hidden_size,
             heads: self.num_attention_heads,
-            inner: self.intermediate_size,
+            inner,
             tables: match family {
                 // Tables are as wide as the encoder.
                 EncoderFamily::SqueezeBert => self.hidden_size,
@@ -174,7 +213,10 @@ impl Config {
             vocabulary: self.vocab_size,
             places: self.max_position_embeddings,
             activation: *activation,
-            epsilon: self.layer_norm_eps.unwrap_or(1e-12),
+            epsilon: self.layer_norm_eps.unwrap_or(match self.is_language() {
+                true => 1e-5,
+                false => 1e-12,
+            }),
             groups: self.groups(family)?,
         };
         Ok(match sentence {

@@ -15,13 +15,14 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::json;
-use squeeze_data::{Task, Tokenizer};
+use squeeze_data::{BytePieces, Task, Tokenizer};
 use squeeze_formats::{Meta, ModelFile};
 use squeeze_graph::Graph;
 use squeeze_tensor::Weights;
 use squeeze_zoo::Options;
 
 use crate::front::Front;
+use crate::language;
 use crate::published::matched;
 use crate::source::Sizes;
 use config::Config;
@@ -86,6 +87,67 @@ impl About {
         limit.map_or(longest, |limit| limit.min(longest))
     }
 
+    /// Refuses a tokenizer of more pieces than the network has rows.
+    fn check_pieces(&self, pieces: usize) -> Result<()> {
+        let rows = self.config.vocabulary();
+        if pieces > rows {
+            bail!("its tokenizer has {pieces} pieces, its network a table of {rows}");
+        }
+        Ok(())
+    }
+
+    /// What a model file says beside its network.
+    fn meta(&self, texts: Texts, length: usize) -> Result<Meta> {
+        let (place, config) = (&self.place, &self.config);
+        let card = json!({ "imported_from": place.origin() });
+        let tokenizer = place.optional("tokenizer.json")?;
+        if config.is_language() {
+            if texts == Texts::Pair {
+                bail!("it continues one text: leave out --pair");
+            }
+            let path = tokenizer.context("there is no tokenizer.json")?;
+            let text = std::fs::read_to_string(&path);
+            let text = text.with_context(|| path.display().to_string())?;
+            let pieces =
+                BytePieces::from_json(&text).with_context(|| path.display().to_string())?;
+            self.check_pieces(pieces.vocabulary())?;
+            let meta = language::meta(&pieces, length)?;
+            return Ok(Meta { card, ..meta });
+        }
+        let tokenizer = match tokenizer {
+            Some(path) => Tokenizer::open(&path)?,
+            None => Tokenizer::open(&place.file("vocab.txt")?)?,
+        };
+        self.check_pieces(tokenizer.vocabulary())?;
+        if self.sentence.is_some() && texts == Texts::Pair {
+            bail!("it makes a vector of each text: leave out --pair");
+        }
+        let task = self.task(texts);
+        let front = Front::Text {
+            tokenizer: Box::new(tokenizer),
+            length,
+        };
+        Ok(Meta {
+            task: serde_json::to_value(task)?,
+            labels: match task.is_classification() {
+                true => config.labels(),
+                false => vec![],
+            },
+            input: front.to_json()?,
+            card,
+        })
+    }
+
+    /// The kind of model and what it does, for errors.
+    fn what(&self) -> String {
+        let does = match (self.config.is_language(), self.sentence) {
+            (true, _) => "continues texts",
+            (false, Some(_)) => "makes vectors of texts",
+            (false, None) => "classifies texts",
+        };
+        format!("{} that {does}", self.config.model_type())
+    }
+
     fn task(&self, texts: Texts) -> Task {
         let pair = texts == Texts::Pair;
         match (self.sentence, self.config.is_regression()) {
@@ -96,7 +158,7 @@ impl About {
     }
 }
 
-/// A model of the Hub that classifies texts or makes vectors of them: configuration, tokenizer and weights.
+/// A model of the Hub that classifies or continues texts, or makes vectors of them: configuration, tokenizer and weights.
 ///
 /// # Errors
 /// When there is no such model, its network is not known, or it does something else.
@@ -105,38 +167,14 @@ pub fn model_file(model: &str, sizes: &Sizes, texts: Texts) -> Result<ModelFile>
     let length = sizes.length().unwrap_or(about.longest());
     let graph = about.graph(Some(length));
     let graph = graph.with_context(|| model.to_owned())?;
-    let (place, config) = (&about.place, &about.config);
-    let task = about.task(texts);
-    if about.sentence.is_some() && texts == Texts::Pair {
-        bail!("{model} makes a vector of each text: leave out --pair");
-    }
-    let mut all = weights(place)?;
+    let meta = about.meta(texts, length);
+    let meta = meta.with_context(|| model.to_owned())?;
+    let mut all = weights(&about.place)?;
     if about.sentence.is_some() {
         sentence::without_pooler(&mut all);
     }
-    let weights = matched(&graph, &all)
-        .with_context(|| format!("{model} as a {}, made to {task}", config.model_type()))?;
-    let tokenizer = match place.optional("tokenizer.json")? {
-        Some(path) => Tokenizer::open(&path)?,
-        None => Tokenizer::open(&place.file("vocab.txt")?)?,
-    };
-    if tokenizer.vocabulary() > config.vocabulary() {
-        let (found, rows) = (tokenizer.vocabulary(), config.vocabulary());
-        bail!("{model}: its tokenizer has {found} pieces, its network a table of {rows}");
-    }
-    let front = Front::Text {
-        tokenizer: Box::new(tokenizer),
-        length,
-    };
-    let meta = Meta {
-        task: serde_json::to_value(task)?,
-        labels: match task.is_classification() {
-            true => config.labels(),
-            false => vec![],
-        },
-        input: front.to_json()?,
-        card: json!({ "imported_from": place.origin() }),
-    };
+    let weights =
+        matched(&graph, &all).with_context(|| format!("{model} as a {}", about.what()))?;
     Ok(ModelFile {
         graph,
         weights,

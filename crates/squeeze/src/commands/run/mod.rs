@@ -2,24 +2,31 @@
 
 mod classes;
 mod objects;
+mod tokens;
 mod vectors;
 
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use squeeze_data::Task;
+use squeeze_formats::ModelFile;
 use squeeze_infer::Target;
 
 use super::device::DeviceArgs;
 use crate::classifier::Classifier;
 use crate::detector::Detector;
 use crate::error::Outcome;
+use crate::language;
 use crate::running::Running;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     question: Question,
+    /// Of a language model: the text goes on with so many of its likeliest tokens, each computed from all before; without it the likeliest
+    /// next ones are shown
+    #[arg(long, requires = "text", value_name = "N")]
+    tokens: Option<usize>,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -29,7 +36,7 @@ pub(super) struct Args {
 pub(super) struct Question {
     /// A .squeeze file
     model: PathBuf,
-    /// A text to classify, or to make a vector of
+    /// A text to classify, to make a vector of, or for a language model to go on with
     #[arg(long, conflicts_with = "image", required_unless_present = "image")]
     text: Option<String>,
     /// The second text of a pair, or one whose vector is compared
@@ -52,22 +59,36 @@ pub(super) struct Question {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
-    answer(
-        &args.question,
-        &args.device.target(args.question.running.threads)?,
-    )
+    let question = &args.question;
+    let target = args.device.target(question.running.threads)?;
+    let (model, target) = open(question, &target)?;
+    let shown = || question.model.display().to_string();
+    if language::is_language(&model) {
+        tokens::go_on(question, args.tokens, model, &target).with_context(shown)?;
+        return Ok(Outcome::Done);
+    }
+    if args.tokens.is_some() {
+        bail!("{} is no language model: leave out --tokens", shown());
+    }
+    answer(question, model, &target)
 }
 
 /// Answers by the prices that are built in.
 pub(super) fn run_here(question: &Question) -> anyhow::Result<Outcome> {
-    answer(question, &Target::here(question.running.threads))
+    let (model, target) = open(question, &Target::here(question.running.threads))?;
+    answer(question, model, &target)
 }
 
-fn answer(args: &Question, target: &Target) -> anyhow::Result<Outcome> {
-    let model = squeeze_formats::model::load_on(&args.model, target.threads)?;
-    let target = target.made_for(&model.weights, args.running.precision);
+/// The model file, and the target for what its weights are.
+fn open(question: &Question, target: &Target) -> anyhow::Result<(ModelFile, Target)> {
+    let model = squeeze_formats::model::load_on(&question.model, target.threads)?;
+    let target = target.made_for(&model.weights, question.running.precision);
+    Ok((model, target))
+}
+
+fn answer(args: &Question, model: ModelFile, target: &Target) -> anyhow::Result<Outcome> {
     if Detector::is_asked_for(&model.meta) {
-        objects::detect(args, model, &target)?;
+        objects::detect(args, model, target)?;
         return Ok(Outcome::Done);
     }
     if let Some(path) = &args.picture {
@@ -75,7 +96,7 @@ fn answer(args: &Question, target: &Target) -> anyhow::Result<Outcome> {
         bail!("the model finds no objects, {path} would have no boxes: leave out --picture");
     }
     let mut classifier =
-        Classifier::new(model, &target).with_context(|| args.model.display().to_string())?;
+        Classifier::new(model, target).with_context(|| args.model.display().to_string())?;
     match (&args.text, classifier.task) {
         (Some(text), Task::EmbedText { .. }) => vectors::embed(args, &mut classifier, text)?,
         _ => classes::classify(args, &mut classifier)?,
