@@ -184,14 +184,7 @@ impl SingleShot {
                 "an output of the network is not a finite number: it has no boxes".to_owned(),
             ));
         }
-        let mut candidates: Vec<Vec<(f32, usize)>> = vec![vec![]; classes];
-        for (at, scores) in scores.chunks_exact(classes).enumerate() {
-            for (class, score) in softmax(scores).enumerate().skip(1) {
-                if score > self.score {
-                    candidates[class].push((score, at));
-                }
-            }
-        }
+        let scores: Vec<f32> = scores.chunks_exact(classes).flat_map(softmax).collect();
         let [height, width] = size.map(|side| side as f32);
         let corners = |at: usize| {
             let [x0, y0, x1, y1] = self.decoded(offsets[at], defaults[at]);
@@ -200,11 +193,14 @@ impl SingleShot {
             [x0, y0, x1, y1]
         };
         let mut found = vec![];
-        for (class, mut candidates) in candidates.into_iter().enumerate() {
-            candidates.sort_by(|a, b| b.0.total_cmp(&a.0));
-            candidates.truncate(self.candidates);
-            let boxes: Vec<Corners> = candidates.iter().map(|&(_, at)| corners(at)).collect();
-            let scores: Vec<f32> = candidates.iter().map(|&(score, _)| score).collect();
+        for class in 1..classes {
+            let score = |at: usize| scores[at * classes + class];
+            let mut best: Vec<usize> = (0..defaults.len()).collect();
+            best.retain(|&at| score(at) > self.score);
+            best_first(&mut best, &score);
+            best.truncate(self.candidates);
+            let boxes: Vec<Corners> = best.iter().map(|&at| corners(at)).collect();
+            let scores: Vec<f32> = best.iter().map(|&at| score(at)).collect();
             let kept = non_maximum_suppression(&boxes, &scores, self.overlap);
             found.extend(kept.into_iter().map(|at| Detection {
                 class,
@@ -212,19 +208,29 @@ impl SingleShot {
                 corners: boxes[at],
             }));
         }
-        found.sort_by(|a, b| b.score.total_cmp(&a.score));
-        found.truncate(self.most);
-        Ok(found)
+        let mut order: Vec<usize> = (0..found.len()).collect();
+        best_first(&mut order, &|at| found[at].score);
+        order.truncate(self.most);
+        Ok(order.into_iter().map(|at| found[at]).collect())
     }
 }
 
 /// Probabilities of scores.
-fn softmax(scores: &[f32]) -> impl Iterator<Item = f32> {
+fn softmax(scores: &[f32]) -> Vec<f32> {
     let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let power = move |score: &f32| (score - highest).exp();
-    let powers: Vec<f32> = scores.iter().map(power).collect();
+    let powers: Vec<f32> = scores.iter().map(|score| (score - highest).exp()).collect();
     let sum: f32 = powers.iter().sum();
-    powers.into_iter().map(move |power| power / sum)
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
+/// Puts numbers in the order of their scores, the best first, equals by number; what is not a number comes last.
+fn best_first(order: &mut [usize], score: &dyn Fn(usize) -> f32) {
+    order.sort_unstable_by(|&a, &b| {
+        let (first, second) = (score(a), score(b));
+        let numbers_first = first.is_nan().cmp(&second.is_nan());
+        let best_first = second.total_cmp(&first);
+        numbers_first.then(best_first).then(a.cmp(&b))
+    });
 }
 
 /// The boxes that stay when each goes that a better one overlaps by more than `overlap`: their numbers, the best first, equals in their
@@ -234,12 +240,8 @@ fn softmax(scores: &[f32]) -> impl Iterator<Item = f32> {
 /// When there is not a score for each box.
 pub fn non_maximum_suppression(boxes: &[Corners], scores: &[f32], overlap: f64) -> Vec<usize> {
     assert_eq!(boxes.len(), scores.len(), "a score for each box");
-    let is_none = |at: usize| scores[at].is_nan();
     let mut order: Vec<usize> = (0..boxes.len()).collect();
-    order.sort_by(|&a, &b| {
-        let best_first = scores[b].total_cmp(&scores[a]);
-        is_none(a).cmp(&is_none(b)).then(best_first)
-    });
+    best_first(&mut order, &|at| scores[at]);
     let mut kept: Vec<usize> = vec![];
     for at in order {
         let goes = |&better: &usize| {

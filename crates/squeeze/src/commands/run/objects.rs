@@ -31,7 +31,7 @@ pub(super) fn detect(args: &Question, model: ModelFile, target: &Target) -> anyh
         if let Some(to) = &args.picture {
             let file = std::fs::read(path).with_context(|| path.display().to_string())?;
             let svg = picture::drawn(&file, &image, &found, &detector.labels);
-            squeeze_formats::write(to, svg.as_bytes())?;
+            std::fs::write(to, svg).with_context(|| to.display().to_string())?;
         }
         show_objects(&detector.labels, &found, (path, &image), args)?;
     }
