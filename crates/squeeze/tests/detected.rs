@@ -7,6 +7,7 @@ mod png;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use binary::{lines, refused, squeeze};
 use png::write_png;
@@ -123,6 +124,10 @@ fn shows_objects() {
     let wanted = "label    score       x0       y0       x1       y1\n\
                   car      0.989      5.0      2.5    195.0     97.5\n";
     assert_eq!(text, wanted);
+    let mut runner = Command::new(env!("CARGO_BIN_EXE_squeeze-run"));
+    let output = runner.args([&model, "--image", &image]).output();
+    let output = output.expect("the small program runs");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), wanted);
     let svg = fs::read_to_string(svg).expect("it was drawn");
     assert_eq!(svg.matches("<rect ").count(), 1);
     assert!(svg.contains(">car 0.99</text>"), "{svg}");
