@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use squeeze_data::{Detection, Image};
 
+use crate::report::escape;
+
 /// The picture of a PNG or JPEG file's bytes, which are `image`, with a box and a name for each object.
 pub fn drawn(file: &[u8], image: &Image, found: &[Detection], labels: &[String]) -> String {
     let (width, height) = (image.width, image.height);
@@ -22,8 +24,8 @@ pub fn drawn(file: &[u8], image: &Image, found: &[Detection], labels: &[String])
     for one in found.iter().rev() {
         let [x0, y0, x1, y1] = one.corners;
         let (w, h) = (x1 - x0, y1 - y0);
-        let colour = format!("hsl({} 90% 40%)", one.class * 47 % 360);
-        let name = escaped(&labels[one.class]);
+        let colour = format!("hsl({}, 90%, 40%)", one.class * 47 % 360);
+        let name = escape(&labels[one.class]);
         let text = [x0 + line, (y0 - line).max(letter)];
         writeln!(
             svg,
@@ -34,11 +36,6 @@ pub fn drawn(file: &[u8], image: &Image, found: &[Detection], labels: &[String])
         .expect("a string takes it");
     }
     svg + "</svg>\n"
-}
-
-fn escaped(text: &str) -> String {
-    let text = text.replace('&', "&amp;");
-    text.replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Three bytes as four letters (RFC 4648).
