@@ -108,6 +108,16 @@ fn lists_are_json_lines() {
     }
 }
 
+/// The words of a command; what stands between quotes is one.
+fn words(command: &str) -> Vec<&str> {
+    let parts = command.split('"').enumerate();
+    let words = parts.flat_map(|(at, part)| match at % 2 {
+        0 => part.split_whitespace().collect(),
+        _ => vec![part],
+    });
+    words.collect()
+}
+
 /// Only read, not run: `--help` behind them ends the command once its words were understood.
 #[test]
 fn guides_show_commands_that_are_understood() {
@@ -123,7 +133,7 @@ fn guides_show_commands_that_are_understood() {
             .filter_map(|line| line.strip_prefix("    squeeze "));
         for command in commands {
             let command = command.split(" #").next().expect("a first part");
-            let mut words: Vec<&str> = command.split_whitespace().collect();
+            let mut words = words(command);
             words.push("--help");
             let output = squeeze(&words);
             let message = String::from_utf8_lossy(&output.stderr);
