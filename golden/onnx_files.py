@@ -5,6 +5,8 @@ onnx_bert         with a real mask, through the older exporter (GELU and attenti
 onnx_image        a network of convolutions with a gate, a Fire-like concatenation and batch norms
 onnx_mobilebert   neighbouring tokens side by side, bottlenecks, scales without a norm
 onnx_segment      a head with a gate at low resolution, made larger twice
+onnx_gpt2         a causal mask, layers over the tokens of all texts as one matrix
+onnx_marian       two texts of different lengths, the first one padded
 """
 import json
 import os
@@ -114,3 +116,28 @@ write("onnx_mobilebert", Logits(transformers.MobileBertForSequenceClassification
       dynamo=True, external_data=False)
 torch.manual_seed(3)
 write("onnx_segment", Segment(), (torch.randn(1, 3, 11, 14).mul(100).round().div(100),), ["x"], dynamo=True, external_data=False)
+
+
+class Language(nn.Module):
+    def __init__(self, m):
+        super().__init__()
+        self.m = m
+
+    def forward(self, input_ids, attention_mask):
+        return self.m(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+
+
+class Translation(Language):
+    def forward(self, input_ids, attention_mask, decoder_input_ids):
+        return self.m(input_ids=input_ids, attention_mask=attention_mask, decoder_input_ids=decoder_input_ids, use_cache=False).logits
+
+
+torch.manual_seed(4)
+config = transformers.GPT2Config(vocab_size=40, n_positions=12, n_embd=16, n_layer=1, n_head=2)
+write("onnx_gpt2", Language(transformers.GPT2LMHeadModel(config)), text(8, 8)[:2], TEXT[:2], dynamo=True, external_data=False)
+torch.manual_seed(5)
+sides = {f"{side}_{key}": value for side in ("encoder", "decoder") for key, value in [("layers", 1), ("attention_heads", 2), ("ffn_dim", 24)]}
+config = transformers.MarianConfig(vocab_size=40, d_model=16, max_position_embeddings=12, scale_embedding=True, activation_function="swish",
+                                   pad_token_id=39, decoder_start_token_id=39, **sides)
+write("onnx_marian", Translation(transformers.MarianMTModel(config)), (*text(8, 5)[:2], torch.randint(0, 39, (1, 6))),
+      [*TEXT[:2], "decoder_input_ids"], dynamo=True, external_data=False)

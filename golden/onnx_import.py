@@ -29,6 +29,9 @@ LIMIT = 1e-4
 OPSETS = "script-11,script-13,script-17,script-20,open-17,dynamo-18,dynamo-20,dynamo-21"
 SMALL = dict(vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
              max_position_embeddings=40, num_labels=3)
+GPT2 = dict(n_embd=32, n_layer=2, n_head=4, n_positions=40)
+MARIAN = dict(d_model=32, scale_embedding=True, pad_token_id=59, decoder_start_token_id=59, encoder_layers=2, decoder_layers=2,
+              encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64)
 # Family in transformers, its head, and what its configuration says beside SMALL.
 TEXTS = {
     "bert": ("Bert", "SequenceClassification", {}),
@@ -43,6 +46,9 @@ TEXTS = {
     "distilbert": ("DistilBert", "SequenceClassification", {}),
     "squeezebert": ("SqueezeBert", "SequenceClassification", dict(embedding_size=32)),
     "mobilebert": ("MobileBert", "SequenceClassification", dict(embedding_size=16, intra_bottleneck_size=32)),
+    "gpt2": ("GPT2", "LMHeadModel", GPT2),
+    "gpt2-eager": ("GPT2", "LMHeadModel", dict(attn_implementation="eager", **GPT2)),
+    "marian": ("Marian", "MTModel", MARIAN),
 }
 IMAGES = ("alexnet vgg11 vgg11_bn squeezenet1_0 squeezenet1_1 resnet18 resnet50 resnext50_32x4d mobilenet_v2 mobilenet_v3_small "
           "mobilenet_v3_large shufflenet_v2_x0_5 mnasnet0_5 efficientnet_b0 efficientnet_v2_s regnet_y_400mf densenet121 "
@@ -67,6 +73,14 @@ class Text(torch.nn.Module):
         return self.network(input_ids=input_ids, attention_mask=attention_mask, **more)[0]
 
 
+class Language(Text):
+    """A network that scores the token that follows, perhaps of a second text."""
+
+    def forward(self, input_ids, attention_mask, decoder_input_ids=None):
+        more = {} if decoder_input_ids is None else {"decoder_input_ids": decoder_input_ids}
+        return self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **more).logits
+
+
 class Mean(Text):
     """The mean of the tokens before the padding, as sentence-transformers takes it."""
 
@@ -84,16 +98,18 @@ def built(name, version):
 
         family, head, more = TEXTS[name]
         config = getattr(transformers, family + "Config")(**{**SMALL, **({'attn_implementation': 'eager'} if version < 14 else {}), **more})
-        mean = head == "mean"
-        network = getattr(transformers, family + ("For" + head if head and not mean else "Model"))(config)
-        types = family not in ("Roberta", "DistilBert")
-        run = zoo_parity.randomize_text((Mean if mean else Text)(network, types))
+        mean, scores = head == "mean", family in zoo_parity.HEADS
+        network = getattr(transformers, family + (head if scores else "For" + head if head and not mean else "Model"))(config)
+        types = family not in ("Roberta", "DistilBert", *zoo_parity.HEADS)
+        run = zoo_parity.randomize_text((Language if scores else Mean if mean else Text)(network, types))
         seen = 24 if family == "MobileBert" else 17
         ids = torch.randint(5, 60, (1, 24))
-        ids[:, seen:] = config.pad_token_id
+        ids[:, seen:] = config.pad_token_id or 0
         inputs = {"input_ids": ids, "attention_mask": (torch.arange(24) < seen).long()[None]}
         if types:
             inputs["token_type_ids"] = (torch.arange(24) > 8).long()[None] * (torch.arange(24) < seen)
+        if family == "Marian":
+            inputs["decoder_input_ids"] = torch.randint(5, 59, (1, 24))
         return run, inputs
     run = zoo_parity.randomize(zoo_parity.network(name)[1], [224, 224])
     return run, {"image": torch.randn(1, 3, 224, 224)}
@@ -158,7 +174,7 @@ def check(given, name, opset, folder):
         print("%-30s %-10s FAILED: %s instead of %s" % (name, opset, answer.shape, wanted.shape), flush=True)
         return False
     seen = int(given_inputs(folder)["attention_mask"].sum()) if name in TEXTS else None
-    if seen and wanted.ndim > 1 and wanted.shape[1] == 24:  # What padded tokens become is nobody's concern.
+    if seen and wanted.ndim > 1 and wanted.shape[1] == 24 and name != "marian":  # What padded tokens become is nobody's concern.
         wanted, answer = wanted[:, :seen], answer[:, :seen]
     error = np.abs(answer - wanted).max() / np.abs(wanted).max()
     print("%-30s %-10s error %.1e of the largest output%s" % (name, opset, error, "" if error < LIMIT else "  FAILED"), flush=True)

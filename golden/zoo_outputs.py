@@ -24,7 +24,8 @@ IMAGES = [
     "deeplabv3_mobilenet_v3_large", "deeplabv3plus_mobilenet", "lraspp_mobilenet_v3_large", "unet_small", "ssdlite320_mobilenet_v3_large",
     "squeezenas_lat_small", "squeezenas_lat_large", "squeezenas_lat_xlarge", "squeezenas_mac_small", "squeezenas_mac_large", "squeezenas_mac_xlarge",
 ]
-TEXTS = ["bert-tiny", "bert-mini", "tinybert-l4-h312", "electra-small", "albert-base"]
+TEXTS = ["bert-tiny", "bert-mini", "tinybert-l4-h312", "electra-small", "albert-base", "lite-transformer-160", "lite-transformer-200",
+         "transformer-small"]
 MASK = (1 << 64) - 1
 
 
@@ -61,9 +62,11 @@ GAIN = 4.5
 
 def fill(network):
     state = network.state_dict()
+    tied = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
     for name, value in state.items():
-        if value.is_floating_point():
-            state[name] = weight(name, tuple(value.shape))
+        if value.is_floating_point() and name != "final_logits_bias":
+            own = "model.shared.weight" if name in tied else name
+            state[name] = weight(own, tuple(value.shape))
     network.load_state_dict(state)
 
 
@@ -86,13 +89,20 @@ def main():
             rows[name] = known[name]
             continue
         network, run = zoo_parity.network(name)
+        if name.startswith("lite"):
+            # A channel's taps as the formula gives them.
+            network = zoo_parity.zoo_torch.LiteTransformer(**zoo_parity.TEXT[name][1], own=True)
+            run = zoo_parity.Masked(network)
         fill(network)
         run.eval()
         side = 0 if name in TEXTS else 800 if name.startswith("squeezenas") else 96
         if name in TEXTS:
-            ids = torch.from_numpy((uniform("ids", 24) * 30000).astype(np.int64))[None]
+            most = min(zoo_parity.TEXT[name][1].get("vocabulary", 30000), 30000)
+            ids, target = (torch.from_numpy((uniform(key, 24) * most).astype(np.int64))[None] for key in ("ids", "target"))
             types = (torch.arange(24) > 9).long()[None]
-            inputs = other = (ids, types, (torch.arange(24) < 17).long()[None])
+            inputs = (ids, types, (torch.arange(24) < 17).long()[None])
+            if zoo_parity.TEXT[name][0] == "Marian":
+                inputs += (target,)
             other = (ids.flip(1), *inputs[1:])
         else:
             inputs, other = (image(side),), (image(side).flip(3),)

@@ -31,6 +31,14 @@ impl View {
         }
     }
 
+    /// The same, multiplied.
+    pub fn times(&self, factor: f64) -> Self {
+        Self {
+            factor: self.factor * factor,
+            ..self.clone()
+        }
+    }
+
     /// Size of each of the file's axes.
     pub fn shape(&self) -> Vec<usize> {
         let size = |axis: &Vec<Atom>| axis.iter().map(|atom| atom.size).product();

@@ -29,8 +29,6 @@ const ROOTS: &[[&str; 2]] = &[
 /// The names under which a published file may hold our weight `name`, the likeliest first.
 pub fn published(name: &str) -> Vec<String> {
     let mut names = vec![name.to_owned()];
-    let copies = COPIES.iter().filter(|[_, ours]| *ours == name);
-    names.extend(copies.map(|[theirs, _]| (*theirs).to_owned()));
     for [ours, theirs] in ENDINGS {
         if let Some(path) = name.strip_suffix(ours) {
             names.push(format!("{path}{theirs}"));
@@ -41,6 +39,8 @@ pub fn published(name: &str) -> Vec<String> {
         let stripped = known.iter().filter_map(|name| name.strip_prefix(ours));
         names.extend(stripped.map(|rest| format!("{theirs}{rest}")));
     }
+    let copies = COPIES.iter().filter(|[_, ours]| *ours == name);
+    names.extend(copies.map(|[theirs, _]| (*theirs).to_owned()));
     names.dedup();
     names
 }

@@ -56,7 +56,7 @@ pub struct Language {
 pub struct Next {
     /// Its number.
     pub id: i32,
-    /// What it looks like.
+    /// What it looks like; nothing where the tokenizer has no piece of this number.
     pub text: String,
     /// Its probability.
     pub probability: f32,
@@ -116,7 +116,7 @@ impl Language {
         self.plan.check(&inputs)?;
         let outputs = self.plan.run(&inputs, &mut self.scratch);
         let width = outputs.first().len() / self.length;
-        let logits = &outputs.first()[(self.ids.len() - 1) * width..][..self.pieces.vocabulary()];
+        let logits = &outputs.first()[(self.ids.len() - 1) * width..][..width];
         let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f64 = logits.iter().map(|x| f64::from(x - highest).exp()).sum();
         let mut order: Vec<usize> = (0..logits.len()).collect();

@@ -169,6 +169,10 @@ fn text_networks() {
         "albert-base",
         "squeezebert",
         "mobilebert",
+        "lite-transformer-160",
+        "lite-transformer-200",
+        "distilgpt2",
+        "transformer-small",
     ];
     for name in names {
         let options = Options {

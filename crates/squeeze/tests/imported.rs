@@ -48,7 +48,7 @@ fn close(found: &[f32], wanted: &[f32], bound: f32) {
 /// Runs an imported file on its inputs and compares with PyTorch's answer: 1e-5 covers sums of a
 /// hundred single-precision products of size 1 in another order.
 #[track_caller]
-fn check(name: &str) {
+fn check(name: &str) -> Graph {
     let path = golden(&format!("{name}.onnx"));
     let (graph, weights) =
         squeeze_formats::onnx::import(&path, &Default::default()).expect("a golden file");
@@ -61,6 +61,7 @@ fn check(name: &str) {
         match (&*node.name, node.element) {
             ("ids", Element::Index) => indices.push(whole("input_ids")),
             ("types", Element::Index) => indices.push(whole("token_type_ids")),
+            ("target", Element::Index) => indices.push(whole("decoder_input_ids")),
             ("lengths", Element::Index) => indices.push(vec![whole("attention_mask").iter().sum()]),
             _ => {
                 let shape = <[usize; 4]>::try_from(&*node.shape).expect("an image");
@@ -79,6 +80,7 @@ fn check(name: &str) {
         Err(_) => found,
     };
     close(&found, &numbers("out"), 1e-5);
+    graph
 }
 
 /// Runs an imported TFLite file on its image and compares with LiteRT's answer; both have channels last.
@@ -115,6 +117,31 @@ fn image() {
 #[test]
 fn mobilebert() {
     check("onnx_mobilebert");
+}
+
+/// A causal mask, layers over the tokens of all texts as one matrix.
+#[test]
+fn gpt2() {
+    let graph = check("onnx_gpt2");
+    let looks = graph.nodes().iter().filter_map(|node| match &node.op {
+        Op::Attention(row) => Some((row.causal, node.inputs.len())),
+        _ => None,
+    });
+    assert_eq!(looks.collect::<Vec<_>>(), [(true, 4)]);
+}
+
+/// Two texts of different lengths, the first one padded, tokens times the root of the width.
+#[test]
+fn marian() {
+    let graph = check("onnx_marian");
+    let looks = graph.nodes().iter().filter_map(|node| match &node.op {
+        Op::Attention(row) => Some((row.causal, node.inputs.len())),
+        _ => None,
+    });
+    assert_eq!(
+        looks.collect::<Vec<_>>(),
+        [(false, 4), (true, 3), (false, 4)]
+    );
 }
 
 /// A gate at low resolution, made larger twice.

@@ -70,14 +70,12 @@ impl Import<'_> {
         if !scores.softmax {
             return Err(wrong("there is no softmax"));
         }
-        if !stands_for(scores.factor * (width as f64).sqrt(), 1.0) {
-            return Err(wrong(
-                "its scale is not one over the root of the head's width",
-            ));
-        }
-        if value.factor != 1.0 {
-            return Err(wrong("its values are multiplied"));
-        }
+        // Our operator divides by the root of the head's width; what is left of the scale is the queries'.
+        let left = match scores.factor * (width as f64).sqrt() {
+            left if stands_for(left, 1.0) => 1.0,
+            left => left,
+        };
+        let factor = value.factor;
         // What is cut into heads is a text, perhaps one that was brought into that form.
         let [query, key, value] = [
             (query, [0, 2, 1, 3]),
@@ -103,6 +101,9 @@ impl Import<'_> {
         if !whole {
             return Err(wrong("its heads are not cut from the channels in order"));
         }
+        let (query, value) = (query.times(left), value.times(factor));
+        let query = self.times(&node.label(), query)?;
+        let value = self.times(&node.label(), value)?;
         let mut inputs = vec![query.node, key.node, value.node];
         if scores.masked {
             inputs.extend(self.lengths);
@@ -216,12 +217,12 @@ struct Hides {
 }
 
 impl Hides {
-    /// The simplest first.
+    /// The simplest first; padding is hidden where both say the same, so that texts without theirs can be packed.
     const ALL: [Self; 4] = [
         Self::these(false, false),
         Self::these(true, false),
-        Self::these(false, true),
         Self::these(true, true),
+        Self::these(false, true),
     ];
 
     const fn these(padding: bool, later: bool) -> Self {

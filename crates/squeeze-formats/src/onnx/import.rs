@@ -323,7 +323,7 @@ impl<'a> Import<'a> {
             count => format!("{name}.{count}"),
         };
         let op = op.into();
-        let key = shared_key(&weights);
+        let key = shared_key(&op, &weights);
         let owner = key.as_ref().and_then(|key| self.owners.get(key));
         let owner = owner.cloned().unwrap_or_else(|| name.clone());
         let node = Node {
@@ -361,7 +361,7 @@ impl<'a> Import<'a> {
     }
 
     /// A view times 1, of a node that is multiplied by the factor; the same one each time.
-    fn times(&mut self, label: &str, view: View) -> Result<View, Broken> {
+    pub(super) fn times(&mut self, label: &str, view: View) -> Result<View, Broken> {
         if view.factor == 1.0 {
             return Ok(view);
         }
@@ -445,11 +445,15 @@ impl<'a> Import<'a> {
     }
 }
 
-/// What nodes that share their weights have in common: which they are and where the tensors lie; a table and a layer may have the same.
-/// Nothing for nodes without weights.
-fn shared_key(weights: &[(&str, Tensor)]) -> Option<String> {
+/// What nodes that share their weights have in common: the operator, where they are not a table and a layer of its rows, and where the
+/// tensors lie. Nothing for nodes without weights.
+fn shared_key(op: &Op, weights: &[(&str, Tensor)]) -> Option<String> {
     use std::fmt::Write;
-    let mut key = String::new();
+    let mut key = match op {
+        Op::Embedding(_) => String::new(),
+        Op::Linear(row) if !row.bias && row.groups == 1 => String::new(),
+        _ => format!("{op:?}"),
+    };
     for (suffix, tensor) in weights {
         let (place, form) = (tensor.bytes().as_ptr(), tensor.shape());
         write!(key, " {suffix} {place:?} {form:?}").expect("a string takes all");
