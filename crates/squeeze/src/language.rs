@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use squeeze_data::BytePieces;
 use squeeze_formats::{Meta, ModelFile};
 use squeeze_infer::{Input, Plan, Scratch, Target, compile_owned};
@@ -37,7 +36,7 @@ pub fn meta(pieces: &BytePieces, length: usize) -> Result<Meta> {
 
 /// Whether a model continues texts.
 pub fn is_language(model: &ModelFile) -> bool {
-    model.meta.task == Value::from(TASK)
+    model.meta.task == TASK
 }
 
 /// A language model compiled for this machine, and a text that it goes on with.

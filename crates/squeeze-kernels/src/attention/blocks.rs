@@ -43,15 +43,15 @@ impl<'a> Head<'a> {
 
     /// The rows of this head from a query on; `stride` is that of the rows.
     fn rows(&self, rows: Rows<'a>, query: usize) -> &'a [f32] {
-        self.from_row(rows, self.attention.start(self.sequence) + query)
+        self.behind(rows, self.attention.start(self.sequence) + query)
     }
 
     /// The rows of this head in keys or values.
     fn key_rows(&self, rows: Rows<'a>) -> &'a [f32] {
-        self.from_row(rows, self.attention.key_start(self.sequence))
+        self.behind(rows, self.attention.key_start(self.sequence))
     }
 
-    fn from_row(&self, rows: Rows<'a>, row: usize) -> &'a [f32] {
+    fn behind(&self, rows: Rows<'a>, row: usize) -> &'a [f32] {
         rows.data
             .get(row * rows.stride + self.head * self.attention.dim..)
             .unwrap_or_default()
