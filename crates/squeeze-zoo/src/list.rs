@@ -297,8 +297,10 @@ pub fn build(name: &str, options: &Options) -> Result<Graph, ZooError> {
         return refuse("scores tokens, classes mean nothing: leave them out".into());
     }
     if let Some(width) = options.width {
-        if entry.name != "mobilenet_v2" {
-            return refuse("has no width factor, only mobilenet_v2 has: leave it out".into());
+        if !["mobilenet_v1", "mobilenet_v2"].contains(&entry.name) {
+            return refuse(
+                "has no width factor, mobilenet_v1 and mobilenet_v2 have: leave it out".into(),
+            );
         }
         if !(0.05..=4.0).contains(&width) {
             return refuse(format!("width {width} is outside of 0.05 to 4"));
@@ -406,7 +408,7 @@ pub(crate) mod tests {
                 width: Some(0.5),
                 ..Options::default()
             },
-            "resnet50: has no width factor, only mobilenet_v2 has: leave it out",
+            "resnet50: has no width factor, mobilenet_v1 and mobilenet_v2 have: leave it out",
         );
         check(
             "bert-base",

@@ -37,6 +37,9 @@ pub struct Sizes {
     /// Tokens of the text
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u16).range(1..))]
     seq: Option<u16>,
+    /// Factor on the channels of a MobileNet
+    #[arg(long, value_name = "FACTOR")]
+    width: Option<f64>,
     /// Classes of a published network
     #[arg(skip)]
     #[serde(skip)]
@@ -88,6 +91,9 @@ impl Source {
             .and_then(|ending| ending.to_str())
             .unwrap_or_default();
         let name = model.to_string();
+        if sizes.width.is_some() && (hub::is_name(model) || path.is_file()) {
+            bail!("{model}: --width is for published networks, this one is as wide as it is");
+        }
         if hub::is_name(model) {
             let graph = hub::graph(model, sizes)?;
             return Ok(Self {
@@ -142,7 +148,7 @@ impl Source {
                     image,
                     length,
                     classes: sizes.classes,
-                    ..Options::default()
+                    width: sizes.width,
                 };
                 let graph = squeeze_zoo::build(model, &options)?;
                 return Ok(Self {

@@ -100,6 +100,14 @@ fn cost_prints_the_published_counts() {
 }
 
 #[test]
+fn a_mobilenet_has_a_width() {
+    let told = lines(&["cost", "mobilenet_v2", "--width", "1.4", "--json"]);
+    assert_eq!(told[0]["params"], 6_108_776, "torchvision's count");
+    let refused = squeeze(&["cost", "resnet50", "--width", "0.5"]);
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[test]
 fn lists_are_json_lines() {
     for what in ["models", "data", "spaces", "devices", "kernels"] {
         let told = lines(&["list", what, "--json"]);
