@@ -1,13 +1,14 @@
 """Every network of the zoo against PyTorch: random weights, the same input, outputs compared.
 
-    python golden/zoo_parity.py target/release/squeeze [NAME ..] [--squeezenas FOLDER] [--precision int8] [--threads 2]
+    python golden/zoo_parity.py target/release/squeeze [NAME ..] [--squeezenas FOLDER [--photo FILE]] [--precision int8] [--threads 2]
 
 needs torch, torchvision, timm, transformers and safetensors. For each name of `squeeze list models` (or those given) it builds the
 PyTorch network from a fixed seed; moves norms away from what they start as (to where an activation is seldom zero:
 else a hundred random layers turn the last bit of PyTorch's own sums into a tenth of the answer) and sets their
 statistics by a pass over random images, then moves those as well; saves the weights; runs `squeeze import` and `squeeze worker`; and prints the
 largest difference as a share of the largest output, which must be below 1e-4. With FOLDER, which holds published
-SqueezeNAS weights (lat_small.pth ..), these are read by both sides as well. With a precision other than f32 it is the
+SqueezeNAS weights (lat_small.pth ..), these are read by both sides as well; with a photo of a street they look at
+that, and 99.9 % of its pixels must have the same class. With a precision other than f32 it is the
 cosine of the two answers (their means taken off) that must be above 0.9.
 """
 import argparse
@@ -86,6 +87,7 @@ arguments = argparse.ArgumentParser()
 arguments.add_argument("squeeze")
 arguments.add_argument("names", nargs="*")
 arguments.add_argument("--squeezenas")
+arguments.add_argument("--photo")
 arguments.add_argument("--precision", default="f32")
 arguments.add_argument("--threads", default="1")
 
@@ -256,6 +258,16 @@ def ours(given, folder, file, name, inputs, count):
     return worker(given.squeeze, folder, inputs, count, given.threads, given.precision)
 
 
+def photo(path, shape):
+    """A photo as torchvision shows it to networks, of this shape."""
+    from PIL import Image
+
+    image = Image.open(path).convert("RGB").resize((shape[3], shape[2]), Image.BILINEAR)
+    pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None] / 255
+    mean, std = (torch.tensor(row).view(1, 3, 1, 1) for row in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    return (pixels - mean) / std
+
+
 def several(outputs):
     """The outputs of a network, of which most give one."""
     return outputs if isinstance(outputs, tuple) else (outputs,)
@@ -294,6 +306,8 @@ def check(given, name, weights=None):
     with tempfile.TemporaryDirectory() as folder:
         run, inputs, file = prepared(given, name, folder, weights)
         shape = input_shape(given.squeeze, name)
+        if weights and given.photo:
+            inputs = {"x": photo(given.photo, shape)}
         with torch.inference_mode():
             wanted = [part.numpy() for part in several(run(*inputs.values()))]
         answers = ours(given, folder, file, name, inputs, len(wanted))
@@ -308,6 +322,10 @@ def check(given, name, weights=None):
     error, spread, cosine = max(errors), min(spreads), min(cosines)
     good = bool(spread > 1e-3 and (error < LIMIT if given.precision == "f32" else cosine > 0.9))
     figure = "" if given.precision == "f32" else ", cosine %.4f" % cosine
+    if weights and given.photo:
+        same = (answers[0].argmax(1) == wanted.argmax(1)).mean()
+        good &= bool(same >= 0.999)
+        figure += ", %.4f %% of the pixels alike" % (100 * same)
     what = "published weights" if weights else "random weights"
     print("%-30s %-18s %-20s error %.1e of the largest output, deviation %.2f of it%s%s"
           % (name, what, "x".join(map(str, shape)), error, spread, figure, "" if good else "  FAILED"), flush=True)
