@@ -216,7 +216,7 @@ impl SingleShot {
 }
 
 /// Probabilities of scores.
-fn softmax(scores: &[f32]) -> Vec<f32> {
+pub fn softmax(scores: &[f32]) -> Vec<f32> {
     let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: Vec<f32> = scores.iter().map(|score| (score - highest).exp()).collect();
     let sum: f32 = powers.iter().sum();
@@ -300,6 +300,11 @@ mod tests {
     fn golden() -> Golden {
         let text = include_str!("../../../golden/detection.json");
         serde_json::from_str(text).expect("what the script wrote")
+    }
+
+    #[test]
+    fn probabilities_sum_to_one_however_large_the_scores() {
+        assert_eq!(softmax(&[1000.0, 1000.0, -1000.0]), [0.5, 0.5, 0.0]);
     }
 
     #[test]

@@ -44,12 +44,12 @@ impl Metric {
     /// What a task is usually judged by.
     ///
     /// # Panics
-    /// For boxes, which no data set has.
+    /// For boxes and for what follows a text, which no data set has.
     pub fn usual(task: Task) -> Self {
         match task {
             Task::ClassifyImage | Task::ClassifyText { .. } => Self::Accuracy,
             Task::RegressText { .. } | Task::EmbedText { .. } => Self::Spearman,
-            Task::Detect => unreachable!("no data set has boxes"),
+            Task::Detect | Task::ContinueText => unreachable!("no data set asks for {task}"),
         }
     }
 

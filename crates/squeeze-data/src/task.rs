@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// What a network is asked to do with one example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,21 +28,30 @@ pub enum Task {
         /// Whether the vector is scaled to length 1.
         unit: bool,
     },
+    /// The tokens that follow a text. No data set asks for this.
+    ContinueText,
 }
 
 impl Task {
+    /// What a model file says of its task; nothing when it says nothing that is known.
+    pub fn of(task: &Value) -> Option<Self> {
+        Self::deserialize(task).ok()
+    }
+
     /// Whether an example is an image.
     pub fn is_image(self) -> bool {
         match self {
             Self::ClassifyImage | Self::Detect => true,
-            Self::ClassifyText { .. } | Self::RegressText { .. } | Self::EmbedText { .. } => false,
+            Self::ClassifyText { .. } | Self::RegressText { .. } => false,
+            Self::EmbedText { .. } | Self::ContinueText => false,
         }
     }
 
     /// Whether an example is two texts.
     pub fn is_pair(self) -> bool {
         match self {
-            Self::ClassifyImage | Self::Detect | Self::EmbedText { .. } => false,
+            Self::ClassifyImage | Self::Detect => false,
+            Self::EmbedText { .. } | Self::ContinueText => false,
             Self::ClassifyText { pair } | Self::RegressText { pair } => pair,
         }
     }
@@ -49,17 +59,19 @@ impl Task {
     /// The same for two texts instead of one.
     pub fn of_pairs(self) -> Self {
         match self {
-            Self::ClassifyImage | Self::Detect | Self::EmbedText { .. } => self,
+            Self::ClassifyImage | Self::Detect => self,
+            Self::EmbedText { .. } | Self::ContinueText => self,
             Self::ClassifyText { .. } => Self::ClassifyText { pair: true },
             Self::RegressText { .. } => Self::RegressText { pair: true },
         }
     }
 
-    /// Whether the answer is a class; otherwise it is a number, or boxes.
+    /// Whether the answer is a class; otherwise it is a number, a vector, tokens or boxes.
     pub fn is_classification(self) -> bool {
         match self {
             Self::ClassifyImage | Self::ClassifyText { .. } => true,
-            Self::RegressText { .. } | Self::EmbedText { .. } | Self::Detect => false,
+            Self::RegressText { .. } | Self::EmbedText { .. } => false,
+            Self::ContinueText | Self::Detect => false,
         }
     }
 }
@@ -74,6 +86,7 @@ impl fmt::Display for Task {
             Self::RegressText { pair: false } => "rate a text",
             Self::RegressText { pair: true } => "rate a pair of texts",
             Self::EmbedText { .. } => "turn a text into a vector",
+            Self::ContinueText => "go on with a text",
         })
     }
 }

@@ -10,7 +10,7 @@ use tokenizers::{
     NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
 };
 
-use crate::{DataError, charsmap, wordpiece};
+use crate::{DataError, normalizer, wordpiece};
 
 /// A text, or a pair of texts, as numbers: `[CLS] x [SEP]` or `[CLS] x [SEP] y [SEP]`; RoBERTa's `<s> x </s></s> y </s>`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -251,7 +251,7 @@ pub(crate) fn read(json: &str) -> Result<tokenizers::Tokenizer, DataError> {
         DataError::Tokenizer(format!("not a tokenizer.json: {reason}"))
     };
     let parts: Trusted = serde_json::from_str(json).map_err(|error| fault(&error))?;
-    charsmap::check(&parts.normalizer).map_err(|reason| fault(&reason))?;
+    normalizer::check(&parts.normalizer).map_err(|reason| fault(&reason))?;
     let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| fault(&error))?;
     // Marks, truncation and padding are put in here, the same for every tokeniser.
     inner.with_padding(None);
@@ -314,7 +314,7 @@ mod tests {
         assert_eq!(tokenizer.encode("cat", None, 8).unwrap().ids, [0, 4, 2]);
     }
 
-    /// The tokenizers crate trusts these parts: fuzzing found the broken decoders, reading the rules.
+    /// The tokenizers crate trusts these parts: fuzzing found the broken decoders and the patterns, reading the rules.
     #[test]
     fn broken_parts_are_refused() {
         for json in [
@@ -322,6 +322,7 @@ mod tests {
             r#"{"version":"1.0","decoder":{"a":"#,
             r#"{"version":"1.0","normalizer":{"type":"Precompiled","precompiled_charsmap":"?"}}"#,
             r#"{"version":"1.0","normalizer":{"type":"Precompiled"}}"#,
+            r#"{"version":"1.0","normalizer":{"type":"Replace","pattern":{"Regex":" {0,}"},"content":" "}}"#,
         ] {
             let error = Tokenizer::from_json(json).err().expect("it is broken");
             assert!(

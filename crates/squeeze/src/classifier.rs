@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use squeeze_data::metrics::{Metric, Score};
-use squeeze_data::{BatchInput, Example, Input as Given, Label, Labels, Prepared, Task};
+use squeeze_data::{BatchInput, Example, Input as Given, Label, Labels, Prepared, Task, softmax};
 use squeeze_formats::ModelFile;
 use squeeze_graph::{Graph, NodeId, Op};
 use squeeze_infer::{Input, Outputs, Plan, Precision, Scratch, Target, compile_owned};
@@ -66,9 +66,7 @@ impl Classifier {
             weights,
             meta,
         } = model;
-        let task: Task =
-            serde_json::from_value(meta.task).context("the model does not say what its task is")?;
-        let front = Front::from_json(&meta.input)?;
+        let task = Task::of(&meta.task).context("the model does not say what its task is")?;
         let outputs = &graph.node(graph.outputs()[0]).shape;
         let wanted = match task {
             Task::ClassifyImage | Task::ClassifyText { .. } => meta.labels.len(),
@@ -77,10 +75,14 @@ impl Classifier {
             Task::Detect => {
                 bail!("the model finds boxes and no single class: `squeeze run` shows them")
             }
+            Task::ContinueText => {
+                bail!("the model goes on with texts and classifies none: `squeeze run` shows how")
+            }
         };
         if wanted == 0 || outputs != &[1, wanted] {
             bail!("the network gives {outputs:?} for one example, its task asks for [1, {wanted}]");
         }
+        let front = Front::from_json(&meta.input)?;
         let plan = compile_owned(&graph, weights, target)?;
         let scratch = plan.scratch();
         Ok(Self {
@@ -224,14 +226,6 @@ fn feed(graph: &Graph, input: BatchInput) -> Result<Vec<Fed>> {
     graph.inputs().iter().map(one).collect()
 }
 
-/// Probabilities of outputs.
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f32> = logits.iter().map(|logit| (logit - highest).exp()).collect();
-    let sum: f32 = powers.iter().sum();
-    powers.iter().map(|power| power / sum).collect()
-}
-
 /// A vector scaled to length 1; one of zeros stays.
 fn scaled(vector: &[f32]) -> Vec<f32> {
     let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
@@ -255,11 +249,5 @@ mod tests {
         assert_eq!(cosine(&[3.0, 4.0], &[6.0, 8.0]), 1.0);
         assert_eq!(cosine(&[1.0, 0.0], &[0.0, 7.0]), 0.0);
         assert_eq!(cosine(&[0.0, 0.0], &[0.0, 7.0]), 0.0);
-    }
-
-    #[test]
-    fn probabilities_sum_to_one_however_large_the_outputs() {
-        let p = softmax(&[1000.0, 1000.0, -1000.0]);
-        assert_eq!(p, [0.5, 0.5, 0.0]);
     }
 }

@@ -54,8 +54,7 @@ pub fn classes(graph: &Graph, shot: &SingleShot) -> Option<usize> {
 impl Detector {
     /// Whether a model file is one of these.
     pub fn is_asked_for(meta: &Meta) -> bool {
-        let task: Option<Task> = serde_json::from_value(meta.task.clone()).ok();
-        task == Some(Task::Detect)
+        Task::of(&meta.task) == Some(Task::Detect)
     }
 
     /// Compiles a model for a target.

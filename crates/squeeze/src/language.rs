@@ -2,12 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use squeeze_data::BytePieces;
+use squeeze_data::{BytePieces, Task};
 use squeeze_formats::{Meta, ModelFile};
 use squeeze_infer::{Input, Plan, Scratch, Target, compile_owned};
-
-/// What a model file says its task is.
-const TASK: &str = "language";
 
 /// What a model file says of its input.
 #[derive(Serialize, Deserialize)]
@@ -28,15 +25,15 @@ pub fn meta(pieces: &BytePieces, length: usize) -> Result<Meta> {
         length,
     };
     Ok(Meta {
-        task: TASK.into(),
+        task: serde_json::to_value(Task::ContinueText)?,
         input: serde_json::to_value(stored)?,
         ..Meta::default()
     })
 }
 
-/// Whether a model continues texts.
-pub fn is_language(model: &ModelFile) -> bool {
-    model.meta.task == TASK
+/// Whether a model file continues texts.
+pub fn is_asked_for(meta: &Meta) -> bool {
+    Task::of(&meta.task) == Some(Task::ContinueText)
 }
 
 /// A language model compiled for this machine, and a text that it goes on with.

@@ -108,6 +108,30 @@ fn a_mobilenet_has_a_width() {
 }
 
 #[test]
+fn a_network_is_drawn_into_a_file() {
+    let home = temporary();
+    let path = home.path().join("net.svg");
+    let to = path.display().to_string();
+    let drawn = squeeze(&["show", "squeezenet1_1", "--svg", &to]);
+    assert!(drawn.status.success());
+    let svg = std::fs::read_to_string(&path).expect("it was written");
+    assert!(svg.starts_with("<svg") && svg.contains("features.12.concat"));
+    let refused = squeeze(&["show", "squeezenet1_1", "--stage", "plan", "--svg", &to]);
+    assert_eq!(refused.status.code(), Some(2));
+}
+
+#[test]
+fn networks_are_listed_with_the_licence_of_their_weights() {
+    let told = lines(&["list", "models", "--json"]);
+    let of = |name: &str| {
+        let line = told.iter().find(|line| line["name"] == name);
+        line.expect("a known name")["licence"].clone()
+    };
+    assert_eq!(of("fixefficientnet_b0"), "CC-BY-NC-4.0");
+    assert_eq!(of("squeezenas_lat_small"), "MIT");
+}
+
+#[test]
 fn lists_are_json_lines() {
     for what in ["models", "data", "spaces", "devices", "kernels"] {
         let told = lines(&["list", what, "--json"]);

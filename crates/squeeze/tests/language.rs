@@ -84,6 +84,7 @@ fn a_language_model_goes_on() {
     assert!(output.status.success(), "{message}");
     let read = model::load(Path::new(&path)).expect("a model file");
     assert_eq!(read.weights, weights);
+    assert_eq!(read.meta.task["kind"], "continue_text");
     let run = |words: &[&str]| lines(&[&["run", &*path, "--json"], words].concat()).remove(0);
     let next = run(&["--text", "abc"])["next"].clone();
     let rows = next.as_array().expect("rows");
@@ -106,6 +107,10 @@ fn a_language_model_goes_on() {
         "4 tokens and 4 more: the model takes 7",
     );
     refused(&["run", &path, "--text", "ab", "--pair", "c"], "one text");
+    refused(
+        &["eval", &path, "--data", "spam"],
+        "the model goes on with texts",
+    );
     let other = config.replace("\"n_layer\"", "\"scale_attn_weights\": false, \"n_layer\"");
     write("config.json", &other);
     refused(

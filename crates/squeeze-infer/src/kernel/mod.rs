@@ -261,11 +261,7 @@ impl Kernel {
                 let row = Heads {
                     n: output.shape[0],
                     tokens,
-                    sight: match attention.causal {
-                        true => Sight::Causal,
-                        false if tokens == keys => Sight::All,
-                        false => Sight::Other { keys },
-                    },
+                    sight: Sight::of(attention.causal, tokens, keys),
                     heads,
                     dim: output.columns() / heads,
                     strides: [0, 1, 2].map(|at| input(at).home.stride),

@@ -141,6 +141,17 @@ pub enum Sight {
     },
 }
 
+impl Sight {
+    /// What queries of texts of `tokens` rows see of `keys` rows; where there are as many, they are taken for their own.
+    pub fn of(causal: bool, tokens: usize, keys: usize) -> Self {
+        match causal {
+            true => Self::Causal,
+            false if tokens == keys => Self::All,
+            false => Self::Other { keys },
+        }
+    }
+}
+
 /// Rows of `heads * dim` numbers, `stride` numbers apart; sequences follow each other without a gap.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {

@@ -87,11 +87,7 @@ fn geometry<'a>(op: &Attention, call: &Call, lengths: Option<&'a [usize]>) -> Ge
     Geometry {
         n,
         tokens,
-        sight: match (op.causal, call.inputs[1][1]) {
-            (true, _) => Sight::Causal,
-            (false, keys) if keys == tokens => Sight::All,
-            (false, keys) => Sight::Other { keys },
-        },
+        sight: Sight::of(op.causal, tokens, call.inputs[1][1]),
         starts: None,
         heads: op.heads,
         dim,

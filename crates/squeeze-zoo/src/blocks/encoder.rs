@@ -253,6 +253,22 @@ pub fn feed_forward(
     finish(b, row, [path, "ffn", names.output_norm], [x, y])
 }
 
+/// Adds the scores of every token at each place of `x`: its products with the rows of the tokens' table (Press and Wolf, 2016).
+///
+/// # Errors
+/// When there are scores already, or the table has not so many rows as wide as `x`.
+pub fn token_scores(
+    b: &mut Builder,
+    (table, rows): (NodeId, usize),
+    x: NodeId,
+) -> Result<NodeId, GraphError> {
+    let layer = Linear {
+        bias: false,
+        ..Linear::dense(rows)
+    };
+    b.tied("lm_head", table, layer, &[x])
+}
+
 /// Dropout, residual sum and norm.
 pub(crate) fn finish(
     b: &mut Builder,

@@ -17,6 +17,7 @@ pub(crate) use convolution::{divisible, pixel_classifier};
 pub(crate) use encoder::finish;
 pub use encoder::{
     Embeddings, EncoderLayer, Groups, LayerNames, attention_part, embeddings, feed_forward,
+    token_scores,
 };
 pub use fire::{Fire, fire};
 pub use inverted::{Inverted, InvertedNames, inverted};

@@ -6,7 +6,7 @@ use squeeze_graph::ops::{
 };
 use squeeze_graph::{Builder, Element, Graph, GraphError, NodeId};
 
-use crate::blocks::Groups;
+use crate::blocks::{Groups, token_scores};
 use crate::configured::Encoder;
 use crate::list::{Entry, Make, Options, Task};
 
@@ -73,11 +73,7 @@ pub(crate) fn gpt2(name: &str, sizes: &Encoder, options: &Options) -> Result<Gra
         )?;
     }
     x = b.add("transformer.ln_f", LayerNorm { epsilon }, &[x])?;
-    let head = Linear {
-        bias: false,
-        ..Linear::dense(sizes.vocabulary)
-    };
-    let y = b.tied("lm_head", wte, head, &[x])?;
+    let y = token_scores(&mut b, (wte, sizes.vocabulary), x)?;
     b.finish(&[y])
 }
 

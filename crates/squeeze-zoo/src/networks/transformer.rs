@@ -6,7 +6,9 @@
 use squeeze_graph::ops::{Activation, Add, Attention, Dropout, Embedding, Linear, Position, Scale};
 use squeeze_graph::{Builder, Element, Graph, GraphError, NodeId};
 
-use crate::blocks::{EncoderLayer, Groups, LayerNames, attention_part, feed_forward, finish};
+use crate::blocks::{
+    EncoderLayer, Groups, LayerNames, attention_part, feed_forward, finish, token_scores,
+};
 use crate::configured::Encoder;
 use crate::list::{Entry, Make, Options, Task};
 
@@ -118,11 +120,7 @@ pub(crate) fn transformer(
         x = look(&mut b, &row, &other, [x, memory], Some(lengths))?;
         x = feed_forward(&mut b, &path, &row, names, x)?;
     }
-    let head = Linear {
-        bias: false,
-        ..Linear::dense(sizes.vocabulary)
-    };
-    let y = b.tied("lm_head", shared, head, &[x])?;
+    let y = token_scores(&mut b, (shared, sizes.vocabulary), x)?;
     b.finish(&[y])
 }
 

@@ -34,9 +34,8 @@ struct Limits {
     max_seq_length: Option<usize>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
-#[derive(Default)]
 struct Modes {
     pooling_mode_cls_token: bool,
     pooling_mode_mean_tokens: bool,

@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let target = args.device.target(question.running.threads)?;
     let (model, target) = open(question, &target)?;
     let shown = || question.model.display().to_string();
-    if language::is_language(&model) {
+    if language::is_asked_for(&model.meta) {
         tokens::go_on(question, args.tokens, model, &target).with_context(shown)?;
         return Ok(Outcome::Done);
     }

@@ -1,16 +1,21 @@
-//! The rewriting rules of SentencePiece inside a `tokenizer.json`, checked: the tokenizers crate trusts them, and panics in the middle
-//! of a text or of the file where they lie.
+//! Parts of a `tokenizer.json`'s normalizer that the tokenizers crate trusts, checked: it panics in the middle of a text, or of the
+//! file, where SentencePiece's rewriting rules lie, and where a pattern that is replaced matches nothing at all.
 
 use serde_json::Value;
 use tokenizers::normalizers::precompiled::Precompiled;
 
-/// Refuses rules anywhere in a normalizer that would be followed out of their table.
+/// Refuses rules anywhere in a normalizer that would be followed out of their table, and patterns that may match nothing. Parts are
+/// known by what they hold: the crate also takes some that do not say their type.
 pub(crate) fn check(normalizer: &Value) -> Result<(), String> {
     match normalizer {
         Value::Array(parts) => parts.iter().try_for_each(check),
         Value::Object(parts) => {
-            if parts.get("type").is_some_and(|kind| kind == "Precompiled") {
+            let is_precompiled = parts.get("type").is_some_and(|kind| kind == "Precompiled");
+            if is_precompiled || parts.contains_key("precompiled_charsmap") {
                 of_rules(normalizer)?;
+            }
+            if let Some(pattern) = parts.get("pattern") {
+                of_pattern(pattern)?;
             }
             parts.values().try_for_each(check)
         }
@@ -23,6 +28,26 @@ fn of_rules(rules: &Value) -> Result<(), String> {
     serde_json::from_str::<Precompiled>(&rules.to_string()).map_err(|_| damaged())?;
     let map = rules["precompiled_charsmap"].as_str().ok_or_else(damaged)?;
     is_closed(&decoded(map)).ok_or_else(damaged)
+}
+
+/// Refuses what may match nothing, and what is too unusual to be sure.
+fn of_pattern(pattern: &Value) -> Result<(), String> {
+    let matches_something = match (pattern["String"].as_str(), pattern["Regex"].as_str()) {
+        (Some(text), None) => !text.is_empty(),
+        (None, Some(regex)) => regex_syntax::parse(regex).is_ok_and(|regex| {
+            regex
+                .properties()
+                .minimum_len()
+                .is_some_and(|least| least > 0)
+        }),
+        _ => false,
+    };
+    match matches_something {
+        true => Ok(()),
+        false => Err(format!(
+            "the normalizer's pattern {pattern} may match nothing"
+        )),
+    }
 }
 
 /// The bytes of well-formed base64.
@@ -123,6 +148,29 @@ mod tests {
         let empty = format!("AAQA{}", "A".repeat(1368));
         assert_eq!(decoded(&empty).len(), 1029);
         assert!(rules(&empty).is_ok());
+    }
+
+    #[track_caller]
+    fn check_pattern(pattern: Value, fits: bool) {
+        for part in [
+            json!({"type": "Replace", "pattern": pattern, "content": "x"}),
+            json!({"pattern": pattern, "content": "x"}),
+        ] {
+            let found = check(&json!({"normalizers": [part]}));
+            assert_eq!(found.is_ok(), fits, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_match_something() {
+        check_pattern(json!({"String": "\u{2581}"}), true);
+        check_pattern(json!({"String": ""}), false);
+        check_pattern(json!({"Regex": " {2,}"}), true);
+        check_pattern(json!({"Regex": r"\s+$"}), true);
+        for empty in [" {0,}", "a|", "^", r"\b", "(?=a)", "("] {
+            check_pattern(json!({"Regex": empty}), false);
+        }
+        check_pattern(json!(7), false);
     }
 
     #[test]
