@@ -1,7 +1,7 @@
 //! The order of the compiler's passes.
 
 use squeeze_graph::{Graph, Node, Op};
-use squeeze_kernels::{Tier, amx};
+use squeeze_kernels::Tier;
 use squeeze_rewrite::{check_weights, drop_dropout, fold_norms};
 use squeeze_tensor::Weights;
 
@@ -16,7 +16,7 @@ use crate::{bind, lower, passes};
 fn texts(graph: &Graph, target: &Target) -> Option<Texts> {
     let is_window = |node: &Node| matches!(&node.op, Op::Conv1d(row) if row.kernel > 1);
     let texts = Texts::of(graph)?;
-    let tiles_or_bytes = match amx::Kernel::of(target.tier).tier {
+    let tiles_or_bytes = match target.tiles().tier {
         Tier::Scalar => target.precision == Precision::Int8,
         Tier::Amx => true,
         _ => target.precision != Precision::F32,

@@ -54,6 +54,8 @@ pub struct Tiles {
     pub bf16x3: Option<Tile>,
     /// bfloat16.
     pub bf16: Option<Tile>,
+    /// Half precision.
+    pub f16: Option<Tile>,
     /// Bytes.
     pub int8: Option<Tile>,
 }
@@ -134,6 +136,9 @@ pub struct Under {
     pub bf16x3: f64,
     /// Of one.
     pub bf16: f64,
+    /// In half precision.
+    #[serde(default = "Under::of_halves")]
+    pub f16: f64,
     /// In bytes.
     pub int8: f64,
 }
@@ -171,6 +176,7 @@ impl Prices {
             f32: None,
             bf16x3: None,
             bf16: None,
+            f16: None,
             int8: None,
         },
         bytes: Bytes {
@@ -208,10 +214,19 @@ impl Prices {
                 f32: 0.9,
                 bf16x3: 0.9,
                 bf16: 0.45,
+                f16: Under::HALVES,
                 int8: 0.9,
             },
         },
     };
+
+    /// Of half precision in vectors.
+    const HALVES: Option<Tile> = Some(Tile {
+        mac: 0.61,
+        split: 5.5,
+        finish: 7.0,
+        weight: 0.5,
+    });
 
     /// Of `squeeze measure --kernels` on a Zen 4 with AVX-512 (docs/prices.md), where whole networks gained. Of tiles only bfloat16 gains:
     /// products and windows in bytes have families of their own, and six products of three parts are slower than FMA.
@@ -235,6 +250,7 @@ impl Prices {
                 finish: 7.0,
                 weight: 0.5,
             }),
+            f16: Self::HALVES,
             ..Self::VECTORS.tiles
         },
         sparse: Sparse {
@@ -256,6 +272,7 @@ impl Prices {
             f32: Tile::without_macs(37.0, 28.0, 46.0),
             bf16x3: Tile::without_macs(14.0, 20.0, 14.0),
             bf16: Tile::without_macs(12.0, 24.0, 4.0),
+            f16: Self::HALVES,
             int8: Tile::without_macs(12.0, 24.0, 4.0),
         },
         sparse: Sparse {
@@ -263,6 +280,7 @@ impl Prices {
                 f32: 0.4,
                 bf16x3: 0.0,
                 bf16: 0.0,
+                f16: Under::HALVES,
                 int8: 0.0,
             },
             ..Self::VECTORS.sparse
@@ -289,6 +307,7 @@ impl Tiles {
             Precision::F32 => self.f32,
             Precision::Bf16x3 => self.bf16x3,
             Precision::Bf16 => self.bf16,
+            Precision::F16 => self.f16,
             Precision::Int8 => self.int8,
         }
     }
@@ -299,6 +318,7 @@ impl Tiles {
             Precision::F32 => &mut self.f32,
             Precision::Bf16x3 => &mut self.bf16x3,
             Precision::Bf16 => &mut self.bf16,
+            Precision::F16 => &mut self.f16,
             Precision::Int8 => &mut self.int8,
         }
     }
@@ -325,12 +345,20 @@ impl Product {
 }
 
 impl Under {
+    /// As for bfloat16 in vectors, which is as quick.
+    const HALVES: f64 = 0.45;
+
+    fn of_halves() -> f64 {
+        Self::HALVES
+    }
+
     /// That of a precision.
     pub fn of(&self, precision: Precision) -> f64 {
         match precision {
             Precision::F32 => self.f32,
             Precision::Bf16x3 => self.bf16x3,
             Precision::Bf16 => self.bf16,
+            Precision::F16 => self.f16,
             Precision::Int8 => self.int8,
         }
     }
@@ -341,6 +369,7 @@ impl Under {
             Precision::F32 => &mut self.f32,
             Precision::Bf16x3 => &mut self.bf16x3,
             Precision::Bf16 => &mut self.bf16,
+            Precision::F16 => &mut self.f16,
             Precision::Int8 => &mut self.int8,
         }
     }

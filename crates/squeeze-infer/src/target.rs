@@ -1,6 +1,7 @@
 //! What a plan is compiled for.
 
-use squeeze_kernels::{Tier, amx};
+use squeeze_kernels::Tier;
+use squeeze_kernels::amx::{self, Element};
 use squeeze_tensor::Weights;
 
 use crate::prices::Prices;
@@ -28,6 +29,8 @@ pub enum Precision {
     Bf16x3,
     /// bfloat16, which holds 8 of a number's 24 bits, where the CPU has matrix registers or AVX-512 with BF16.
     Bf16,
+    /// Half precision, which holds 11 of a number's 24 bits, where the CPU multiplies it (AVX512-FP16).
+    F16,
     /// Bytes where the plan knows how: weights with a scale an output channel. Images whose ranges are known
     /// ([`calibrate`](crate::calibrate)) stay in bytes between layers; other activations become bytes just before products, with a scale a
     /// row, or an image where windows share its pixels, and are single precision between them.
@@ -36,10 +39,11 @@ pub enum Precision {
 
 impl Precision {
     /// Every precision.
-    pub const ALL: [Precision; 4] = [
+    pub const ALL: [Precision; 5] = [
         Precision::F32,
         Precision::Bf16x3,
         Precision::Bf16,
+        Precision::F16,
         Precision::Int8,
     ];
 
@@ -57,7 +61,19 @@ impl Precision {
             Self::F32 => "f32",
             Self::Bf16x3 => "bf16x3",
             Self::Bf16 => "bf16",
+            Self::F16 => "f16",
             Self::Int8 => "int8",
+        }
+    }
+
+    /// What its tiles are made of.
+    pub(crate) fn element(self) -> Element {
+        match self {
+            Self::F32 => Element::Bf16x6,
+            Self::Bf16x3 => Element::Bf16x3,
+            Self::Bf16 => Element::Bf16,
+            Self::F16 => Element::F16,
+            Self::Int8 => Element::I8,
         }
     }
 
@@ -69,6 +85,9 @@ impl Precision {
                 "16 of 24 bits, where the CPU has matrix registers; else single precision"
             }
             Self::Bf16 => "8 of 24 bits, where the CPU multiplies bfloat16; else single precision",
+            Self::F16 => {
+                "11 of 24 bits, where the CPU multiplies half precision; else single precision"
+            }
             Self::Int8 => {
                 "bytes: weights with a scale a channel; images stay bytes where their ranges are known, rows become bytes as they come"
             }
@@ -90,7 +109,12 @@ impl Target {
 
     /// Whether images whose ranges are known stay in bytes between layers. Matrix registers bring their own bytes about.
     pub(crate) fn keeps_bytes(&self) -> bool {
-        self.precision == Precision::Int8 && amx::Kernel::of(self.tier).tier != Tier::Amx
+        self.precision == Precision::Int8 && self.tiles().tier != Tier::Amx
+    }
+
+    /// The kernel that computes tiles.
+    pub(crate) fn tiles(&self) -> &'static amx::Kernel {
+        amx::Kernel::of(self.tier, self.precision.element())
     }
 
     /// The same at another tier, by the prices built in for it.

@@ -39,7 +39,7 @@ fn plans_compute_what_graphs_say() {
     }
     assert!(in_bytes > 0, "no case has a product large enough for bytes");
     assert!(
-        on_tiles > 0 || amx::Kernel::of(Tier::detect()).tier == Tier::Scalar,
+        on_tiles > 0 || amx::Kernel::of(Tier::detect(), amx::Element::Bf16).tier == Tier::Scalar,
         "no case has a product large enough for tiles"
     );
     assert!(
@@ -274,7 +274,9 @@ fn images_stay_in_bytes() {
     for graph in cases::cases() {
         let weights = lively(&graph);
         let inputs = inputs(&graph);
-        let plain = Target::here(1).with_precision(Precision::Int8);
+        // Matrix registers ask for no ranges.
+        let vectors = Tier::detect().min(Tier::Avx512);
+        let plain = Target::here(1).at(vectors).with_precision(Precision::Int8);
         if !lacks_ranges(&graph, &weights, &plain) {
             continue;
         }
@@ -481,6 +483,7 @@ fn check(
             Precision::Int8 => 0.02,
             Precision::Bf16x3 => 2f32.powi(-14),
             Precision::Bf16 => 2f32.powi(-6),
+            Precision::F16 => 2f32.powi(-8),
         };
         let bound = largest * layers * unit;
         for (at, (found, wanted)) in found.iter().zip(&wanted_values).enumerate() {

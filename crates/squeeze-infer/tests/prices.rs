@@ -60,6 +60,7 @@ fn family(
         Family::Sparse(spmm::Block::Four, _) => "_spmm_4x1",
         Family::Sparse(spmm::Block::Sixteen, _) => "_spmm_16x1",
         Family::Tiles(amx::Element::Bf16) => "bf16_",
+        Family::Tiles(amx::Element::F16) => "f16_",
         Family::Winograd(winograd::Size::Two) => "winograd_2x2",
         Family::Winograd(winograd::Size::Four) => "winograd_4x4",
         Family::ProductInBytes | Family::WindowsInBytes => "i8_",
@@ -128,16 +129,20 @@ fn bytes() {
 
 #[test]
 fn tiles() {
-    let target = Target::here(1).with_precision(Precision::Bf16);
-    if amx::Kernel::of(target.tier).tier < Tier::Avx512 {
-        return println!("skipped: no tiles here");
-    }
     let graph = product();
     let network = (&graph, &fresh(&graph, Seed(1)));
-    let tiles = Family::Tiles(amx::Element::Bf16);
-    assert_eq!(family(network, target, |_| {}), tiles);
-    assert_eq!(
-        family(network, target, |p| p.tiles.bf16 = None),
-        Family::Product
-    );
+    for (precision, element) in [
+        (Precision::Bf16, amx::Element::Bf16),
+        (Precision::F16, amx::Element::F16),
+    ] {
+        let target = Target::here(1).with_precision(precision);
+        if amx::Kernel::of(target.tier, element).tier < Tier::Avx512 {
+            println!("skipped: no tiles of {} here", precision.name());
+            continue;
+        }
+        let tiles = Family::Tiles(element);
+        assert_eq!(family(network, target, |_| {}), tiles);
+        let never = |p: &mut Prices| *p.tiles.of_mut(precision) = None;
+        assert_eq!(family(network, target, never), Family::Product);
+    }
 }

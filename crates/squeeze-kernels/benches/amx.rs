@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use squeeze_kernels::amx::{Element, Packed};
+use squeeze_kernels::amx::{Element, Kernel, Packed};
 use squeeze_kernels::conv_f32::{self, Conv};
 use squeeze_kernels::gemm_f32::Epilogue;
 use squeeze_kernels::{Threads, Tier};
@@ -28,6 +28,9 @@ fn layer(name: &str, conv: Conv) {
     let time = best(|| vectors.run(&x, &epilogue, &mut y, &threads));
     print!("{name:28} {:7.1} us {:5.0} |", 1e6 * time, gop / time);
     for element in Element::ALL {
+        if Kernel::of(Tier::detect(), element).tier == Tier::Scalar {
+            continue;
+        }
         let packed = Packed::pack(&w, &conv, (conv.c, conv.out), element, Tier::detect());
         let mut scratch = vec![0.0; packed.scratch(1)];
         let time = best(|| packed.run(&x, &epilogue, &mut y, &mut scratch, &threads));
@@ -55,7 +58,9 @@ fn main() {
         groups,
         ..image(1, k * groups, n * groups, 1, 1)
     };
-    println!("us and GOP/s: vectors in f32 | bf16 | bf16x3 | bf16x6 | i8");
+    println!(
+        "us and GOP/s: vectors in f32 | bf16 | bf16x3 | bf16x6 | i8 | f16, where the CPU has it"
+    );
     layer("128 x 768 -> 768", text(128, 768, 768, 1));
     layer("128 x 768 -> 3072", text(128, 3072, 768, 1));
     layer("128 x 3072 -> 768", text(128, 768, 3072, 1));

@@ -38,11 +38,25 @@ pub fn gemm_i8_gops(tier: Tier, tries: usize) -> f64 {
 /// `None` where the machine has no such instruction.
 pub fn bf16_gflops(tries: usize) -> Option<f64> {
     #[cfg(target_arch = "x86_64")]
-    if amx::AVX512.is_here() {
+    if amx::AVX512.is_here(Element::Bf16) {
         const ROUNDS: usize = 20_000;
         // SAFETY: the machine runs this kernel.
         return Some(best(tries, || {
             2.0 * unsafe { amx::avx512::repeat(ROUNDS) } as f64
+        }));
+    }
+    let _ = tries;
+    None
+}
+
+/// The same of half precision.
+pub fn f16_gflops(tries: usize) -> Option<f64> {
+    #[cfg(target_arch = "x86_64")]
+    if amx::AVX512.is_here(Element::F16) {
+        const ROUNDS: usize = 20_000;
+        // SAFETY: the machine runs this kernel.
+        return Some(best(tries, || {
+            2.0 * unsafe { amx::halves::repeat(ROUNDS) } as f64
         }));
     }
     let _ = tries;
@@ -227,11 +241,12 @@ mod tests {
 
     #[test]
     fn matrix_registers_give_a_figure_where_they_are() {
-        for element in Element::ALL {
+        for element in [Element::Bf16, Element::I8] {
             let gops = tile_gops(element, 1);
             assert_eq!(gops.is_some(), Tier::Amx.is_present());
             assert!(gops.is_none_or(|gops| gops > 0.0));
         }
         assert!(bf16_gflops(1).is_none_or(|gflops| gflops > 0.0));
+        assert!(f16_gflops(1).is_none_or(|gflops| gflops > 0.0));
     }
 }

@@ -14,6 +14,8 @@ pub struct Peaks {
     pub int8_gops: f64,
     /// Of bfloat16 in vector registers, where the CPU multiplies it.
     pub bf16_gflops: Option<f64>,
+    /// Of half precision in vector registers, where the CPU multiplies it.
+    pub f16_gflops: Option<f64>,
     /// Of bfloat16 in matrix registers, where there are some.
     pub bf16_tiles_gflops: Option<f64>,
     /// Of bytes in matrix registers.
@@ -41,6 +43,7 @@ impl Peaks {
             f32_gflops: peak::gflops(tier, TRIES),
             int8_gops: peak::gemm_i8_gops(tier, TRIES),
             bf16_gflops: peak::bf16_gflops(TRIES),
+            f16_gflops: peak::f16_gflops(TRIES),
             bf16_tiles_gflops: peak::tile_gops(Element::Bf16, TRIES),
             int8_tiles_gops: peak::tile_gops(Element::I8, TRIES),
             l1_gbytes: peak::read_gbytes(tier, L1 / 2, TRIES),
@@ -57,12 +60,15 @@ impl Peaks {
             }
             _ => String::new(),
         };
-        let bf16 = self.bf16_gflops;
-        let bf16 = bf16.map_or(String::new(), |gflops| {
-            format!("bf16 {gflops:.0} GFLOP/s, ")
-        });
+        let vectors = |name: &str, peak: Option<f64>| {
+            peak.map_or(String::new(), |peak| format!("{name} {peak:.0} GFLOP/s, "))
+        };
+        let (bf16, f16) = (
+            vectors("bf16", self.bf16_gflops),
+            vectors("f16", self.f16_gflops),
+        );
         format!(
-            "f32 {:.0} GFLOP/s, {bf16}int8 {:.0} GOP/s{tiles}; reads {:.0}, {:.0} and {:.0} GB/s from first cache, second cache and beyond",
+            "f32 {:.0} GFLOP/s, {bf16}{f16}int8 {:.0} GOP/s{tiles}; reads {:.0}, {:.0} and {:.0} GB/s from first cache, second cache and beyond",
             self.f32_gflops, self.int8_gops, self.l1_gbytes, self.l2_gbytes, self.memory_gbytes
         )
     }
@@ -90,6 +96,7 @@ impl Peaks {
         };
         match kernel {
             "bf16_avx512" => self.bf16_gflops.unwrap_or(self.f32_gflops),
+            "f16_avx512_fp16" => self.f16_gflops.unwrap_or(self.f32_gflops),
             "bf16_amx" => tiles(Element::Bf16),
             "bf16x3_amx" => tiles(Element::Bf16x3),
             "bf16x6_amx" => tiles(Element::Bf16x6),

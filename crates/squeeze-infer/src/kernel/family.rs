@@ -136,18 +136,13 @@ impl LayerFacts {
     fn on_tiles(&self, target: &Target) -> Option<amx::Element> {
         /// Matrix registers with fewer channels are mostly empty.
         const FEWEST_CHANNELS: usize = 16;
-        let element = match target.precision {
-            Precision::F32 => amx::Element::Bf16x6,
-            Precision::Bf16x3 => amx::Element::Bf16x3,
-            Precision::Bf16 => amx::Element::Bf16,
-            Precision::Int8 => amx::Element::I8,
-        };
+        let element = target.precision.element();
         let channels = self.conv.c / self.conv.groups;
         let out = self.conv.out / self.conv.groups;
-        let fits = match amx::Kernel::of(target.tier).tier {
+        let fits = match target.tiles().tier {
             Tier::Scalar | Tier::Avx2 => false,
             // Bytes have families of their own, and more than one part is slower than single precision.
-            Tier::Avx512 => element == amx::Element::Bf16,
+            Tier::Avx512 => matches!(element, amx::Element::Bf16 | amx::Element::F16),
             Tier::Amx => channels >= FEWEST_CHANNELS && out >= FEWEST_CHANNELS,
             tier => unreachable!("no tiles are written for {tier}"),
         };

@@ -268,18 +268,18 @@ impl Kernel {
                 };
                 // Scores and probabilities stay numbers where weights are bytes.
                 let element = match target.precision {
-                    // Six products of heads this narrow are no quicker than vectors.
-                    Precision::F32 => None,
+                    // Six products of heads this narrow are no quicker than vectors; half precision is written for layers.
+                    Precision::F32 | Precision::F16 => None,
                     Precision::Bf16x3 => Some(Element::Bf16x3),
                     Precision::Bf16 | Precision::Int8 => Some(Element::Bf16),
                 };
-                let tiles = match amx::Kernel::of(target.tier).tier {
+                let gains = |element: &Element| match amx::Kernel::of(target.tier, *element).tier {
                     // Of what is causal, or of two texts, matrix registers were never seen to run.
-                    Tier::Amx => element.filter(|_| row.sight == Sight::All),
-                    Tier::Avx512 => element.filter(|&element| element == Element::Bf16),
-                    _ => None,
+                    Tier::Amx => row.sight == Sight::All,
+                    Tier::Avx512 => *element == Element::Bf16,
+                    _ => false,
                 };
-                Self::Attention(row, tiles)
+                Self::Attention(row, element.filter(gains))
             }
             Work::Softmax => Self::Softmax {
                 columns: output.columns(),

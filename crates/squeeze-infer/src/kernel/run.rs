@@ -244,7 +244,7 @@ impl Kernel {
                     Weight::Bytes(..) => of(embedding::BYTE_KERNELS),
                 }
             }
-            Self::Attention(_, Some(element)) => amx::Kernel::of(tier).name(*element),
+            Self::Attention(_, Some(element)) => amx::Kernel::of(tier, *element).name(*element),
             Self::Attention(_, None) => of(attention::KERNELS),
             Self::Softmax { .. } => of(softmax::KERNELS),
             Self::Resize(_) => of(resize::KERNELS),

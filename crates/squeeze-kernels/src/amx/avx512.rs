@@ -1,5 +1,5 @@
 //! The inner loop in vector registers, for CPUs with AVX-512 that multiply bfloat16 (BF16) and bytes (VNNI) but have no matrix
-//! registers: up to 32 rows by 32 columns of sums, 8 rows at a time.
+//! registers (half precision is in `halves.rs`): up to 32 rows by 32 columns of sums, 8 rows at a time.
 //!
 //! 8 x 32 sums: 16 registers, 2 loads of right tiles, 1 broadcast of a left pair or quad -> 19 of 32 registers, and 2 for what bytes
 //! owe. The instruction for bytes takes unsigned left ones: they come 128 too large, so 128 times the sum of the right ones is taken
@@ -8,24 +8,25 @@
 use std::arch::x86_64::*;
 
 use super::scalar::pairs;
-use super::{Element, Job};
+use super::{Element, Job, halves};
 
 /// Rows whose sums are in registers.
 const ROWS: usize = 8;
 /// Numbers of a row of a strip's sums.
 const COLUMNS: usize = 32;
 
-/// Whether the CPU multiplies both elements.
-pub(super) fn is_present() -> bool {
-    crate::Tier::Avx512.is_present()
-        && is_x86_feature_detected!("avx512bf16")
-        && is_x86_feature_detected!("avx512vnni")
+/// Whether the CPU, which has AVX-512, multiplies an element.
+pub(super) fn is_present(element: Element) -> bool {
+    match element {
+        Element::F16 => halves::is_present(),
+        _ => is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512vnni"),
+    }
 }
 
 /// `E` counts as [`Element::ALL`] does, `M` and `N` count tiles.
 ///
 /// # Safety
-/// The CPU has what [`is_present`] asks for, and the job's pointers hold what it says for these tiles.
+/// The CPU has what [`is_present`] asks for all elements but half precision, and the job's pointers hold what it says for these tiles.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vnni")]
 unsafe fn block<const E: usize, const M: usize, const N: usize>(job: &Job) {
     let mut owed = [_mm512_setzero_si512(); N];
@@ -108,7 +109,7 @@ unsafe fn rows<const E: usize, const N: usize, const OWES: bool>(
                         let own = _mm512_sub_epi32(sums[row][n], owes[n]);
                         _mm512_add_epi32(before, own)
                     }
-                    Element::Bf16 | Element::Bf16x3 | Element::Bf16x6 => {
+                    _ => {
                         let own = _mm512_castsi512_ps(sums[row][n]);
                         _mm512_castps_si512(_mm512_add_ps(_mm512_castsi512_ps(before), own))
                     }
@@ -128,7 +129,7 @@ fn add<const E: usize>(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
             let above = _mm512_xor_si512(a, _mm512_set1_epi8(i8::MIN));
             _mm512_dpbusd_epi32(sum, above, b)
         }
-        Element::Bf16 | Element::Bf16x3 | Element::Bf16x6 => {
+        _ => {
             // SAFETY: both are 512 bits of any value.
             let [a, b]: [__m512bh; 2] = unsafe { std::mem::transmute([a, b]) };
             _mm512_castps_si512(_mm512_dpbf16_ps(_mm512_castsi512_ps(sum), a, b))
@@ -164,4 +165,10 @@ macro_rules! blocks {
 }
 
 /// The blocks, `[element][row tiles - 1][column tiles - 1]`.
-pub(super) const BLOCKS: super::Blocks = [blocks!(0), blocks!(1), blocks!(2), blocks!(3)];
+pub(super) const BLOCKS: [super::OfElement; 5] = [
+    blocks!(0),
+    blocks!(1),
+    blocks!(2),
+    blocks!(3),
+    halves::BLOCKS,
+];

@@ -110,6 +110,7 @@ pub(crate) unsafe fn repeat(element: Element, rounds: usize) -> usize {
     match element {
         Element::I8 => repeat!("tdpbssd", rounds),
         Element::Bf16 | Element::Bf16x3 | Element::Bf16x6 => repeat!("tdpbf16ps", rounds),
+        Element::F16 => unreachable!("matrix registers have no half precision"),
     }
     4 * rounds * 16 * 16 * element.line()
 }
@@ -288,7 +289,7 @@ macro_rules! blocks {
 }
 
 /// The blocks, `[element][row tiles - 1][column tiles - 1]`. Small products are added before large ones.
-pub(super) const BLOCKS: super::Blocks = [
+pub(super) const BLOCKS: [super::OfElement; 4] = [
     blocks!("tdpbf16ps", 1, [left 0 mul]),
     blocks!("tdpbf16ps", 2, [left 1 mul 0 mul up left mul]),
     blocks!("tdpbf16ps", 3, [left 2 mul 1 mul up left mul 0 mul down left mul up up left mul]),

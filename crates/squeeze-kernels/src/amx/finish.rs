@@ -19,15 +19,16 @@ pub(super) struct Rows {
     /// The place of each in the strip, and in the product.
     pub at: [usize; STRIP],
     pub place: [usize; STRIP],
-    /// The scale of each where sums are of bytes.
+    /// The scale of each where there are scales.
     pub scale: [f32; STRIP],
 }
 
 /// What follows the sums of one panel of columns.
 pub(super) struct Finish<'a> {
     pub bias: [f32; COLUMNS],
-    /// The scale of each column where sums are of bytes.
+    /// The scale of each column where there are scales, and whether sums are whole numbers' bits.
     pub scales: Option<&'a [f32; COLUMNS]>,
+    pub is_whole: bool,
     pub activation: Activation,
     pub residual: Option<&'a [f32]>,
     /// What the residual is multiplied by.
@@ -54,7 +55,11 @@ fn scalar_strip(f: &Finish, sums: &Sums, rows: &Rows) {
             let sum = sums[rows.at[index]][column];
             *y = match f.scales {
                 Some(scales) => {
-                    (sum.to_bits() as i32) as f32 * (rows.scale[index] * scales[column])
+                    let sum = match f.is_whole {
+                        true => (sum.to_bits() as i32) as f32,
+                        false => sum,
+                    };
+                    sum * (rows.scale[index] * scales[column])
                 }
                 None => sum,
             };
@@ -90,7 +95,8 @@ fn add<V: Vector>(
     (column, place): (usize, usize),
 ) -> V {
     if let Some(columns) = f.scales {
-        sum = sum.whole() * (V::splat(rows.scale[at]) * V::load(&columns[column..]));
+        let own = if f.is_whole { sum.whole() } else { sum };
+        sum = own * (V::splat(rows.scale[at]) * V::load(&columns[column..]));
     }
     sum = sum + V::load(&f.bias[column..]);
     match f.residual {

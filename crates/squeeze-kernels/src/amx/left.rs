@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::finish::Rows;
-use super::split;
 use super::{Element, MOST_TAPS, SPLIT, STRIP};
+use super::{half, split};
 use crate::conv_f32::Conv;
 use crate::{Cpu, SharedMut, Tier};
 
@@ -233,13 +233,13 @@ impl Left {
         group * self.lines * 64
     }
 
-    /// How many scales the bytes of `strips` strips have.
+    /// How many scales `strips` strips have.
     pub fn scales(&self, strips: usize) -> usize {
         match (self.element, self.mode) {
-            (Element::I8, Mode::Plain) => strips * STRIP * self.conv.groups,
+            (Element::I8 | Element::F16, Mode::Plain) => strips * STRIP * self.conv.groups,
             // Windows share pixels, so an image has one scale; each of its rows has had one before.
-            (Element::I8, _) => self.conv.n * (1 + self.conv.h),
-            _ => 0,
+            (Element::I8 | Element::F16, _) => self.conv.n * (1 + self.conv.h),
+            (Element::Bf16 | Element::Bf16x3 | Element::Bf16x6, _) => 0,
         }
     }
 
@@ -271,7 +271,7 @@ impl Left {
         let Conv { n, h, w, c, .. } = self.conv;
         let row = |y: usize| &x[y * w * self.lda..][..(w - 1) * self.lda + c];
         let work = SPLIT * n * h * w * c;
-        if self.element == Element::I8 {
+        if self.element.is_scaled() {
             cpu.split(n * h, work / 4, |rows| {
                 for y in rows {
                     let pixels = row(y).chunks(self.lda).map(|x| &x[..c.min(x.len())]);
@@ -290,7 +290,7 @@ impl Left {
                 let most = greatest(rows.iter().copied());
                 // SAFETY: as above.
                 let own = unsafe { to.scales.slice(image..image + 1) };
-                own[0] = most / 127.0;
+                own[0] = self.scale_of(most);
             }
         }
         let [height, width] = self.padded;
@@ -306,12 +306,43 @@ impl Left {
                 self.clear(start..start + left, to);
                 self.clear(start + width - right..start + width, to);
                 let row = row(image * h + y - top);
-                let scale = (self.element == Element::I8)
+                let scale = (self.element.is_scaled())
                     // SAFETY: nobody writes an image's scale any more.
                     .then(|| unsafe { to.scales.slice(image..image + 1) }[0]);
                 self.split_pixels(cpu.tier, row, (start + left, w), to, scale);
             }
         });
+    }
+
+    /// Brings a pixel to halves; its groups have one scale.
+    fn halve_pixel(&self, tier: Tier, x: &[f32], at: usize, to: &Parts, scale: Option<f32>) {
+        let groups = self.conv.groups;
+        let k = self.conv.c / groups;
+        let start = at * self.pixel;
+        // SAFETY: each pixel is written by one thread.
+        let halves = unsafe { to.bytes.slice(start..start + 64 * groups * self.lines) };
+        let scale = scale.unwrap_or_else(|| {
+            let scale = self.scale_of(split::largest(tier, x));
+            // SAFETY: each row has its own scales.
+            unsafe { to.scales.slice(at * groups..(at + 1) * groups) }.fill(scale);
+            scale
+        });
+        let factor = split::factor(scale);
+        if 2 * x.len() == halves.len() {
+            return split::halves(tier, x, factor, halves);
+        }
+        let of_groups = halves.chunks_exact_mut(64 * self.lines);
+        for (x, halves) in x.chunks_exact(k).zip(of_groups) {
+            split::halves(tier, x, factor, halves);
+        }
+    }
+
+    /// The scale of numbers up to `most`.
+    fn scale_of(&self, most: f32) -> f32 {
+        match self.element {
+            Element::F16 => half::scale(most, half::LEFT),
+            _ => most / 127.0,
+        }
     }
 
     /// Zeros for some pixels.
@@ -324,7 +355,7 @@ impl Left {
         }
     }
 
-    /// Splits neighbouring pixels, of which `at` is the first of the split side; `scale` is that of an image's bytes.
+    /// Splits neighbouring pixels, of which `at` is the first of the split side; `scale` is an image's.
     fn split_pixels(
         &self,
         tier: Tier,
@@ -335,7 +366,7 @@ impl Left {
     ) {
         let groups = self.conv.groups;
         let k = self.conv.c / groups;
-        if self.element != Element::I8 {
+        if !self.element.is_scaled() {
             let rows = split::Rows {
                 lda: self.lda,
                 groups,
@@ -351,6 +382,13 @@ impl Left {
             // SAFETY: each pixel is written by one thread, and the pixels lie within the split side.
             return unsafe { rows.split(tier, x, count, to) };
         }
+        if self.element == Element::F16 {
+            for pixel in 0..count {
+                let x = &x[pixel * self.lda..][..self.conv.c];
+                self.halve_pixel(tier, x, at + pixel, to, scale);
+            }
+            return;
+        }
         for pixel in 0..count {
             for group in 0..groups {
                 let x = &x[pixel * self.lda + group * k..][..k];
@@ -361,10 +399,10 @@ impl Left {
                     let place = (at + pixel) * groups + group;
                     // SAFETY: each row has its own scales.
                     let own = unsafe { to.scales.slice(place..place + 1) };
-                    own[0] = split::largest(tier, x) / 127.0;
+                    own[0] = self.scale_of(split::largest(tier, x));
                     own[0]
                 });
-                let factor = if scale < LEAST { 0.0 } else { 1.0 / scale };
+                let factor = split::factor(scale);
                 let (bytes, rest) = bytes.split_at_mut(k);
                 rest.fill(0);
                 split::bytes(tier, x, factor, bytes);
@@ -373,10 +411,7 @@ impl Left {
     }
 }
 
-/// Below it numbers count as zeros: one over it must be finite.
-const LEAST: f32 = 1e-32;
-
-/// Where a split left side goes: its parts `plane` bytes apart, and the scales of bytes.
+/// Where a split left side goes: its parts `plane` bytes apart, and its scales.
 pub(super) struct Parts<'a> {
     pub bytes: SharedMut<'a, u8>,
     pub plane: usize,

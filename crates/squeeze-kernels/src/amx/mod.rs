@@ -1,7 +1,7 @@
-//! Products and convolutions of tiles of bfloat16 or bytes: fully connected, grouped and windowed layers, on the CPU's matrix
-//! registers (Intel AMX) or with the instructions for them of AVX-512 (BF16, VNNI).
+//! Products and convolutions of tiles of bfloat16, half precision or bytes: fully connected, grouped and windowed layers, on the
+//! CPU's matrix registers (Intel AMX) or with the instructions for them of AVX-512 (BF16, FP16, VNNI).
 //!
-//! Products are added in 32 bits. Single precision is had from sums of bfloat16: a number is the
+//! Products are added in 32 bits, those of half precision in 16 and every 64 of them in 32. Single precision is had from sums of bfloat16: a number is the
 //! sum of three of them, and six products of parts, added in single precision, are as exact as a product in single precision
 //! (`bf16x6`; three products hold 16 bits, `bf16x3`; Henry, Tang and Heinecke 2019, "Leveraging the bfloat16 artificial
 //! intelligence datatype for higher-precision computations"). The weight is split and packed once, the left side just before
@@ -11,7 +11,11 @@
 pub(crate) mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod block;
+mod element;
 mod finish;
+mod half;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod halves;
 mod left;
 mod pack;
 mod pairs;
@@ -28,68 +32,22 @@ use crate::slab::{self, Plain};
 use crate::{Cpu, SharedMut, Threads, Tier, even};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use block::{Registers, repeat};
+pub use element::Element;
 use finish::{COLUMNS, Finish, Rows, Sums};
 use left::{Left, Parts};
 use pairs::Pair;
 pub(crate) use split::Rows as SplitRows;
 
-/// What the registers multiply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Element {
-    /// Numbers rounded to bfloat16.
-    Bf16,
-    /// Three products of two parts each: 16 bits of a number.
-    Bf16x3,
-    /// Six products of three parts each: single precision.
-    Bf16x6,
-    /// Signed bytes with scales: of weights for each output channel, of the left side for each row of each group, or for each
-    /// image where windows share its pixels.
-    I8,
-}
-
-impl Element {
-    /// Every element, in the order of a kernel's blocks.
-    pub const ALL: [Element; 4] = [Element::Bf16, Element::Bf16x3, Element::Bf16x6, Element::I8];
-
-    /// Its place in [`Element::ALL`].
-    fn place(self) -> usize {
-        let place = Element::ALL.iter().position(|&element| element == self);
-        place.expect("all are listed")
-    }
-
-    /// How many parts a number has.
-    pub(crate) fn parts(self) -> usize {
-        match self {
-            Element::Bf16 | Element::I8 => 1,
-            Element::Bf16x3 => 2,
-            Element::Bf16x6 => 3,
-        }
-    }
-
-    /// How many products of parts a product of numbers takes.
-    pub fn products(self) -> usize {
-        scalar::pairs(self).len()
-    }
-
-    /// Numbers in a line of 64 bytes.
-    pub fn line(self) -> usize {
-        match self {
-            Element::I8 => 64,
-            Element::Bf16 | Element::Bf16x3 | Element::Bf16x6 => 32,
-        }
-    }
-}
-
 /// One row of the table of kernels.
 #[derive(Debug)]
 pub struct Kernel {
-    /// What logs and tables show, `[element]`.
-    pub names: [&'static str; 4],
+    /// What logs and tables show, for each element that it is written for, in the order of [`Element::ALL`].
+    names: &'static [&'static str],
     /// The instructions it needs.
     pub tier: Tier,
-    /// Whether the machine has what it needs beyond its tier.
-    is_present: fn() -> bool,
-    blocks: &'static Blocks,
+    /// Whether the machine has what it needs for an element beyond its tier.
+    is_present: fn(Element) -> bool,
+    blocks: &'static [OfElement],
 }
 
 /// Adds the products of up to two by two tiles over some steps.
@@ -97,30 +55,32 @@ pub struct Kernel {
 /// # Safety
 /// The registers are set up, and the job's pointers hold what it says for these tiles.
 pub(crate) type Block = unsafe fn(&Job);
-/// `[element][row tiles - 1][column tiles - 1]`.
-type Blocks = [[[Block; 2]; 2]; 4];
+/// `[row tiles - 1][column tiles - 1]`.
+type OfElement = [[Block; 2]; 2];
 
 /// The definition.
 pub static SCALAR: Kernel = Kernel {
-    names: [
+    names: &[
         "bf16_scalar",
         "bf16x3_scalar",
         "bf16x6_scalar",
         "i8_tiles_scalar",
+        "f16_scalar",
     ],
     tier: Tier::Scalar,
-    is_present: || true,
+    is_present: |_| true,
     blocks: &scalar::BLOCKS,
 };
 
-/// The kernel for vector registers with instructions for bfloat16 and bytes.
+/// The kernel for vector registers with instructions for bfloat16, half precision and bytes.
 #[cfg(target_arch = "x86_64")]
 pub static AVX512: Kernel = Kernel {
-    names: [
+    names: &[
         "bf16_avx512",
         "bf16x3_avx512",
         "bf16x6_avx512",
         "i8_tiles_avx512_vnni",
+        "f16_avx512_fp16",
     ],
     tier: Tier::Avx512,
     is_present: avx512::is_present,
@@ -130,9 +90,9 @@ pub static AVX512: Kernel = Kernel {
 /// The kernel for matrix registers.
 #[cfg(target_arch = "x86_64")]
 pub static AMX: Kernel = Kernel {
-    names: ["bf16_amx", "bf16x3_amx", "bf16x6_amx", "i8_amx"],
+    names: &["bf16_amx", "bf16x3_amx", "bf16x6_amx", "i8_amx"],
     tier: Tier::Amx,
-    is_present: || true,
+    is_present: |_| true,
     blocks: &block::BLOCKS,
 };
 
@@ -157,19 +117,25 @@ impl Kernel {
         self.names[element.place()]
     }
 
+    /// The elements that it is written for.
+    pub fn elements(&self) -> impl Iterator<Item = Element> {
+        Element::ALL.into_iter().take(self.blocks.len())
+    }
+
     /// The blocks of an element, `[row tiles - 1][column tiles - 1]`.
-    pub(crate) fn blocks(&self, element: Element) -> &'static [[Block; 2]; 2] {
+    pub(crate) fn blocks(&self, element: Element) -> &'static OfElement {
         &self.blocks[element.place()]
     }
 
-    /// Whether this machine can run it.
-    pub fn is_here(&self) -> bool {
-        self.tier.is_present() && (self.is_present)()
+    /// Whether this machine can run it for an element.
+    pub fn is_here(&self, element: Element) -> bool {
+        let is_written = element.place() < self.blocks.len();
+        is_written && self.tier.is_present() && (self.is_present)(element)
     }
 
-    /// The best kernel of at most this tier that this machine can run.
-    pub fn of(tier: Tier) -> &'static Kernel {
-        let fits = |kernel: &&&Kernel| kernel.tier <= tier && kernel.is_here();
+    /// The best kernel of at most this tier that this machine can run for an element.
+    pub fn of(tier: Tier, element: Element) -> &'static Kernel {
+        let fits = |kernel: &&&Kernel| kernel.tier <= tier && kernel.is_here(element);
         let best = KERNELS.iter().rev().find(fits);
         best.expect("the scalar kernel runs everywhere")
     }
@@ -494,6 +460,7 @@ impl Packed {
         let finish = Finish {
             bias,
             scales,
+            is_whole: self.element == Element::I8,
             activation: epilogue.activation,
             residual: epilogue.residual.map(|residual| residual.values),
             factors,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::finish::COLUMNS;
 use super::left::Left;
-use super::{Element, Kernel, Line, Packed, STRIP, split};
+use super::{Element, Kernel, Line, Packed, STRIP, half, split};
 use crate::Tier;
 use crate::conv_f32::{Conv, by_tap};
 use crate::gemm_f32::panels::{self, View};
@@ -48,16 +48,16 @@ impl Packed {
             left,
             ldc,
             element,
-            kernel: Kernel::of(tier),
+            kernel: Kernel::of(tier, element),
             n,
             data: Arc::new(slab.block(0)),
             scales: [].into(),
             offsets: offsets.into(),
         };
         let mut data: Block<Line> = slab.block(conv.groups * packed.group_bytes() / 64);
-        let mut scales = match element {
-            Element::I8 => vec![0.0; conv.groups * panels * COLUMNS],
-            Element::Bf16 | Element::Bf16x3 | Element::Bf16x6 => vec![],
+        let mut scales = match element.is_scaled() {
+            true => vec![0.0; conv.groups * panels * COLUMNS],
+            false => vec![],
         };
         let by_tap = match packed.offsets.len() > packed.left.tap_lines() {
             true => Cow::Owned(by_tap(conv, weight)),
@@ -89,12 +89,12 @@ impl Packed {
         packed
     }
 
-    /// Splits the weights of one column, taps first, into lines `[parts][steps][64]`; gives the scale of bytes.
+    /// Splits the weights of one column, taps first, into lines `[parts][steps][64]`; gives their scale.
     fn split_column(&self, weight: &[f32], lines: &mut [u8]) -> f32 {
         let conv = &self.left.conv;
         let (k, tap_lines) = (conv.c / conv.groups, self.left.tap_lines());
         let taps = weight.len() / k;
-        if self.element != Element::I8 {
+        if !self.element.is_scaled() {
             let rows = split::Rows {
                 lda: k,
                 groups: 1,
@@ -108,6 +108,17 @@ impl Packed {
             // SAFETY: the lines are ours, and hold all parts of all taps.
             unsafe { rows.split(Tier::detect(), weight, taps, lines.as_mut_ptr()) };
             return 1.0;
+        }
+        let tier = Tier::detect();
+        if self.element == Element::F16 {
+            let scale = half::scale(split::largest(tier, weight), half::RIGHT);
+            let taps = lines
+                .chunks_exact_mut(64 * tap_lines)
+                .zip(weight.chunks_exact(k));
+            for (line, weight) in taps {
+                split::halves(tier, weight, split::factor(scale), line);
+            }
+            return scale;
         }
         let mut bytes = vec![0; weight.len()];
         let scale = quantize::weights(weight, &mut bytes);

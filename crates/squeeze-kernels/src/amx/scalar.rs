@@ -1,5 +1,6 @@
 //! The definition of a block: the same tiles, one product after the other.
 
+use super::half::{self, FOLD};
 use super::{Element, Job};
 
 /// A bfloat16.
@@ -11,7 +12,7 @@ fn wide(bits: &[u8]) -> f32 {
 /// Which part of the left side is multiplied with which of the right one, small products first.
 pub(super) fn pairs(element: Element) -> &'static [(usize, usize)] {
     match element {
-        Element::Bf16 | Element::I8 => &[(0, 0)],
+        Element::Bf16 | Element::I8 | Element::F16 => &[(0, 0)],
         Element::Bf16x3 => &[(0, 1), (0, 0), (1, 0)],
         Element::Bf16x6 => &[(0, 2), (0, 1), (1, 1), (1, 0), (0, 0), (2, 0)],
     }
@@ -83,5 +84,50 @@ macro_rules! blocks {
     };
 }
 
+/// Half precision: in each column products with even places and those with odd ones are added up on their own.
+///
+/// # Safety
+/// As for [`block`].
+unsafe fn halves<const M: usize, const N: usize>(job: &Job) {
+    // SAFETY (of all blocks below): the caller's promise.
+    let offsets = unsafe { std::slice::from_raw_parts(job.offsets, job.steps) };
+    for row in 0..16 * M {
+        let start = [job.a0, job.a1][row / 16].wrapping_add(row % 16 * job.stride);
+        for column in 0..16 * N {
+            let mut folded = [0.0; 2];
+            for (steps, block) in offsets.chunks(FOLD).enumerate() {
+                let mut sums = [0.0; 2];
+                for (step, offset) in block.iter().enumerate() {
+                    let tile = (steps * FOLD + step) * N + column / 16;
+                    let (a, b) = unsafe {
+                        let a = std::slice::from_raw_parts(start.wrapping_add(*offset), 64);
+                        (a, std::slice::from_raw_parts(job.b.add(1024 * tile), 1024))
+                    };
+                    let b = &b[column % 16 * 4..];
+                    for at in 0..32 {
+                        let half =
+                            |bytes: &[u8]| half::wide(u16::from_le_bytes([bytes[0], bytes[1]]));
+                        let (a, b) = (half(&a[2 * at..]), half(&b[at / 2 * 64 + at % 2 * 2..]));
+                        sums[at % 2] = half::add_product(sums[at % 2], a, b);
+                    }
+                }
+                folded = [folded[0] + sums[0], folded[1] + sums[1]];
+            }
+            // SAFETY: as above.
+            let sum = unsafe { &mut *job.c.add(row * 32 + column) };
+            *sum = folded[0] + folded[1] + if job.add { *sum } else { 0.0 };
+        }
+    }
+}
+
 /// The blocks, `[element][row tiles - 1][column tiles - 1]`.
-pub(super) const BLOCKS: super::Blocks = [blocks!(0), blocks!(1), blocks!(2), blocks!(3)];
+pub(super) const BLOCKS: [super::OfElement; 5] = [
+    blocks!(0),
+    blocks!(1),
+    blocks!(2),
+    blocks!(3),
+    [
+        [halves::<1, 1>, halves::<1, 2>],
+        [halves::<2, 1>, halves::<2, 2>],
+    ],
+];

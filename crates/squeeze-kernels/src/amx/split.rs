@@ -1,8 +1,9 @@
-//! From single precision to what matrix registers multiply: parts in bfloat16, or bytes.
+//! From single precision to what tiles are made of: parts in bfloat16, halves, or bytes.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
+use super::half;
 use crate::Tier;
 use crate::vector::per_tier;
 
@@ -42,7 +43,7 @@ impl Rows {
         }
         assert!(x.len() >= (count - 1) * self.lda + self.groups * self.k);
         #[cfg(target_arch = "x86_64")]
-        if tier >= Tier::Avx512 && super::Kernel::of(tier).tier >= Tier::Avx512 {
+        if super::Kernel::of(tier, super::Element::Bf16).tier >= Tier::Avx512 {
             let split = match self.parts {
                 1 => split_rows::<1>,
                 2 => split_rows::<2>,
@@ -96,7 +97,7 @@ pub(crate) fn wide(bits: __m256i) -> __m512 {
 /// `from` is valid for reading `count` numbers.
 #[cfg(target_arch = "x86_64")]
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(crate) unsafe fn load(from: *const f32, count: usize) -> [__m512; 2] {
     let mask = |count: usize| {
         if count >= 16 {
@@ -132,6 +133,48 @@ unsafe fn split_rows<const PARTS: usize>(r: &Rows, x: &[f32], count: usize, to: 
                     unsafe { _mm512_storeu_si512(to.cast(), part(&mut numbers)) };
                 }
             }
+        }
+    }
+}
+
+/// Below it a scale counts as zero: one over it must be finite.
+const LEAST: f32 = 1e-32;
+
+/// One over a scale.
+pub(super) fn factor(scale: f32) -> f32 {
+    if scale < LEAST { 0.0 } else { 1.0 / scale }
+}
+
+/// The numbers times `factor` as halves, and zeros up to the end of `to`, whole lines of 64 bytes.
+///
+/// # Panics
+/// If `to` has no room for them.
+pub(super) fn halves(tier: Tier, x: &[f32], factor: f32, to: &mut [u8]) {
+    assert!(2 * x.len() <= to.len() && to.len().is_multiple_of(64));
+    #[cfg(target_arch = "x86_64")]
+    if tier.min(Tier::detect()) >= Tier::Avx512 {
+        // SAFETY: the machine has the tier.
+        return unsafe { wide_halves(x, factor, to) };
+    }
+    for (at, to) in to.as_chunks_mut().0.iter_mut().enumerate() {
+        let x = x.get(at).map_or(0.0, |x| x * factor);
+        *to = half::nearest(x).to_le_bytes();
+    }
+}
+
+/// The same, a line at a time.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn wide_halves(x: &[f32], factor: f32, to: &mut [u8]) {
+    let factor = _mm512_set1_ps(factor);
+    for (line, to) in to.chunks_exact_mut(64).enumerate() {
+        let first = (32 * line).min(x.len());
+        // SAFETY: so many numbers are left, and the line holds 32 halves.
+        unsafe {
+            let both = load(x[first..].as_ptr(), x.len() - first);
+            let [a, b] = both.map(|x| _mm512_cvtps_ph::<0>(_mm512_mul_ps(x, factor)));
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), a);
+            _mm256_storeu_si256(to.as_mut_ptr().add(32).cast(), b);
         }
     }
 }

@@ -34,6 +34,12 @@ fn reference(conv: &Conv, lda: usize, x: &[f32], w: &[f32]) -> Vec<f64> {
     y
 }
 
+/// The kernels of this machine for an element.
+fn on(element: Element) -> impl Iterator<Item = &'static Kernel> {
+    let all = KERNELS.iter().copied();
+    all.filter(move |kernel| kernel.is_here(element))
+}
+
 /// A layer as both kernels run it, from a poisoned scratch.
 fn run(packed: &Packed, x: &[f32], epilogue: &Epilogue, y: &mut [f32], threads: usize) {
     let threads = Threads::new(threads);
@@ -51,6 +57,9 @@ fn bound(element: Element) -> f64 {
         Element::Bf16x6 => 2f64.powi(-21),
         // Half a unit of a 127th of the largest on both sides.
         Element::I8 => 0.03,
+        // Roundings of half a unit in the last of 11 bits: of each side, and of up to 64 partial sums, which are far below the sum of
+        // magnitudes for numbers of both signs.
+        Element::F16 => 2f64.powi(-9),
     }
 }
 
@@ -70,7 +79,7 @@ fn check_apart(conv: Conv, more_in: usize, more_out: usize) {
     let sizes = reference(&conv, lda, &positive(&x), &positive(&w));
     let most = sizes.iter().fold(0.0, |most: f64, &size| most.max(size));
     for element in Element::ALL {
-        for kernel in KERNELS.iter().filter(|kernel| kernel.is_here()) {
+        for kernel in on(element) {
             for threads in [1, 3] {
                 let packed = Packed::pack(&w, &conv, (lda, ldc), element, kernel.tier);
                 let mut y = vec![7.0; conv.pixels() * ldc];
@@ -213,12 +222,15 @@ fn epilogues() {
                 }
             }
             crate::activation::slice_forward_in_place(Tier::Scalar, activation, &mut wanted);
-            for element in [Element::Bf16x6, Element::I8] {
-                for kernel in KERNELS.iter().filter(|kernel| kernel.is_here()) {
+            for (element, bound) in [
+                (Element::Bf16x6, 1e-5),
+                (Element::I8, 0.1),
+                (Element::F16, 5e-3),
+            ] {
+                for kernel in on(element) {
                     let packed = Packed::pack(&w, &conv, (24, 50), element, kernel.tier);
                     let mut y = vec![0.0; wanted.len()];
                     run(&packed, &x, &epilogue, &mut y, 1);
-                    let bound = if element == Element::I8 { 0.1 } else { 1e-5 };
                     for (y, wanted) in y.iter().zip(&wanted) {
                         assert!((y - wanted).abs() <= bound, "{y} where {wanted} is right");
                     }
@@ -260,7 +272,7 @@ fn bytes_are_those_of_the_vector_kernels() {
         let mut want = vec![0.0; m * n * groups];
         let epilogue = Epilogue::default();
         crate::gemm_i8::scalar::product_around_zero(&g, &x, &w, &epilogue, &mut want);
-        for kernel in KERNELS.iter().filter(|kernel| kernel.is_here()) {
+        for kernel in on(Element::I8) {
             let strides = (k * groups, n * groups);
             let packed = Packed::pack(&w, &conv, strides, Element::I8, kernel.tier);
             let mut y = vec![0.0; want.len()];
@@ -277,7 +289,7 @@ fn odd_rows_stay_by_themselves() {
     let (mut x, w) = (numbers(40 * 33, 1), numbers(20 * 33, 2));
     x[5 * 33 + 3] = f32::NAN;
     for element in Element::ALL {
-        for kernel in KERNELS.iter().filter(|kernel| kernel.is_here()) {
+        for kernel in on(element) {
             let packed = Packed::pack(&w, &conv, (33, 20), element, kernel.tier);
             let mut y = vec![0.0; 40 * 20];
             run(&packed, &x, &Epilogue::default(), &mut y, 1);
@@ -294,6 +306,60 @@ fn odd_rows_stay_by_themselves() {
                 );
             }
         }
+    }
+}
+
+/// The worst that half precision does: sums of one sign, each product of which is rounded into a partial sum of up to 64.
+#[test]
+fn sums_of_one_sign_in_half_precision() {
+    let conv = dense(33, 40, 3072, 1);
+    let positive = |x: Vec<f32>| -> Vec<f32> { x.iter().map(|x| x.abs()).collect() };
+    let (x, w) = (
+        positive(numbers(33 * 3072, 1)),
+        positive(numbers(40 * 3072, 2)),
+    );
+    let wanted = reference(&conv, 3072, &x, &w);
+    for kernel in on(Element::F16) {
+        let packed = Packed::pack(&w, &conv, (3072, 40), Element::F16, kernel.tier);
+        let mut y = vec![0.0; wanted.len()];
+        run(&packed, &x, &Epilogue::default(), &mut y, 1);
+        for (y, wanted) in y.iter().zip(&wanted) {
+            let off = (f64::from(*y) - wanted).abs() / wanted;
+            assert!(off <= (64.0 + 2.0) * 2f64.powi(-11), "{packed:?}: {off:e}");
+            // Roundings go both ways.
+            assert!(off <= 2f64.powi(-9), "{packed:?}: {off:e}");
+        }
+    }
+}
+
+/// Rows and columns of any size fit, because they are scaled; the sums of every kernel are the same.
+#[test]
+fn nothing_finite_overflows_in_half_precision() {
+    let conv = dense(18, 20, 200, 2);
+    let (mut x, mut w) = (numbers(18 * 400, 1), numbers(40 * 200, 2));
+    for (row, x) in x.chunks_exact_mut(400).enumerate() {
+        x.iter_mut()
+            .for_each(|x| *x *= 10f32.powi(3 * row as i32 - 26));
+    }
+    for (column, w) in w.chunks_exact_mut(200).enumerate() {
+        w.iter_mut()
+            .for_each(|w| *w *= 10f32.powi(column as i32 % 7 - 4));
+    }
+    let wanted = reference(&conv, 400, &x, &w);
+    let mut first: Option<Vec<f32>> = None;
+    for kernel in on(Element::F16) {
+        let packed = Packed::pack(&w, &conv, (400, 40), Element::F16, kernel.tier);
+        let mut y = vec![0.0; wanted.len()];
+        run(&packed, &x, &Epilogue::default(), &mut y, 1);
+        for (row, (y, wanted)) in y.chunks_exact(40).zip(wanted.chunks_exact(40)).enumerate() {
+            for column in 0..40 {
+                let size = 10f64.powi(3 * row as i32 - 26 + column as i32 % 7 - 4);
+                let off = (f64::from(y[column]) - wanted[column]).abs();
+                assert!(off <= 0.1 * size, "{packed:?}, row {row}: {off:e}");
+            }
+        }
+        let first = first.get_or_insert_with(|| y.clone());
+        assert_eq!(&y, first, "{packed:?}");
     }
 }
 

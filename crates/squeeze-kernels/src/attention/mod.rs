@@ -112,11 +112,12 @@ impl Attention<'_> {
         self.forward_scratch(threads)
     }
 
-    /// Whether a head fits the tables of [`forward_on_tiles`] and the machine multiplies tiles of numbers.
+    /// Whether a head fits the tables of [`forward_on_tiles`] and the machine multiplies tiles of bfloat16.
     #[cfg(target_arch = "x86_64")]
     fn fits_tiles(&self, element: Element) -> bool {
-        Kernel::of(Tier::detect()).tier >= Tier::Avx512
-            && element != Element::I8
+        let is_bfloat16 = !matches!(element, Element::I8 | Element::F16);
+        is_bfloat16
+            && Kernel::of(Tier::detect(), element).tier >= Tier::Avx512
             && self.additive.is_none()
             && self.keys().max(self.dim) <= tiles::MOST
     }

@@ -92,7 +92,7 @@ pub(super) fn head(
     y: &SharedMut<f32>,
     scratch: &mut [f32],
 ) {
-    let kernel = Kernel::of(Tier::detect());
+    let kernel = Kernel::of(Tier::detect(), element);
     assert!(kernel.tier >= Tier::Avx512, "the machine multiplies tiles");
     let a = head.attention;
     let channels = a.channels();

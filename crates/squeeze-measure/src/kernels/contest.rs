@@ -52,6 +52,7 @@ pub(super) const CONTESTS: &[Contest] = &[
     tiles("tiles-f32", Precision::F32),
     tiles("tiles-bf16x3", Precision::Bf16x3),
     tiles("tiles-bf16", Precision::Bf16),
+    tiles("tiles-f16", Precision::F16),
     tiles("tiles-int8", Precision::Int8),
     Contest {
         name: "bytes",
@@ -188,7 +189,9 @@ fn tile(prices: &mut Prices, precision: Precision, change: impl FnOnce(&mut Tile
 fn product(prices: &mut Prices, precision: Precision) -> &mut Product {
     match precision {
         Precision::Int8 => &mut prices.sparse.int8,
-        Precision::F32 | Precision::Bf16x3 | Precision::Bf16 => &mut prices.sparse.f32,
+        Precision::F32 | Precision::Bf16x3 | Precision::Bf16 | Precision::F16 => {
+            &mut prices.sparse.f32
+        }
     }
 }
 

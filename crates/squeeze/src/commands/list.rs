@@ -153,16 +153,19 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
     // A kernel for bytes or tiles may need more than its tier.
     let bytes = kernels::gemm_i8::KERNELS.iter();
     let bytes = bytes.filter(|row| !row.is_here()).map(|row| row.name);
-    let tiles = kernels::amx::KERNELS.iter().filter(|row| !row.is_here());
+    let tiles = kernels::amx::KERNELS.iter().flat_map(|row| {
+        let absent = row.elements().filter(|&element| !row.is_here(element));
+        absent.map(|element| row.name(element))
+    });
     let deep = kernels::depthwise_i8::KERNELS.iter();
     let deep: Vec<_> = deep.map(|row| (row.name, row.tier)).collect();
     let absent_deep = kernels::depthwise_i8::KERNELS.iter();
     let absent_deep = absent_deep.filter(|row| !row.is_here()).map(|row| row.name);
     let absent = bytes.chain(absent_deep);
-    let absent: Vec<_> = absent.chain(tiles.flat_map(|row| row.names)).collect();
+    let absent: Vec<_> = absent.chain(tiles).collect();
     let on_tiles = kernels::amx::KERNELS.iter();
     let on_tiles: Vec<_> = on_tiles
-        .flat_map(|row| row.names.map(|name| (name, row.tier)))
+        .flat_map(|row| row.elements().map(|element| (row.name(element), row.tier)))
         .collect();
     let transforms = kernels::winograd::KERNELS.iter();
     let transforms: Vec<_> = transforms.map(|&(name, _, tier)| (name, tier)).collect();
