@@ -322,11 +322,16 @@ impl<'a> Import<'a> {
                 plain.transposed(&[0, 2, 3, 1]).expect("an order"),
             ));
         }
-        let x = self.materialize(&node.label(), view)?;
         let linear = Linear {
             out: weight.shape()[0],
             groups: 1,
             bias: bias.is_some(),
+        };
+        // Texts whose tokens stand in front, as torch's attention has them, stay so.
+        let turned = shape.len() == 3 && view.is(&shape, &[1, 0, 2]) && shape[1] > 1;
+        let x = match turned {
+            true => view.node,
+            false => self.materialize(&node.label(), view)?,
         };
         if self.b.channels(x) != weight.shape()[1] {
             let (found, wanted) = (self.b.channels(x), weight.shape()[1]);
@@ -338,7 +343,11 @@ impl<'a> Import<'a> {
         let mut weights = vec![("weight", weight)];
         weights.extend(bias.map(|bias| ("bias", bias)));
         let id = self.add(name, linear, &[x], weights)?;
-        Ok(Value::Node(View::plain(id, self.b.shape(id))))
+        let plain = View::plain(id, self.b.shape(id));
+        Ok(Value::Node(match turned {
+            true => plain.transposed(&[1, 0, 2]).expect("an order"),
+            false => plain,
+        }))
     }
 
     fn matmul(&mut self, node: &'a Node) -> Result<Value, Broken> {
