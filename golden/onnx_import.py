@@ -2,12 +2,12 @@
 
     python golden/onnx_import.py target/release/squeeze [NAME ..] [--keep FOLDER] [--opsets script-11,script-17,dynamo-20]
 
-needs torch, torchvision, transformers, onnx and onnxruntime. Networks of images are torchvision's at full width, with statistics of
+needs torch, torchvision, timm, transformers, onnx and onnxruntime. Networks of images are torchvision's at full width, with statistics of
 norms as `zoo_parity.py` sets them; networks of texts are transformers' with two layers, 32 channels and a text that is padded; those of
-patches (ViT, DeiT) have two layers and 32 channels as torchvision, timm and transformers write them. Each is exported by the older exporter (`script-11` to `script-20`; `open-17` leaves batch and length open) and the newer (`dynamo-18` to
-`dynamo-21`), run in ONNX Runtime and in
-`squeeze worker` on the same input, and the largest difference must be below 1e-4 of the largest output. With FOLDER the files stay
-there and are not exported again.
+patches (ViT, DeiT) have two layers and 32 channels as torchvision, timm and transformers write them. Each is exported by the older
+exporter (`script-11` to `script-20`; `open-17` leaves batch and length open) and the newer (`dynamo-18` to `dynamo-21`), run in ONNX
+Runtime and in `squeeze worker` on the same input, and the largest difference must be below 1e-4 of the largest output. With FOLDER the
+files stay there and are not exported again.
 """
 import argparse
 import contextlib
@@ -25,6 +25,8 @@ import torch
 
 import zoo_parity
 
+# Else the older exporter meets torch's own attention, which ONNX has no operator for.
+torch.backends.mha.set_fastpath_enabled(False)
 LIMIT = 1e-4
 OPSETS = "script-11,script-13,script-17,script-20,open-17,dynamo-18,dynamo-20,dynamo-21"
 SMALL = dict(vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
@@ -121,6 +123,7 @@ def patches(name, version):
     if name.endswith("-timm"):
         import timm
 
+        timm.layers.set_fused_attn(version >= 14)
         distilled = name == "deit-distilled-timm"
         kind = timm.models.deit.VisionTransformerDistilled if distilled else timm.models.VisionTransformer
         return kind(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=4, mlp_ratio=2, num_classes=3)

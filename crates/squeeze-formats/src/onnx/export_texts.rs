@@ -1,6 +1,6 @@
 //! What texts need in ONNX: masks in the place of lengths, positions, attention, convolutions and pools over tokens.
 
-use squeeze_graph::ops::{Attention, ClassToken, Conv1d, Position};
+use squeeze_graph::ops::{Attention, Conv1d, Position};
 use squeeze_graph::{Node, NodeId, Op};
 
 use super::export::{Export, FLOAT, Form, fixed, int, ints};
@@ -109,10 +109,9 @@ impl Export<'_> {
     }
 
     /// The same rows in front of each text.
-    pub(super) fn class_token(&mut self, node: &Node, row: &ClassToken) -> String {
+    pub(super) fn class_token(&mut self, node: &Node) -> String {
         let (path, x) = (&*node.name, self.value(node, 0));
-        let form = Form::Shape(vec![1, row.tokens, node.shape[2]]);
-        let rows = self.weight(node, "weight", form);
+        let rows = self.weight(node, "weight", Form::Same);
         let shape = self.step("Shape", &[&x], path, vec![]);
         let [from, to] = [0, 1].map(|at| self.ints(&[at]));
         let texts = self.step("Slice", &[&shape, &from, &to], path, vec![]);

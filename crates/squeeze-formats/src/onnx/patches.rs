@@ -43,7 +43,10 @@ impl Import<'_> {
             let mut texts = array.data.chunks(rows.max(1));
             let first = texts.next().filter(|_| rows > 0);
             let Some(first) = first.filter(|first| texts.all(|other| other == *first)) else {
-                return Err(unread(node, "known numbers that differ from text to text"));
+                return Err(unread(
+                    node,
+                    "known rows that are not the same in front of every text",
+                ));
             };
             values.extend(first.iter().map(|&value| value as f32));
         }

@@ -91,7 +91,10 @@ pub const CASES: &[(&str, Make)] = &[
         let y = b.add("double", Add {}, &[x, x])?;
         let y = b.add("sum", Add {}, &[y, x])?;
         let row = b.add("row", Select { axis: 1, index: 3 }, &[y])?;
-        Ok(vec![row, b.add("other", Select { axis: 1, index: 1 }, &[y])?])
+        Ok(vec![
+            row,
+            b.add("other", Select { axis: 1, index: 1 }, &[y])?,
+        ])
     }),
     // What stands before the tokens is an output, and what reads it may write over it.
     ("class_tokens_alone", |b| {
