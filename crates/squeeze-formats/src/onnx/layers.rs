@@ -279,10 +279,16 @@ impl<'a> Import<'a> {
         };
         let name = self.path(&node.inputs[1], &node.outputs[0]);
         let view = self.view(node, 0)?;
-        // The tokens of all texts as rows of one matrix, as GPT-2's layers have them.
+        // The tokens of all texts as rows of one matrix, as GPT-2's layers have them, or torch's attention with texts behind tokens.
         let shape = self.b.shape(view.node).to_vec();
-        let text = view.reshaped(&shape).filter(|_| view.axes.len() == 2);
-        if let ([n, s, _], Some(text)) = (&*shape, text.filter(|text| text.is(&shape, &[0, 1, 2])))
+        let as_text = |sizes: [usize; 3], order: [usize; 3]| {
+            let text = view.reshaped(&sizes);
+            text.filter(|text| text.is(&shape, &order))
+        };
+        if let &[n, s, c] = &*shape
+            && view.axes.len() == 2
+            && let Some(text) =
+                as_text([n, s, c], [0, 1, 2]).or_else(|| as_text([s, n, c], [1, 0, 2]))
         {
             let out = weight.shape()[0];
             let value = self.linear(node, &name, &text, weight, bias)?;
