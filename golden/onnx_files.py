@@ -7,6 +7,8 @@ onnx_mobilebert   neighbouring tokens side by side, bottlenecks, scales without 
 onnx_segment      a head with a gate at low resolution, made larger twice
 onnx_gpt2         a causal mask, layers over the tokens of all texts as one matrix
 onnx_marian       two texts of different lengths, the first one padded
+onnx_vit          a class token before patches, query, key and value in one layer (torchvision)
+onnx_deit         two class tokens, two heads, through the older exporter (transformers)
 """
 import json
 import os
@@ -14,6 +16,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 import onnx
 import torch
+import torchvision
 import transformers
 from torch import nn
 
@@ -141,3 +144,20 @@ config = transformers.MarianConfig(vocab_size=40, d_model=16, max_position_embed
                                    pad_token_id=39, decoder_start_token_id=39, **sides)
 write("onnx_marian", Translation(transformers.MarianMTModel(config)), (*text(8, 5)[:2], torch.randint(0, 39, (1, 6))),
       [*TEXT[:2], "decoder_input_ids"], dynamo=True, external_data=False)
+
+
+class Scores(nn.Module):
+    def __init__(self, m):
+        super().__init__()
+        self.m = m
+
+    def forward(self, x):
+        return self.m(pixel_values=x).logits
+
+
+torch.manual_seed(6)
+patches = (torch.randn(1, 3, 12, 12).mul(100).round().div(100),)
+write("onnx_vit", torchvision.models.VisionTransformer(12, 4, 2, 2, 16, 32, num_classes=3), patches, ["x"], dynamo=True, external_data=False)
+torch.manual_seed(7)
+config = transformers.DeiTConfig(image_size=12, patch_size=4, **{**SMALL, "num_hidden_layers": 1})
+write("onnx_deit", Scores(transformers.DeiTForImageClassificationWithTeacher(config)), patches, ["x"], dynamo=False, opset_version=17)

@@ -2,12 +2,12 @@
 
     python golden/onnx_import.py target/release/squeeze [NAME ..] [--keep FOLDER] [--opsets script-11,script-17,dynamo-20]
 
-needs torch, torchvision, transformers, onnx and onnxruntime. Networks of images are torchvision's at full width, with statistics of
-norms as `zoo_parity.py` sets them; networks of texts are transformers' with two layers, 32 channels and a text that is padded. Each
-is exported by the older exporter (`script-11` to `script-20`; `open-17` leaves batch and length open) and the newer (`dynamo-18` to
-`dynamo-21`), run in ONNX Runtime and in
-`squeeze worker` on the same input, and the largest difference must be below 1e-4 of the largest output. With FOLDER the files stay
-there and are not exported again.
+needs torch, torchvision, timm, transformers, onnx and onnxruntime. Networks of images are torchvision's at full width, with statistics of
+norms as `zoo_parity.py` sets them; networks of texts are transformers' with two layers, 32 channels and a text that is padded; those of
+patches (ViT, DeiT) have two layers and 32 channels as torchvision, timm and transformers write them. Each is exported by the older
+exporter (`script-11` to `script-20`; `open-17` leaves batch and length open) and the newer (`dynamo-18` to `dynamo-21`), run in ONNX
+Runtime and in `squeeze worker` on the same input, and the largest difference must be below 1e-4 of the largest output. With FOLDER the
+files stay there and are not exported again.
 """
 import argparse
 import contextlib
@@ -25,6 +25,8 @@ import torch
 
 import zoo_parity
 
+# Else the older exporter meets torch's own attention, which ONNX has no operator for.
+torch.backends.mha.set_fastpath_enabled(False)
 LIMIT = 1e-4
 OPSETS = "script-11,script-13,script-17,script-20,open-17,dynamo-18,dynamo-20,dynamo-21"
 SMALL = dict(vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
@@ -50,9 +52,20 @@ TEXTS = {
     "gpt2-eager": ("GPT2", "LMHeadModel", dict(attn_implementation="eager", **GPT2)),
     "marian": ("Marian", "MTModel", MARIAN),
 }
+PATCHES = dict(image_size=32, patch_size=8, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, num_labels=3)
+# Networks of patches: family in transformers, its head, and what its configuration says beside PATCHES.
+VISION = {
+    "vit": ("ViT", "ForImageClassification", {}),
+    "vit-eager": ("ViT", "ForImageClassification", dict(attn_implementation="eager")),
+    "vit-encoder": ("ViT", "Model", {}),
+    "deit": ("DeiT", "ForImageClassification", {}),
+    "deit-distilled": ("DeiT", "ForImageClassificationWithTeacher", {}),
+}
+# The same as others write them.
+OTHERS = ["vit-torchvision", "vit-timm", "deit-distilled-timm"]
 IMAGES = ("alexnet vgg11 vgg11_bn squeezenet1_0 squeezenet1_1 resnet18 resnet50 resnext50_32x4d mobilenet_v2 mobilenet_v3_small "
           "mobilenet_v3_large shufflenet_v2_x0_5 mnasnet0_5 efficientnet_b0 efficientnet_v2_s regnet_y_400mf densenet121 "
-          "googlenet fcn_resnet50 deeplabv3_resnet50 deeplabv3_mobilenet_v3_large lraspp_mobilenet_v3_large").split()
+          "googlenet vit_b_16 fcn_resnet50 deeplabv3_resnet50 deeplabv3_mobilenet_v3_large lraspp_mobilenet_v3_large").split()
 
 arguments = argparse.ArgumentParser()
 arguments.add_argument("squeeze")
@@ -90,6 +103,38 @@ class Mean(Text):
         return (tokens * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
 
 
+class Patches(torch.nn.Module):
+    """A network of patches of transformers that gives its first output."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image):
+        return self.network(pixel_values=image)[0]
+
+
+def patches(name, version):
+    """A small network of patches."""
+    if name == "vit-torchvision":
+        from torchvision.models import VisionTransformer
+
+        return VisionTransformer(32, 8, 2, 4, 32, 64, num_classes=3)
+    if name.endswith("-timm"):
+        import timm
+
+        timm.layers.set_fused_attn(version >= 14)
+        distilled = name == "deit-distilled-timm"
+        kind = timm.models.deit.VisionTransformerDistilled if distilled else timm.models.VisionTransformer
+        return kind(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=4, mlp_ratio=2, num_classes=3)
+    import transformers
+
+    family, head, more = VISION[name]
+    eager = {"attn_implementation": "eager"} if version < 14 else {}
+    config = getattr(transformers, family + "Config")(**{**PATCHES, **eager, **more})
+    return Patches(getattr(transformers, family + head)(config))
+
+
 def built(name, version):
     """The PyTorch network of a name with random numbers, in a form that an operator set has, and its inputs by name."""
     torch.manual_seed(0)
@@ -111,6 +156,8 @@ def built(name, version):
         if family == "Marian":
             inputs["decoder_input_ids"] = torch.randint(5, 59, (1, 24))
         return run, inputs
+    if name in VISION or name in OTHERS:
+        return zoo_parity.randomize_text(patches(name, version)), {"image": torch.randn(1, 3, 32, 32)}
     run = zoo_parity.randomize(zoo_parity.network(name)[1], [224, 224])
     return run, {"image": torch.randn(1, 3, 224, 224)}
 
@@ -185,7 +232,7 @@ def main():
     given = arguments.parse_args()
     torch.set_num_threads(1)
     good = True
-    for name in given.names or [*TEXTS, *IMAGES]:
+    for name in given.names or [*TEXTS, *VISION, *OTHERS, *IMAGES]:
         for opset in given.opsets.split(","):
             with tempfile.TemporaryDirectory() as folder:
                 kept = os.path.join(given.keep, name, opset) if given.keep else folder

@@ -22,7 +22,7 @@ IMAGES = [
     "mobilenet_v4_conv_small", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "shufflenet_v2_x1_5", "shufflenet_v2_x2_0", "mnasnet0_5",
     "mnasnet0_75", "mnasnet1_0", "mnasnet1_3", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "regnet_y_400mf",
     "deeplabv3_mobilenet_v3_large", "deeplabv3plus_mobilenet", "lraspp_mobilenet_v3_large", "unet_small", "ssdlite320_mobilenet_v3_large",
-    "squeezenas_lat_small", "squeezenas_lat_large", "squeezenas_lat_xlarge", "squeezenas_mac_small", "squeezenas_mac_large", "squeezenas_mac_xlarge",
+    "deit_tiny", "squeezenas_lat_small", "squeezenas_lat_large", "squeezenas_lat_xlarge", "squeezenas_mac_small", "squeezenas_mac_large", "squeezenas_mac_xlarge",
 ]
 TEXTS = ["bert-tiny", "bert-mini", "tinybert-l4-h312", "electra-small", "albert-base", "lite-transformer-160", "lite-transformer-200",
          "transformer-small"]
@@ -58,15 +58,18 @@ def weight(name, shape):
 
 
 GAIN = 4.5
+# Names of ours where they differ.
+OURS = {"model.encoder.embed_tokens.weight": "model.shared.weight", "model.decoder.embed_tokens.weight": "model.shared.weight",
+        "lm_head.weight": "model.shared.weight", "cls_token": "cls_token.weight", "pos_embed": "pos_embed.weight"}
 
 
 def fill(network):
     state = network.state_dict()
-    tied = ("model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
     for name, value in state.items():
         if value.is_floating_point() and name != "final_logits_bias":
-            own = "model.shared.weight" if name in tied else name
-            state[name] = weight(own, tuple(value.shape))
+            # A batch of one text in front of rows is none of ours.
+            shape = tuple(value.shape[1:] if name in ("cls_token", "pos_embed") else value.shape)
+            state[name] = weight(OURS.get(name, name), shape).reshape(value.shape)
     network.load_state_dict(state)
 
 
@@ -95,7 +98,8 @@ def main():
             run = zoo_parity.Masked(network)
         fill(network)
         run.eval()
-        side = 0 if name in TEXTS else 800 if name.startswith("squeezenas") else 96
+        sides = {**dict.fromkeys(TEXTS, 0), "deit_tiny": 224}
+        side = 800 if name.startswith("squeezenas") else sides.get(name, 96)
         if name in TEXTS:
             most = min(zoo_parity.TEXT[name][1].get("vocabulary", 30000), 30000)
             ids, target = (torch.from_numpy((uniform(key, 24) * most).astype(np.int64))[None] for key in ("ids", "target"))

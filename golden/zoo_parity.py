@@ -165,7 +165,7 @@ def network(name):
         found = own[name]()
         return found, found
     timm_names = {"mobilenet_v1": "mobilenetv1_100", "mobilenet_v4_conv_small": "mobilenetv4_conv_small",
-                  "xception65": "xception65"}
+                  "xception65": "xception65", "deit_tiny": "deit_tiny_patch16_224", "deit_small": "deit_small_patch16_224"}
     if name in timm_names:
         import timm
 
@@ -204,6 +204,8 @@ def text(name):
 
 def randomize(run, size):
     """Norms that are not what they start as, with statistics of what really passes, moved a little."""
+    if any(isinstance(part, nn.LayerNorm) for part in run.modules()):
+        return randomize_text(run)
     norms = [part for part in run.modules() if isinstance(part, nn.BatchNorm2d)]
     with torch.no_grad():
         for norm in norms:

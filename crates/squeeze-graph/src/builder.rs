@@ -149,8 +149,9 @@ impl Builder {
             source,
         };
         for (index, &id) in inputs.iter().enumerate() {
-            let wanted = op.takes(index);
-            if nodes[id.0].element != wanted && !matches!(op, Op::Slot(_)) {
+            if let Some(wanted) = op.takes(index)
+                && nodes[id.0].element != wanted
+            {
                 return Err(wrong(ShapeError::Element { index, wanted }));
             }
         }

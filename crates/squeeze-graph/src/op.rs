@@ -30,6 +30,7 @@ pub enum Op {
     Concat(Concat),
     Embedding(Embedding),
     Position(Position),
+    ClassToken(ClassToken),
     Attention(Attention),
     Softmax(Softmax),
     Reshape(Reshape),
@@ -122,6 +123,7 @@ impl Op {
             Self::Concat(op) => op.shape(inputs)?,
             Self::Embedding(op) => op.shape(one()?)?,
             Self::Position(op) => op.shape(one()?)?,
+            Self::ClassToken(op) => op.shape(one()?)?,
             Self::Attention(op) => op.shape(inputs)?,
             Self::Reshape(op) => op.shape(one()?)?,
             Self::Transpose(op) => op.shape(one()?)?,
@@ -135,15 +137,16 @@ impl Op {
         Ok(shape)
     }
 
-    /// What each input must hold: numbers, or indices.
-    pub fn takes(&self, input: usize) -> Element {
+    /// What each input must hold: numbers, or indices; nothing when it may hold either.
+    pub fn takes(&self, input: usize) -> Option<Element> {
         match self {
-            Self::Embedding(_) | Self::Position(_) => Element::Index,
+            Self::Position(_) | Self::Slot(_) => None,
+            Self::Embedding(_) => Some(Element::Index),
             Self::Conv1d(_) | Self::TokenMax(_) | Self::TokenMean(_) if input == 1 => {
-                Element::Index
+                Some(Element::Index)
             }
-            Self::Attention(_) if input == 3 => Element::Index,
-            _ => Element::Number,
+            Self::Attention(_) if input == 3 => Some(Element::Index),
+            _ => Some(Element::Number),
         }
     }
 
@@ -179,6 +182,7 @@ impl Op {
             | Self::Concat(_)
             | Self::Embedding(_)
             | Self::Position(_)
+            | Self::ClassToken(_)
             | Self::Softmax(_)
             | Self::Reshape(_)
             | Self::Transpose(_)
@@ -201,6 +205,7 @@ impl Op {
             Self::LayerNorm(op) => op.params(inputs[0]),
             Self::NoNorm(op) => op.params(inputs[0]),
             Self::Embedding(op) => op.params(),
+            Self::ClassToken(op) => op.params(inputs[0]),
             Self::Input(_)
             | Self::Activation(_)
             | Self::Pool(_)
@@ -246,6 +251,7 @@ impl Op {
             Self::Concat(_) => "concat",
             Self::Embedding(_) => "embedding",
             Self::Position(_) => "position",
+            Self::ClassToken(_) => "class_token",
             Self::Attention(_) => "attention",
             Self::Softmax(_) => "softmax",
             Self::Reshape(_) => "reshape",
@@ -305,6 +311,7 @@ from_row!(
     Concat,
     Embedding,
     Position,
+    ClassToken,
     Attention,
     Softmax,
     Reshape,

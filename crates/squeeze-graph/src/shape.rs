@@ -94,6 +94,14 @@ pub enum ShapeError {
         /// Size of the axis.
         size: usize,
     },
+    /// Tokens of an image that do not fill the places there are.
+    #[error("{tokens} tokens for {places} places: those of an image belong to one size")]
+    Places {
+        /// Tokens that come in.
+        tokens: usize,
+        /// Places there are.
+        places: usize,
+    },
     /// A reshape that changes the number of elements, or an axis that does not exist.
     #[error("{found:?} cannot take the form {wanted:?}")]
     Form {

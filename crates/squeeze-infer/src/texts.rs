@@ -56,6 +56,8 @@ impl Texts {
         let reads_rows = inputs.iter().any(|shape| self.has_rows(shape));
         match &node.op {
             Op::Input(_) | Op::Embedding(_) | Op::Position(_) => true,
+            // Its rows are no tokens of the text.
+            Op::ClassToken(_) => false,
             _ if !reads_rows => !self.has_rows(&node.shape),
             Op::Linear(_)
             | Op::BatchNorm(_)

@@ -68,6 +68,18 @@ fn a_bottleneck_has_few_steps() {
     assert!(!in_bytes("pooler"), "heads of texts are not");
 }
 
+/// Patches are written behind the class token at once.
+#[test]
+fn patches_have_no_copy() {
+    let graph = cases::cases()
+        .into_iter()
+        .find(|graph| graph.name() == "patches_of_one_image");
+    let graph = graph.expect("it is a case");
+    let plan = compile(&graph, &lively(&graph), &Target::here(1)).expect("it compiles");
+    let steps: Vec<_> = plan.steps().take(3).map(|step| step.name).collect();
+    assert_eq!(steps, ["patch", "class", "places"]);
+}
+
 /// Whatever a profile says, a plan computes what the graph says: every family gets every layer that it can compute, and none.
 #[test]
 fn plans_compute_it_at_any_price() {

@@ -138,7 +138,7 @@ fn clear(values: &mut [f32], (n, groups): (usize, usize), prune: &Prune) {
 
 #[cfg(test)]
 mod tests {
-    use squeeze_graph::ops::{Activation, BatchNorm, Conv2d, GlobalAverage, Linear};
+    use squeeze_graph::ops::{Activation, BatchNorm, ClassToken, Conv2d, GlobalAverage, Linear};
     use squeeze_graph::{Builder, Element};
     use squeeze_tensor::Seed;
 
@@ -205,6 +205,29 @@ mod tests {
         check(0.5, 1, [80, 320]);
         check(0.9, 1, [144, 576]);
         check(0.999, 1, [159, 639]);
+    }
+
+    #[test]
+    fn rows_in_front_of_tokens_stay() {
+        let mut b = Builder::new("tiny");
+        let x = b.input("x", &[1, 4, 8], Element::Number).expect("fits");
+        let y = b.add("up", Linear::dense(8), &[x]).expect("fits");
+        let y = b.add("class", ClassToken { tokens: 2 }, &[y]);
+        let y = b.add("down", Linear::dense(8), &[y.expect("fits")]);
+        let y = b.add("head", Linear::dense(3), &[y.expect("fits")]);
+        let graph = b.finish(&[y.expect("fits")]).expect("one output");
+        let weights = crate::fresh(&graph, Seed(1));
+        let how = Prune {
+            fraction: 0.5,
+            block: 1,
+        };
+        let (_, pruned, layers) = prune(&graph, &weights, &how).expect("its own weights");
+        let zeros: Vec<_> = layers
+            .iter()
+            .map(|layer| (&*layer.name, layer.zeros))
+            .collect();
+        assert_eq!(zeros, [("up", 32), ("down", 32), ("head", 0)]);
+        assert_eq!(pruned.get("class.weight"), weights.get("class.weight"));
     }
 
     #[test]

@@ -339,17 +339,22 @@ const CASES: &[Case] = &[
         name: "positions",
         inputs: &[Ids(&[2, 3], 9)],
         build: |b, x| {
-            let place = b.add(
-                "place",
-                Position {
-                    first: 1,
-                    places: 6,
-                },
-                x,
-            )?;
+            let (first, places) = (1, 6);
+            let place = b.add("place", Position { first, places }, x)?;
             let y = b.add("places", Embedding { rows: 6, width: 4 }, &[place])?;
             let word = b.add("words", Embedding { rows: 9, width: 4 }, x)?;
             b.add("sum", Add {}, &[word, y])
+        },
+    },
+    Case {
+        name: "class_tokens_and_places",
+        inputs: &[TEXT],
+        build: |b, x| {
+            let x = b.add("class", ClassToken { tokens: 2 }, x)?;
+            let (first, places) = (0, 7);
+            let place = b.add("place", Position { first, places }, &[x])?;
+            let y = b.add("places", Embedding { rows: 7, width: 8 }, &[place])?;
+            b.add("sum", Add {}, &[x, y])
         },
     },
 ];
@@ -582,6 +587,7 @@ fn every_operator_has_a_case() {
         "channel_shuffle",
         "slice",
         "select",
+        "class_token",
         "resize",
         "dropout",
     ];

@@ -259,6 +259,7 @@ pub fn list() -> &'static [Entry] {
             networks::mnasnet::ROWS,
             networks::efficientnet::ROWS,
             networks::regnet::ROWS,
+            networks::vit::ROWS,
             networks::xception::ROWS,
             networks::fcn::ROWS,
             networks::deeplab_v3::ROWS,
@@ -295,6 +296,13 @@ pub fn build(name: &str, options: &Options) -> Result<Graph, ZooError> {
     }
     if matches!(entry.task, Task::Language | Task::Translate) && options.classes.is_some() {
         return refuse("scores tokens, classes mean nothing: leave them out".into());
+    }
+    if let (Some(patch), Some(image)) = (networks::vit::patch(entry.name), options.image)
+        && !image.is_multiple_of(patch)
+    {
+        return refuse(format!(
+            "an image of {image} pixels does not divide into patches of {patch}"
+        ));
     }
     if let Some(width) = options.width {
         if !["mobilenet_v1", "mobilenet_v2"].contains(&entry.name) {

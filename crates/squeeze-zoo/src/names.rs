@@ -10,6 +10,18 @@ const ENDINGS: &[[&str; 2]] = &[
     // Checkpoints converted from TensorFlow keep its names for norms.
     ["LayerNorm.weight", "LayerNorm.gamma"],
     ["LayerNorm.bias", "LayerNorm.beta"],
+    // Vision Transformers hold rows and packed layers without a module of their own.
+    ["class_token.weight", "class_token"],
+    ["pos_embedding.weight", "pos_embedding"],
+    ["cls_token.weight", "cls_token"],
+    ["pos_embed.weight", "pos_embed"],
+    ["in_proj.weight", "in_proj_weight"],
+    ["in_proj.bias", "in_proj_bias"],
+    // torchvision's files of them are older than its code.
+    ["mlp.0.weight", "mlp.linear_1.weight"],
+    ["mlp.0.bias", "mlp.linear_1.bias"],
+    ["mlp.3.weight", "mlp.linear_2.weight"],
+    ["mlp.3.bias", "mlp.linear_2.bias"],
 ];
 
 /// First parts that some files leave out or add: encoders saved without their head, or wrapped.
@@ -151,12 +163,14 @@ pub enum Layout {
 }
 
 /// The layout of a published weight of shape `theirs` for one of ours; nothing when it does not
-/// fit. Windows of size 1 behind are left out, as SqueezeBERT's 1-D convolutions have them.
+/// fit. Windows of size 1 behind are left out, as SqueezeBERT's 1-D convolutions have them, and a batch of 1 in front, as the rows of vision
+/// Transformers have it.
 pub fn layout(ours: &[usize], theirs: &[usize]) -> Option<Layout> {
     if let Some(rest) = theirs.strip_prefix(ours) {
         return rest.iter().all(|&size| size == 1).then_some(Layout::Same);
     }
     match (ours, theirs) {
+        (_, [1, rest @ ..]) if ours == rest => Some(Layout::Same),
         (&[out, channels, taps], &[rows, columns]) if out == rows && channels * taps == columns => {
             Some(Layout::Neighbours)
         }
@@ -188,6 +202,9 @@ mod tests {
         assert_eq!(layout(&[768], &[768]), Some(Layout::Same));
         assert_eq!(layout(&[768, 192], &[768, 768, 1]), None);
         assert_eq!(layout(&[768, 192], &[768, 192, 3]), None);
+        assert_eq!(layout(&[197, 192], &[1, 197, 192]), Some(Layout::Same));
+        assert_eq!(layout(&[1, 192], &[1, 1, 192]), Some(Layout::Same));
+        assert_eq!(layout(&[197, 192], &[2, 197, 192]), None);
         let neighbours = layout(&[512, 128, 3], &[512, 384]);
         assert_eq!(neighbours, Some(Layout::Neighbours));
         assert_eq!(layout(&[512, 128, 3], &[512, 128]), None);
@@ -201,6 +218,25 @@ mod tests {
         assert_eq!(turned("transformer.h.11.mlp.c_proj.weight"), witness);
         assert_eq!(turned("transformer.h.11.mlp.c_proj.bias"), None);
         assert_eq!(turned("bert.h.11.mlp.c_proj.weight"), None);
+    }
+
+    #[test]
+    fn rows_and_packed_layers_of_vision_transformers() {
+        let has = |ours: &str, theirs: &str| published(ours).contains(&theirs.to_owned());
+        assert!(has("class_token.weight", "class_token"));
+        assert!(has("encoder.pos_embedding.weight", "encoder.pos_embedding"));
+        assert!(has("cls_token.weight", "cls_token"));
+        let layer = "encoder.layers.encoder_layer_3";
+        let (ours, theirs) = ("self_attention.in_proj.bias", "self_attention.in_proj_bias");
+        assert!(has(
+            &format!("{layer}.{ours}"),
+            &format!("{layer}.{theirs}")
+        ));
+        let (ours, theirs) = ("mlp.3.weight", "mlp.linear_2.weight");
+        assert!(has(
+            &format!("{layer}.{ours}"),
+            &format!("{layer}.{theirs}")
+        ));
     }
 
     #[test]

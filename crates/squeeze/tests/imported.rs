@@ -130,6 +130,26 @@ fn gpt2() {
     assert_eq!(looks.collect::<Vec<_>>(), [(true, 4)]);
 }
 
+/// Query, key and value in one layer over tokens that stand in front of images; a class token that was expanded before.
+#[test]
+fn vision_transformer() {
+    let graph = check("onnx_vit");
+    let census = graph.census();
+    let found = ["class_token", "position", "slice", "select"].map(|op| census.get(op).copied());
+    assert_eq!(found, [Some(1), Some(1), Some(6), Some(1)]);
+}
+
+/// Two class tokens, each expanded to the batch; the mean of two heads.
+#[test]
+fn distilled_vision_transformer_of_the_older_exporter() {
+    let graph = check("onnx_deit");
+    let tokens = graph.nodes().iter().filter_map(|node| match &node.op {
+        Op::ClassToken(row) => Some(row.tokens),
+        _ => None,
+    });
+    assert_eq!(tokens.collect::<Vec<_>>(), [2]);
+}
+
 /// Two texts of different lengths, the first one padded, tokens times the root of the width.
 #[test]
 fn marian() {

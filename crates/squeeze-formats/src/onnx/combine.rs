@@ -1,10 +1,8 @@
 //! Sums, products and choices of two values, and the parts of attention among them.
 
-use squeeze_graph::ops::{Add, Embedding, Mul, Position, Softmax};
+use squeeze_graph::ops::{Add, Mul, Softmax};
 use squeeze_graph::{Op, channel_axis};
-use squeeze_tensor::Tensor;
 
-use super::array::Array;
 use super::attention::Scores;
 use super::fold::axis;
 use super::import::Import;
@@ -96,42 +94,6 @@ impl<'a> Import<'a> {
             Some(value) => Ok(Some(value)),
             None => self.curve_of_two(node, a, b),
         }
-    }
-
-    /// Known numbers for each token are embeddings of positions that the exporter looked up.
-    pub(super) fn fixed_positions(
-        &mut self,
-        node: &Node,
-        view: &View,
-        known: &Array,
-    ) -> Result<Value, Broken> {
-        if let Some(value) = self.shift(node, view, known)? {
-            return Ok(value);
-        }
-        let shape = self.b.shape(view.node).to_vec();
-        let (&[_, s, width], [.., rows, columns]) = (&*shape, &*known.shape) else {
-            return Err(unread(node, "a sum with known numbers"));
-        };
-        let fits = (*rows, *columns) == (s, width)
-            && known.data.len() == s * width
-            && view.is(&shape, &[0, 1, 2]);
-        let mut texts = [self.ids, self.target].into_iter().flatten();
-        let ids = texts.find(|&id| self.b.shape(id)[1] == s);
-        let Some(ids) = ids.filter(|_| fits) else {
-            return Err(unread(node, "a sum with known numbers"));
-        };
-        let values: Vec<f32> = known.data.iter().map(|&value| value as f32).collect();
-        let weights = vec![("weight", Tensor::from_f32(&[s, width], &values))];
-        let output = &node.outputs[0];
-        let position = Position {
-            first: 0,
-            places: s,
-        };
-        let ids = self.add(&format!("{output}.position"), position, &[ids], vec![])?;
-        let table = Embedding { rows: s, width };
-        let places = self.add(&format!("{output}.places"), table, &[ids], weights)?;
-        let id = self.add(output, Add {}, &[view.node, places], vec![])?;
-        Ok(Value::Node(view.on(id)))
     }
 
     pub(super) fn product(&mut self, node: &'a Node) -> Result<Value, Broken> {

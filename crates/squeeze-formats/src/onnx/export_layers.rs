@@ -57,6 +57,7 @@ impl Export<'_> {
                 self.emit("Gather", &[&table, &self.value(node, 0)], path, vec![])
             }
             Op::Position(position) => self.position(node, position),
+            Op::ClassToken(_) => self.class_token(node),
             Op::Attention(attention) => self.attention(node, attention)?,
             Op::Softmax(_) => {
                 let axis = int("axis", channel_axis(&node.shape) as i64);

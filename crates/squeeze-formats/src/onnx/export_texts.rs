@@ -88,8 +88,13 @@ impl Export<'_> {
     }
 
     pub(super) fn position(&mut self, node: &Node, position: &Position) -> String {
-        let (path, ids) = (&*node.name, self.value(node, 0));
-        let shape = self.step("Shape", &[&ids], path, vec![]);
+        let (path, text) = (&*node.name, self.value(node, 0));
+        let mut shape = self.step("Shape", &[&text], path, vec![]);
+        if self.shape(node, 0).len() > 2 {
+            // Of tokens themselves, without their channels.
+            let [from, to] = [0, 2].map(|at| self.ints(&[at]));
+            shape = self.step("Slice", &[&shape, &from, &to], path, vec![]);
+        }
         let first = self.int(position.first as i64);
         let one = self.int(1);
         let length = self.step("Gather", &[&shape, &one], path, vec![]);
@@ -101,6 +106,19 @@ impl Export<'_> {
         let axis = self.ints(&[0]);
         let row = self.step("Unsqueeze", &[&places, &axis], path, vec![]);
         self.emit("Expand", &[&row, &shape], path, vec![])
+    }
+
+    /// The same rows in front of each text.
+    pub(super) fn class_token(&mut self, node: &Node) -> String {
+        let (path, x) = (&*node.name, self.value(node, 0));
+        let rows = self.weight(node, "weight", Form::Same);
+        let shape = self.step("Shape", &[&x], path, vec![]);
+        let [from, to] = [0, 1].map(|at| self.ints(&[at]));
+        let texts = self.step("Slice", &[&shape, &from, &to], path, vec![]);
+        let ones = self.ints(&[1, 1]);
+        let dims = self.step("Concat", &[&texts, &ones], path, vec![int("axis", 0)]);
+        let rows = self.step("Expand", &[&rows, &dims], path, vec![]);
+        self.emit("Concat", &[&rows, &x], path, vec![int("axis", 1)])
     }
 
     /// What is added to the scores of later tokens: the lowest number, `[s, s]`, and zero elsewhere.

@@ -40,6 +40,12 @@ pub(super) fn fold(node: &Node, inputs: &[&Array]) -> Result<Option<Array>, Brok
         "Sign" => Some(map(get(0)?, |a| if a == 0.0 { a } else { a.signum() })),
         "Floor" => Some(map(get(0)?, f64::floor)),
         "Pow" => zip(&f64::powf)?,
+        "Mod" if node.int("fmod", 0) == 1 => zip(&|a, b| a % b)?,
+        // With the divisor's sign.
+        "Mod" => zip(&|a, b| match a % b {
+            rest if rest != 0.0 && (rest < 0.0) != (b < 0.0) => rest + b,
+            rest => rest,
+        })?,
         "Max" if inputs.len() == 2 => zip(&f64::max)?,
         "Min" if inputs.len() == 2 => zip(&f64::min)?,
         "Clip" => {

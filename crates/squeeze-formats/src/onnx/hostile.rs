@@ -411,3 +411,38 @@ fn files_that_lie_elsewhere() {
     let (_, weight) = weights.iter().next().expect("one weight");
     assert_eq!(weight.floats(), [value; 6]);
 }
+
+/// Rows in front of the pixels of two images as tokens of three channels.
+fn with_rows(dims: &[i64], values: &[f32]) -> proto::Graph {
+    let raw = values.iter().flat_map(|value| value.to_le_bytes());
+    let rows = stored("rows", 1, dims, raw.collect());
+    let mut turned = node("Transpose", &["flat"], "tokens");
+    turned.attributes.push(ints("perm", &[0, 2, 1]));
+    let mut joined = node("Concat", &["rows", "tokens"], "y");
+    joined.attributes.push(Attribute {
+        name: "axis".into(),
+        int: 1,
+        ..Attribute::default()
+    });
+    let nodes = vec![node("Reshape", &["x", "dims"], "flat"), turned, joined];
+    let x = input("x", 1, &[2, 3, 2, 2]);
+    graph(x, nodes, vec![whole("dims", &[2, 3, 4]), rows])
+}
+
+#[test]
+fn class_tokens() {
+    let row = [0.5, -1.0, 2.0];
+    let (found, weights) = read(with_rows(&[2, 1, 3], &[row, row].concat())).expect("alike");
+    assert_eq!(found.node(found.outputs()[0]).shape, [2, 5, 3]);
+    let tensor = weights.get("y.weight").expect("its row");
+    assert_eq!(
+        (tensor.shape(), tensor.floats()),
+        (&[1, 3][..], row.to_vec())
+    );
+    let reason = "known rows that are not the same in front of every text";
+    let other = [0.5, -1.0, 2.5];
+    refused(with_rows(&[2, 1, 3], &[row, other].concat()), reason);
+    refused(with_rows(&[1, 2, 3], &[row, row].concat()), reason);
+    refused(with_rows(&[2, 3, 1], &[row, row].concat()), reason);
+    refused(with_rows(&[2, 0, 3], &[]), reason);
+}

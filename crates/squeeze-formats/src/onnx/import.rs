@@ -422,13 +422,26 @@ impl<'a> Import<'a> {
             )));
         };
         let mut id = view.node;
+        if let [_, c, h, w] = shape[..]
+            && pieces.sizes == [c, h * w]
+            && pieces.order == [1, 0]
+        {
+            // The pixels as tokens: images lie in memory like that.
+            let order = vec![0, 2, 3, 1];
+            id = self.add(
+                &format!("{label}.transpose"),
+                Transpose { order },
+                &[id],
+                vec![],
+            )?;
+        }
         let sized = |sizes: &[usize]| {
             let rest = sizes.iter().map(|&size| size as i64);
             Reshape {
                 dims: std::iter::once(0).chain(rest).collect(),
             }
         };
-        if !pieces.order.is_sorted() {
+        if id == view.node && !pieces.order.is_sorted() {
             if pieces.sizes != shape[1..] {
                 id = self.add(&format!("{label}.cut"), sized(&pieces.sizes), &[id], vec![])?;
             }

@@ -279,10 +279,16 @@ impl<'a> Import<'a> {
         };
         let name = self.path(&node.inputs[1], &node.outputs[0]);
         let view = self.view(node, 0)?;
-        // The tokens of all texts as rows of one matrix, as GPT-2's layers have them.
+        // The tokens of all texts as rows of one matrix, as GPT-2's layers have them, or torch's attention with texts behind tokens.
         let shape = self.b.shape(view.node).to_vec();
-        let text = view.reshaped(&shape).filter(|_| view.axes.len() == 2);
-        if let ([n, s, _], Some(text)) = (&*shape, text.filter(|text| text.is(&shape, &[0, 1, 2])))
+        let as_text = |sizes: [usize; 3], order: [usize; 3]| {
+            let text = view.reshaped(&sizes);
+            text.filter(|text| text.is(&shape, &order))
+        };
+        if let &[n, s, c] = &*shape
+            && view.axes.len() == 2
+            && let Some(text) =
+                as_text([n, s, c], [0, 1, 2]).or_else(|| as_text([s, n, c], [1, 0, 2]))
         {
             let out = weight.shape()[0];
             let value = self.linear(node, &name, &text, weight, bias)?;
@@ -322,11 +328,16 @@ impl<'a> Import<'a> {
                 plain.transposed(&[0, 2, 3, 1]).expect("an order"),
             ));
         }
-        let x = self.materialize(&node.label(), view)?;
         let linear = Linear {
             out: weight.shape()[0],
             groups: 1,
             bias: bias.is_some(),
+        };
+        // Texts whose tokens stand in front, as torch's attention has them, stay so.
+        let turned = shape.len() == 3 && view.is(&shape, &[1, 0, 2]) && shape[1] > 1;
+        let x = match turned {
+            true => view.node,
+            false => self.materialize(&node.label(), view)?,
         };
         if self.b.channels(x) != weight.shape()[1] {
             let (found, wanted) = (self.b.channels(x), weight.shape()[1]);
@@ -338,7 +349,11 @@ impl<'a> Import<'a> {
         let mut weights = vec![("weight", weight)];
         weights.extend(bias.map(|bias| ("bias", bias)));
         let id = self.add(name, linear, &[x], weights)?;
-        Ok(Value::Node(View::plain(id, self.b.shape(id))))
+        let plain = View::plain(id, self.b.shape(id));
+        Ok(Value::Node(match turned {
+            true => plain.transposed(&[1, 0, 2]).expect("an order"),
+            false => plain,
+        }))
     }
 
     fn matmul(&mut self, node: &'a Node) -> Result<Value, Broken> {

@@ -18,6 +18,7 @@ mod known;
 mod layers;
 mod moves;
 mod norms;
+mod patches;
 mod proto;
 mod stored;
 mod texts;

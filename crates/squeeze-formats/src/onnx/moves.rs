@@ -39,16 +39,22 @@ impl<'a> Import<'a> {
                 Value::Mask(places) => Some(places),
                 _ => None,
             };
-            if let Some(row) = known.as_ref().and_then(Mask::constant) {
-                // One row of the table, the same for every token.
-                let places = &known.expect("it has a constant").whole.shape;
-                let row = axis(row as i64, rows)
-                    .ok_or_else(|| unread(node, "a row that is not there"))?;
-                let row = &table.floats()[row * width..][..width];
-                let shape = [&**places, &[width]].concat();
-                self.stored.count(shape.iter().product())?;
-                let at = |place: &[usize]| f64::from(row[place[place.len() - 1]]);
-                return Ok(Value::Known(Rc::new(Array::from_places(shape, at))));
+            // The same row for every token, or rows of a network that takes no texts, whose places these could be.
+            let texts = [self.ids, self.target, self.lengths];
+            let is_free = |known: &Mask| known.constant().is_some() || texts == [None; 3];
+            if let Some(known) = known.as_ref().filter(|known| is_free(known)) {
+                let places = &known.whole;
+                self.stored.count(places.data.len().saturating_mul(width))?;
+                let values = table.floats();
+                let mut data = vec![];
+                for place in places.ints() {
+                    let row = axis(place, rows);
+                    let row = row.ok_or_else(|| unread(node, "a row that is not there"))?;
+                    let row = values[row * width..][..width].iter();
+                    data.extend(row.map(|&value| f64::from(value)));
+                }
+                let shape = [&*places.shape, &[width]].concat();
+                return Ok(Value::Known(Rc::new(Array { shape, data })));
             }
             let ids = match known {
                 Some(places) => self.position(node, &name, &places, rows)?,
@@ -79,6 +85,12 @@ impl<'a> Import<'a> {
                 "a selection by something else than one known index",
             ));
         };
+        if let Some(mut part) = self.part(&node.outputs[0], &view, (at, [index, index + 1]))? {
+            if !keeps {
+                part.axes.remove(at);
+            }
+            return Ok(Value::Node(part));
+        }
         let x = self.materialize(&node.label(), &view)?;
         let op: Op = match keeps {
             true => Slice {
@@ -215,7 +227,6 @@ impl<'a> Import<'a> {
                 &format!("a split into {sizes:?} with {parts} outputs"),
             ));
         }
-        let x = self.materialize(&node.label(), &view)?;
         let mut start = 0usize;
         for (output, size) in node.outputs.iter().zip(sizes) {
             let slice = Slice {
@@ -224,6 +235,11 @@ impl<'a> Import<'a> {
                 end: start.saturating_add(size),
             };
             start = slice.end;
+            if let Some(part) = self.part(output, &view, (at, [slice.start, slice.end]))? {
+                self.values.insert(output, Value::Node(part));
+                continue;
+            }
+            let x = self.materialize(&node.label(), &view)?;
             let id = self.add(output, slice, &[x], vec![])?;
             let value = Value::Node(View::plain(id, self.b.shape(id)));
             self.values.insert(output, value);
@@ -321,6 +337,9 @@ impl<'a> Import<'a> {
         if let Some(window) = self.window(node)? {
             return Ok(window);
         }
+        if let Some(tokens) = self.class_token(node)? {
+            return Ok(tokens);
+        }
         let mut parts = vec![];
         let mut rank = 0;
         for index in 0..node.inputs.len() {
@@ -401,6 +420,11 @@ impl<'a> Import<'a> {
         let cut: Vec<_> = cut.copied().collect();
         if let Some(tokens) = self.cut(node, &view, &cut) {
             return Ok(tokens);
+        }
+        if let [cut] = cut[..]
+            && let Some(part) = self.part(&node.outputs[0], &view, cut)?
+        {
+            return Ok(Value::Node(part));
         }
         let mut x = self.materialize(&node.label(), &view)?;
         for (axis, [start, end]) in found {

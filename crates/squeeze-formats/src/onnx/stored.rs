@@ -27,8 +27,9 @@ pub(super) struct Stored<'a> {
     left: Cell<usize>,
 }
 
-/// Most bytes of a stored tensor whose numbers are looked at one by one: far beyond any mask or shape.
-const MOST: usize = 1 << 22;
+/// Most bytes of a stored tensor whose numbers are looked at one by one: far beyond any mask or shape, and as large as the places of
+/// 1,370 patches of 1,280 channels.
+const MOST: usize = 1 << 23;
 
 /// Most elements of all arrays that are computed while a file is read.
 const MOST_COMPUTED: usize = 1 << 26;

@@ -99,6 +99,8 @@ fn damage_is_an_error_or_another_network() {
     for name in [
         "onnx_image",
         "onnx_bert",
+        "onnx_vit",
+        "onnx_deit",
         "onnx_export_image",
         "onnx_export_text",
     ] {

@@ -1,6 +1,7 @@
 //! One file an operator family: its row, what comes out, what it costs, which weights it needs.
 
 mod attention;
+mod class_token;
 mod conv1d;
 mod conv2d;
 mod embedding;
@@ -12,6 +13,7 @@ mod rearrange;
 mod resize;
 
 pub use attention::Attention;
+pub use class_token::ClassToken;
 pub use conv1d::Conv1d;
 pub use conv2d::Conv2d;
 pub use embedding::{Embedding, Position};

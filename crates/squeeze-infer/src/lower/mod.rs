@@ -1,5 +1,6 @@
 //! From a graph to a program: one step a node, weights where the file has them, views where memory allows.
 
+mod class_token;
 mod layers;
 mod rearrange;
 
@@ -114,6 +115,7 @@ impl Lowering<'_> {
             Op::ChannelShuffle(row) => simple(Work::Shuffle { groups: row.groups }),
             Op::Dropout(_) => return Ok(Place::Value(inputs[0])),
             Op::Add(_) => return Ok(Place::Value(self.add(node, &inputs))),
+            Op::ClassToken(row) => return Ok(Place::Value(self.class_token(node, row, inputs[0]))),
             Op::Concat(row) => return Ok(Place::Value(self.concat(node, row.axis, &inputs))),
             Op::Reshape(_) => return Ok(Place::Value(self.reshape(node, inputs[0]))),
             Op::Slice(row) => return Ok(Place::Value(self.slice(node, row, inputs[0]))),

@@ -3,7 +3,7 @@
 use squeeze_tensor::Tensor;
 
 use crate::numbers::Table;
-use crate::program::{Embed, Program, Source, ValueId, Work};
+use crate::program::{Draft, Embed, Program, Source, ValueId, Work};
 
 /// Joins embeddings that are only added to each other.
 pub(crate) fn embed(program: &mut Program) {
@@ -75,9 +75,15 @@ fn remove_unread(program: &mut Program) {
         let uses = program.uses();
         let count = program.steps.len();
         let removable = |work: &Work| matches!(work, Work::Add(_) | Work::Gather { .. });
+        // What shares its buffer may be read under another shape, or together with what others write there.
+        let stays = |step: &Draft| {
+            uses[step.output] > 0 || program.is_shared(step.output) || !removable(&step.work)
+        };
+        let stays: Vec<bool> = program.steps.iter().map(stays).collect();
+        let mut stays = stays.into_iter();
         program
             .steps
-            .retain(|step| uses[step.output] > 0 || !removable(&step.work));
+            .retain(|_| stays.next().expect("one for each step"));
         if program.steps.len() == count {
             return;
         }

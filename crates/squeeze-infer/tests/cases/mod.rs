@@ -2,6 +2,7 @@
 
 mod bytes;
 mod images;
+mod patches;
 mod spaces;
 mod texts;
 
@@ -9,7 +10,8 @@ use squeeze_graph::{Builder, Graph, GraphError, NodeId};
 
 /// The network of every case, named after what is special about it.
 pub fn cases() -> Vec<Graph> {
-    let rows = images::CASES.iter().chain(bytes::CASES).chain(texts::CASES);
+    let rows = images::CASES.iter().chain(bytes::CASES);
+    let rows = rows.chain(texts::CASES).chain(patches::CASES);
     let small = rows.map(|&(name, make)| build(name, make));
     small.chain(spaces::networks()).collect()
 }

@@ -159,8 +159,14 @@ fn compute(node: &Node, weights: &Weights, inputs: &[&Array]) -> Array {
         }
         Op::Position(row) => {
             let s = x.shape[1];
-            let data = (0..x.data.len()).map(|at| (row.first + at % s) as f64);
-            Array::new(&x.shape, data.collect())
+            let data = (0..elements(&node.shape)).map(|at| (row.first + at % s) as f64);
+            Array::new(&node.shape, data.collect())
+        }
+        Op::ClassToken(_) => {
+            let (rows, text) = (needed("weight"), x.shape[1] * x.shape[2]);
+            let texts = x.data.chunks(text);
+            let data = texts.flat_map(|text| [&rows[..], text].concat());
+            Array::new(&node.shape, data.collect())
         }
         Op::Attention(row) => attention(row, inputs),
         Op::Concat(row) => rearrange::concat(row.axis, inputs),

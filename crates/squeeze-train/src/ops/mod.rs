@@ -1,6 +1,7 @@
 //! One file an operator family: forward, and backward with the gradients of inputs and weights.
 
 pub(crate) mod attention;
+pub(crate) mod class_token;
 pub(crate) mod conv2d;
 pub(crate) mod embedding;
 pub(crate) mod linear;
@@ -210,6 +211,7 @@ pub(crate) fn keeps(op: &Op, activation: Option<Activation>) -> Keeps {
         | Op::Scale(_)
         | Op::Concat(_)
         | Op::Position(_)
+        | Op::ClassToken(_)
         | Op::Reshape(_)
         | Op::Transpose(_)
         | Op::ChannelShuffle(_)
@@ -249,6 +251,7 @@ pub(crate) fn forward(
         Op::Concat(op) => plain(rearrange::concat_forward(op, call, &inputs)),
         Op::Embedding(op) => plain(embedding::forward(op, call, &inputs[0], parameters)?),
         Op::Position(op) => plain(embedding::positions(op, call)),
+        Op::ClassToken(_) => plain(class_token::forward(call, &inputs[0], parameters)),
         Op::Attention(op) => attention::forward(op, call, &inputs)?,
         Op::Reshape(_) => plain(rearrange::reshape_forward(call, inputs)),
         Op::Transpose(op) => plain(rearrange::transpose_forward(op, call, &inputs[0])),
@@ -293,6 +296,7 @@ pub(crate) fn backward(
         Op::Concat(op) => rearrange::concat_backward(op, call, &dy, sink),
         Op::Embedding(op) => embedding::backward(op, call, &saved, &dy, parameters),
         Op::Position(_) => unreachable!("positions have no gradient"),
+        Op::ClassToken(_) => class_token::backward(call, &dy, sink, parameters),
         Op::Attention(op) => attention::backward(op, call, &saved, &dy, sink),
         Op::Reshape(_) => rearrange::reshape_backward(call, dy, sink),
         Op::Transpose(op) => rearrange::transpose_backward(op, call, &dy, sink),

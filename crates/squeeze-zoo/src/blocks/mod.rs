@@ -7,6 +7,7 @@ mod encoder;
 mod fire;
 mod inverted;
 pub mod long_short;
+mod pre_norm;
 mod squeeze_excite;
 
 pub use aspp::{Aspp, Window, aspp};
@@ -22,4 +23,5 @@ pub use encoder::{
 pub use fire::{Fire, fire};
 pub use inverted::{Inverted, InvertedNames, inverted};
 pub(crate) use inverted::{expanded, projected};
+pub use pre_norm::{PreNorm, PreNormNames, pre_norm};
 pub use squeeze_excite::{SqueezeExcite, squeeze_excite};

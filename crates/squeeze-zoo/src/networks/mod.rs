@@ -25,4 +25,5 @@ pub(crate) mod ssdlite;
 pub(crate) mod transformer;
 pub(crate) mod unet;
 pub(crate) mod vgg;
+pub(crate) mod vit;
 pub(crate) mod xception;

@@ -79,8 +79,9 @@ fn follows(op: &Op) -> bool {
         Op::Input(_) | Op::Conv2d(_) | Op::Conv1d(_) | Op::Linear(_) | Op::Pool(_) => false,
         Op::GlobalAverage(_) | Op::TokenMax(_) | Op::TokenMean(_) => false,
         Op::Add(_) | Op::Mul(_) | Op::Concat(_) | Op::Attention(_) => false,
-        Op::Embedding(_) | Op::Position(_) | Op::ChannelShuffle(_) => false,
-        Op::Slice(_) | Op::Select(_) | Op::Resize(_) | Op::Slot(_) => false,
+        Op::Embedding(_) | Op::Position(_) | Op::ClassToken(_) => false,
+        Op::ChannelShuffle(_) | Op::Slice(_) | Op::Select(_) => false,
+        Op::Resize(_) | Op::Slot(_) => false,
     }
 }
 

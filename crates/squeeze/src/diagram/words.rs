@@ -41,6 +41,8 @@ pub(super) fn operator(op: &Op) -> String {
         }
         Op::Scale(scale) => format!("times {:.4}", scale.factor),
         Op::Embedding(table) => format!("table of {}", table.rows),
+        Op::ClassToken(row) if row.tokens == 1 => "class token".into(),
+        Op::ClassToken(row) => format!("{} class tokens", row.tokens),
         Op::ChannelShuffle(shuffle) => format!("shuffle of {} groups", shuffle.groups),
         Op::Slice(slice) => format!("slice {} to {}", slice.start, slice.end),
         Op::Select(select) => format!("select {}", select.index),
@@ -115,7 +117,7 @@ pub(super) fn kind(op: &Op) -> &'static str {
         Op::Linear(linear) if linear.groups > 1 => "depthwise",
         Op::Conv2d(_) | Op::Conv1d(_) | Op::Linear(_) => "product",
         Op::Attention(_) => "attention",
-        Op::Embedding(_) | Op::Position(_) => "table",
+        Op::Embedding(_) | Op::Position(_) | Op::ClassToken(_) => "table",
         Op::Add(_) | Op::Mul(_) | Op::Concat(_) => "join",
         Op::Input(_)
         | Op::BatchNorm(_)
