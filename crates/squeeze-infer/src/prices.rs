@@ -220,9 +220,9 @@ impl Prices {
         },
     };
 
-    /// Of half precision in vectors.
+    /// Of half precision in vectors, of `squeeze measure --kernels` on a Xeon with AVX512-FP16 (docs/prices.md).
     const HALVES: Option<Tile> = Some(Tile {
-        mac: 0.61,
+        mac: 0.66,
         split: 5.5,
         finish: 7.0,
         weight: 0.5,
@@ -273,7 +273,13 @@ impl Prices {
             bf16x3: Tile::without_macs(14.0, 20.0, 14.0),
             bf16: Tile::without_macs(12.0, 24.0, 4.0),
             f16: Self::HALVES,
-            int8: Tile::without_macs(12.0, 24.0, 4.0),
+            // Of `squeeze measure --kernels` (docs/prices.md): vectors multiply bytes too.
+            int8: Some(Tile {
+                mac: 0.61,
+                split: 12.0,
+                finish: 24.0,
+                weight: 4.0,
+            }),
         },
         sparse: Sparse {
             under: Under {
