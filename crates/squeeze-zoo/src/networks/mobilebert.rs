@@ -4,11 +4,11 @@
 //! Three neighbouring tokens side by side and the layer behind them are a convolution over tokens.
 
 use squeeze_graph::ops::{
-    Activation, Add, Attention, Conv1d, Dropout, Embedding, Linear, NoNorm, Position, Select,
+    Activation, Add, Conv1d, Dropout, Embedding, Linear, NoNorm, Position, Select,
 };
 use squeeze_graph::{Builder, Element, Graph, GraphError, NodeId};
 
-use crate::blocks::Groups;
+use crate::blocks::{BottleneckLayer, Groups, bottleneck_layer};
 use crate::configured::Encoder;
 use crate::list::{Entry, Options, Task};
 
@@ -46,8 +46,13 @@ const WIDTH: usize = 512;
 const NARROW: usize = 128;
 /// Width between the two layers of a feed-forward part.
 const INNER: usize = 512;
-/// Feed-forward parts of a layer.
-const PARTS: usize = 4;
+const LAYER: BottleneckLayer = BottleneckLayer {
+    narrow: NARROW,
+    heads: HEADS,
+    inner: INNER,
+    parts: 4,
+    activation: SIZES.activation,
+};
 
 pub(crate) fn mobilebert(options: &Options) -> Result<Graph, GraphError> {
     let text = [1, options.text_length()];
@@ -57,11 +62,8 @@ pub(crate) fn mobilebert(options: &Options) -> Result<Graph, GraphError> {
     let lengths = b.input("lengths", &[1], Element::Index)?;
     let mut x = embeddings(&mut b, [ids, types, lengths])?;
     for index in 0..LAYERS {
-        x = layer(
-            &mut b,
-            &format!("mobilebert.encoder.layer.{index}"),
-            [x, lengths],
-        )?;
+        let path = format!("mobilebert.encoder.layer.{index}");
+        x = bottleneck_layer(&mut b, &path, LAYER, [x, lengths])?;
     }
     let first = Select { axis: 1, index: 0 };
     x = b.add("first_token", first, &[x])?;
@@ -95,56 +97,4 @@ fn embeddings(b: &mut Builder, [ids, types, lengths]: [NodeId; 3]) -> Result<Nod
     let types = b.add(name("token_type_embeddings"), table(2, WIDTH), &[types])?;
     let x = b.add(name("sum"), Add {}, &[tokens, places, types])?;
     b.add(name("LayerNorm"), NoNorm {}, &[x])
-}
-
-/// A layer: down to the narrow width, attention, feed-forward parts, up again.
-fn layer(b: &mut Builder, path: &str, [x, lengths]: [NodeId; 2]) -> Result<NodeId, GraphError> {
-    let name = |last: &str| format!("{path}.{last}");
-    let narrow = scaled(b, &name("bottleneck.input"), x)?;
-    let shared = scaled(b, &name("bottleneck.attention"), x)?;
-    let linear = Linear::dense(NARROW);
-    let query = b.add(name("attention.self.query"), linear.clone(), &[shared])?;
-    let key = b.add(name("attention.self.key"), linear.clone(), &[shared])?;
-    let value = b.add(name("attention.self.value"), linear, &[x])?;
-    let heads = Attention::new(HEADS);
-    let mut y = b.add(name("attention"), heads, &[query, key, value, lengths])?;
-    y = summed(b, &name("attention.output"), NARROW, [y, narrow])?;
-    for part in 1..PARTS {
-        let inner = name(&format!("ffn.{}", part - 1));
-        y = feed_forward(
-            b,
-            [&format!("{inner}.intermediate"), &format!("{inner}.output")],
-            y,
-        )?;
-    }
-    y = feed_forward(b, [&name("intermediate"), &name("output")], y)?;
-    summed(b, &name("output.bottleneck"), WIDTH, [y, x])
-}
-
-fn feed_forward(
-    b: &mut Builder,
-    [grow, shrink]: [&str; 2],
-    x: NodeId,
-) -> Result<NodeId, GraphError> {
-    let y = b.add(format!("{grow}.dense"), Linear::dense(INNER), &[x])?;
-    let y = b.add(format!("{grow}.act"), Activation::Relu, &[y])?;
-    summed(b, shrink, NARROW, [y, x])
-}
-
-/// A linear layer to the narrow width with a scale.
-fn scaled(b: &mut Builder, path: &str, x: NodeId) -> Result<NodeId, GraphError> {
-    let x = b.add(format!("{path}.dense"), Linear::dense(NARROW), &[x])?;
-    b.add(format!("{path}.LayerNorm"), NoNorm {}, &[x])
-}
-
-/// A linear layer, the sum with `x`, a scale.
-fn summed(
-    b: &mut Builder,
-    path: &str,
-    width: usize,
-    [y, x]: [NodeId; 2],
-) -> Result<NodeId, GraphError> {
-    let y = b.add(format!("{path}.dense"), Linear::dense(width), &[y])?;
-    let y = b.add(format!("{path}.sum"), Add {}, &[y, x])?;
-    b.add(format!("{path}.LayerNorm"), NoNorm {}, &[y])
 }

@@ -1,11 +1,9 @@
 //! ShuffleNetV2 (Ma et al., 2018), with the weight names of torchvision.
 
-use squeeze_graph::ops::{
-    Activation, ChannelShuffle, Concat, GlobalAverage, Linear, Pool, PoolKind, Slice,
-};
-use squeeze_graph::{Builder, Element, Graph, GraphError, NodeId};
+use squeeze_graph::ops::{Activation, GlobalAverage, Linear, Pool, PoolKind};
+use squeeze_graph::{Builder, Element, Graph, GraphError};
 
-use crate::blocks::{ConvNorm, conv_norm, sequence};
+use crate::blocks::{ConvNorm, ShuffleUnit, sequence, shuffle_unit};
 use crate::list::{Entry, Make, Options, TOP1, Task};
 
 /// The published widths.
@@ -74,10 +72,13 @@ fn shufflenet(name: &str, channels: [usize; 4], options: &Options) -> Result<Gra
     for (stage, repeats) in REPEATS.into_iter().enumerate() {
         for repeat in 0..repeats {
             let path = format!("stage{}.{repeat}", stage + 2);
-            x = match repeat {
-                0 => reducing(&mut b, &path, channels[stage], x)?,
-                _ => keeping(&mut b, &path, x)?,
+            let unit = match repeat {
+                0 => ShuffleUnit::Reducing {
+                    out: channels[stage],
+                },
+                _ => ShuffleUnit::Keeping,
             };
+            x = shuffle_unit(&mut b, &path, unit, x)?;
         }
     }
     let last = ConvNorm::square(channels[3], 1).then(RELU);
@@ -85,58 +86,4 @@ fn shufflenet(name: &str, channels: [usize; 4], options: &Options) -> Result<Gra
     x = b.add("mean", GlobalAverage {}, &[x])?;
     x = b.add("fc", Linear::dense(options.image_classes()), &[x])?;
     b.finish(&[x])
-}
-
-/// A unit that halves the image: both branches see all channels.
-fn reducing(b: &mut Builder, path: &str, out: usize, x: NodeId) -> Result<NodeId, GraphError> {
-    let channels = b.channels(x);
-    let filter = ConvNorm::square(channels, 3).groups(channels).stride(2);
-    let names = |step: usize| [0, 1].map(|part| format!("{path}.branch1.{}", step + part));
-    let mut left = x;
-    for (step, row) in [(0, filter), (2, ConvNorm::square(out / 2, 1).then(RELU))] {
-        left = conv_norm(b, names(step).each_ref().map(|s| &**s), &row, left)?;
-    }
-    let right = branch(b, path, [out / 2, 2], x)?;
-    join(b, path, [left, right])
-}
-
-/// A unit that keeps the image's size: half of the channels pass as they are.
-fn keeping(b: &mut Builder, path: &str, x: NodeId) -> Result<NodeId, GraphError> {
-    let half = b.channels(x) / 2;
-    let part = |start| Slice {
-        axis: 1,
-        start,
-        end: start + half,
-    };
-    let left = b.add(format!("{path}.left"), part(0), &[x])?;
-    let right = b.add(format!("{path}.right"), part(half), &[x])?;
-    let right = branch(b, path, [half, 1], right)?;
-    join(b, path, [left, right])
-}
-
-fn branch(
-    b: &mut Builder,
-    path: &str,
-    [out, stride]: [usize; 2],
-    mut x: NodeId,
-) -> Result<NodeId, GraphError> {
-    let rows = [
-        (0, ConvNorm::square(out, 1).then(RELU)),
-        (3, ConvNorm::square(out, 3).groups(out).stride(stride)),
-        (5, ConvNorm::square(out, 1).then(RELU)),
-    ];
-    for (step, row) in rows {
-        let names = [0, 1].map(|part| format!("{path}.branch2.{}", step + part));
-        x = conv_norm(b, names.each_ref().map(|s| &**s), &row, x)?;
-    }
-    Ok(x)
-}
-
-fn join(b: &mut Builder, path: &str, parts: [NodeId; 2]) -> Result<NodeId, GraphError> {
-    let x = b.add(format!("{path}.concat"), Concat { axis: 1 }, &parts)?;
-    b.add(
-        format!("{path}.shuffle"),
-        ChannelShuffle { groups: 2 },
-        &[x],
-    )
 }
