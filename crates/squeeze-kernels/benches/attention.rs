@@ -17,7 +17,7 @@ fn main() {
     };
     let most = [
         peak::gflops(tier, 20),
-        peak::bf16_gflops(20).unwrap_or(f64::NAN),
+        peak::vector_gflops(Element::Bf16, 20).unwrap_or(f64::NAN),
     ];
     println!(
         "{:36} {:>9} {:>9} {:>8}",

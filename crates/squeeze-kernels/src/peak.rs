@@ -34,32 +34,21 @@ pub fn gemm_i8_gops(tier: Tier, tries: usize) -> f64 {
     best(tries, || 2.0 * (gemm_i8::repeat(tier, ROUNDS)) as f64)
 }
 
-/// Billions of operations a second of one thread that only multiplies and adds bfloat16 in vector registers, the best of `tries`.
-/// `None` where the machine has no such instruction.
-pub fn bf16_gflops(tries: usize) -> Option<f64> {
+/// Billions of operations a second of one thread that only multiplies and adds bfloat16 or half precision in vector registers, the best of
+/// `tries`. `None` where the machine has no such instruction, and of other elements.
+pub fn vector_gflops(element: Element, tries: usize) -> Option<f64> {
     #[cfg(target_arch = "x86_64")]
-    if amx::AVX512.is_here(Element::Bf16) {
+    if amx::AVX512.is_here(element) {
         const ROUNDS: usize = 20_000;
-        // SAFETY: the machine runs this kernel.
-        return Some(best(tries, || {
-            2.0 * unsafe { amx::avx512::repeat(ROUNDS) } as f64
-        }));
+        let repeat: unsafe fn(usize) -> usize = match element {
+            Element::Bf16 => amx::avx512::repeat,
+            Element::F16 => amx::halves::repeat,
+            Element::Bf16x3 | Element::Bf16x6 | Element::I8 => return None,
+        };
+        // SAFETY: the machine runs this kernel for the element.
+        return Some(best(tries, || 2.0 * unsafe { repeat(ROUNDS) } as f64));
     }
-    let _ = tries;
-    None
-}
-
-/// The same of half precision.
-pub fn f16_gflops(tries: usize) -> Option<f64> {
-    #[cfg(target_arch = "x86_64")]
-    if amx::AVX512.is_here(Element::F16) {
-        const ROUNDS: usize = 20_000;
-        // SAFETY: the machine runs this kernel.
-        return Some(best(tries, || {
-            2.0 * unsafe { amx::halves::repeat(ROUNDS) } as f64
-        }));
-    }
-    let _ = tries;
+    let _ = (element, tries);
     None
 }
 
@@ -246,7 +235,8 @@ mod tests {
             assert_eq!(gops.is_some(), Tier::Amx.is_present());
             assert!(gops.is_none_or(|gops| gops > 0.0));
         }
-        assert!(bf16_gflops(1).is_none_or(|gflops| gflops > 0.0));
-        assert!(f16_gflops(1).is_none_or(|gflops| gflops > 0.0));
+        for element in Element::ALL {
+            assert!(vector_gflops(element, 1).is_none_or(|gflops| gflops > 0.0));
+        }
     }
 }

@@ -42,8 +42,8 @@ impl Peaks {
         Peaks {
             f32_gflops: peak::gflops(tier, TRIES),
             int8_gops: peak::gemm_i8_gops(tier, TRIES),
-            bf16_gflops: peak::bf16_gflops(TRIES),
-            f16_gflops: peak::f16_gflops(TRIES),
+            bf16_gflops: peak::vector_gflops(Element::Bf16, TRIES),
+            f16_gflops: peak::vector_gflops(Element::F16, TRIES),
             bf16_tiles_gflops: peak::tile_gops(Element::Bf16, TRIES),
             int8_tiles_gops: peak::tile_gops(Element::I8, TRIES),
             l1_gbytes: peak::read_gbytes(tier, L1 / 2, TRIES),

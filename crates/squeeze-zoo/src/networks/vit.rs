@@ -13,27 +13,27 @@ use crate::list::{Entry, Make, Options, TOP1, Task};
 /// The published networks.
 pub(crate) const ROWS: &[Entry] = &[
     vision("vit_b_16", 86_567_656, |options| {
-        TORCHVISION.graph("vit_b_16", BASE, 16, options)
+        TORCHVISION.graph("vit_b_16", BASE, options)
     })
     .gmacs("17.564")
     .accuracy(81.072, TOP1),
     vision("vit_b_32", 88_224_232, |options| {
-        TORCHVISION.graph("vit_b_32", BASE, 32, options)
+        TORCHVISION.graph("vit_b_32", BASE, options)
     })
     .gmacs("4.409")
     .accuracy(75.912, TOP1),
     vision("vit_l_16", 304_326_632, |options| {
-        TORCHVISION.graph("vit_l_16", [24, 1024, 16], 16, options)
+        TORCHVISION.graph("vit_l_16", [24, 1024, 16], options)
     })
     .gmacs("61.555")
     .accuracy(79.662, TOP1),
     deit("deit_tiny", 5_717_416, |options| {
-        TIMM.graph("deit_tiny", [12, 192, 3], 16, options)
+        TIMM.graph("deit_tiny", [12, 192, 3], options)
     })
     .gmacs("1.3")
     .accuracy(72.2, DEIT),
     deit("deit_small", 22_050_664, |options| {
-        TIMM.graph("deit_small", [12, 384, 6], 16, options)
+        TIMM.graph("deit_small", [12, 384, 6], options)
     })
     .gmacs("4.6")
     .accuracy(79.9, DEIT),
@@ -101,10 +101,9 @@ impl Family {
         &self,
         name: &str,
         [layers, width, heads]: [usize; 3],
-        patch: usize,
         options: &Options,
     ) -> Result<Graph, GraphError> {
-        let epsilon = 1e-6;
+        let (epsilon, patch) = (1e-6, patch(name).expect("a row of its own"));
         let mut b = Builder::new(name);
         let x = b.input("image", &options.image_shape(), Element::Number)?;
         let conv = Conv2d {
