@@ -2,7 +2,8 @@
 //! as one that never was.
 //!
 //! What only the clock decides is taken from the design that was never stopped, since no two runs
-//! see the same clock: the prices of blocks, the steps of the search and of each training.
+//! see the same clock: the prices of blocks, the steps of the search and of each training, and
+//! whether the export is in bytes.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use squeeze::formats::model;
+use squeeze::formats::{ModelFile, model};
 use squeeze::measure::Profile;
 use squeeze::record::RunRecord;
 use squeeze::tensor::Seed;
@@ -73,7 +74,10 @@ fn stopped_in_every_stage(stop: Stop, whole: &Whole, root: &Path) {
         design.stopped(stage, stop, || written().is_ok_and(|now| now != start));
     }
     design.stopped("bytes", stop, || design.has("train.json"));
-    design.take("precision", &whole.design);
+    // Once it measures, Ctrl-C waits for its end: then the export is what this clock said.
+    if !design.has("bytes.json") {
+        design.take("precision", &whole.design);
+    }
     let trained = Cell::new(None);
     let proving = || {
         if trained.get().is_none() && design.has("bytes.json") {
@@ -112,18 +116,26 @@ fn stopped_in_every_stage(stop: Stop, whole: &Whole, root: &Path) {
         bytes(&design) == bytes(&whole.design),
         "{stop:?}: another supernet"
     );
-    let model =
-        |design: &Design| model::load(&design.folder.join("model.squeeze")).expect("a model");
-    let (found, wanted) = (model(&design), model(&whole.design));
+    same(&design.numbers(), &whole.design.numbers(), stop);
+    let exported = |design: &Design| design.value("bytes")["exports_bytes"].clone();
+    if exported(&design) == exported(&whole.design) {
+        same(&design.model(), &whole.design.model(), stop);
+    } else {
+        assert_eq!(stop, Stop::CtrlC, "a killed design took the other export");
+    }
+    if stop == Stop::Kill {
+        compared(&design);
+    }
+}
+
+/// Two model files hold the same network with the same weights.
+fn same(found: &ModelFile, wanted: &ModelFile, stop: Stop) {
     assert_eq!(
         found.graph.to_toml(),
         wanted.graph.to_toml(),
         "{stop:?}: another network"
     );
     assert!(found.weights == wanted.weights, "{stop:?}: other weights");
-    if stop == Stop::Kill {
-        compared(&design);
-    }
 }
 
 /// Networks that are trained as the winner was are in the record, and stay there.
@@ -327,6 +339,20 @@ impl Design {
 
     fn record(&self) -> RunRecord {
         RunRecord::load(&self.folder).expect("a record")
+    }
+
+    /// What was exported.
+    fn model(&self) -> ModelFile {
+        model::load(&self.folder.join("model.squeeze")).expect("a model")
+    }
+
+    /// The trained network in numbers: beside the export where that is in bytes.
+    fn numbers(&self) -> ModelFile {
+        let kept = self.folder.join("numbers.squeeze");
+        if !kept.exists() {
+            return self.model();
+        }
+        model::load(&kept).expect("a model")
     }
 
     /// What a stage found.
