@@ -66,6 +66,7 @@ pub(crate) fn fused(
     passes::embed(&mut program);
     passes::fuse(&mut program);
     passes::shuffle(&mut program);
+    passes::heads(&mut program, *target);
     passes::merge(&mut program);
     passes::join(&mut program);
     passes::settle(&mut program);

@@ -5,12 +5,14 @@ use std::borrow::Cow;
 use squeeze_kernels::Weight;
 use squeeze_tensor::Tensor;
 
-/// The weight of a layer: tensors whose rows lie below each other, not yet read.
+/// The weight of a layer: tensors whose rows lie below each other, or take turns, not yet read.
 #[derive(Clone, Debug)]
 pub(crate) struct Rows {
     parts: Vec<Tensor>,
     /// The name of each.
     names: Vec<String>,
+    /// How many parts, of as many rows each, the tensors are cut into that take turns.
+    turns: usize,
 }
 
 /// A weight as it is packed in bytes: of numbers, or of bytes if that is what the file has.
@@ -29,7 +31,18 @@ impl Rows {
         Self {
             parts: vec![tensor.clone()],
             names: vec![name],
+            turns: 1,
         }
+    }
+
+    /// Those of some tensors of as many rows each: the first of so many parts of each tensor, then the next of each.
+    pub fn by_turns(all: impl IntoIterator<Item = Rows>, turns: usize) -> Self {
+        let mut all = all.into_iter();
+        let mut rows = all.next().expect("at least one tensor");
+        all.for_each(|more| rows.append(more));
+        let lens = rows.parts.iter().map(Tensor::len);
+        assert!(lens.clone().all(|len| len == rows.parts[0].len()));
+        Self { turns, ..rows }
     }
 
     /// Names of the tensors.
@@ -47,9 +60,9 @@ impl Rows {
         match &*self.parts {
             [whole] => whole.numbers(),
             parts => {
-                let mut all = Vec::with_capacity(self.len());
-                parts.iter().for_each(|part| all.extend(&*part.numbers()));
-                Cow::Owned(all)
+                let numbers: Vec<_> = parts.iter().map(Tensor::numbers).collect();
+                let numbers: Vec<&[f32]> = numbers.iter().map(|numbers| &**numbers).collect();
+                self.in_turns(&numbers).into()
             }
         }
     }
@@ -62,13 +75,28 @@ impl Rows {
             Some(&[(bytes, scales)]) => Held::Bytes(bytes.into(), scales.into()),
             Some(parts) => {
                 let (bytes, scales): (Vec<&[i8]>, Vec<&[f32]>) = parts.iter().copied().unzip();
-                Held::Bytes(bytes.concat().into(), scales.concat().into())
+                let (bytes, scales) = (self.in_turns(&bytes), self.in_turns(&scales));
+                Held::Bytes(bytes.into(), scales.into())
             }
         }
     }
 
+    /// What the tensors hold in the order of the rows.
+    fn in_turns<T: Copy>(&self, parts: &[&[T]]) -> Vec<T> {
+        let turn = |at: usize| {
+            let own = move |part: &&[T]| {
+                let len = part.len() / self.turns;
+                at * len..(at + 1) * len
+            };
+            parts.iter().map(move |part| &part[own(part)])
+        };
+        let turns: Vec<&[T]> = (0..self.turns).flat_map(turn).collect();
+        turns.concat()
+    }
+
     /// Puts more rows below these.
     pub fn append(&mut self, more: Rows) {
+        assert!(self.turns == 1 && more.turns == 1, "rows take turns");
         self.parts.extend(more.parts);
         self.names.extend(more.names);
     }
@@ -182,6 +210,29 @@ mod tests {
         assert_eq!(*rows.numbers(), [0.5, 1.0, 6.0, 8.0, 15.0, 18.0]);
         rows.append(of(&Tensor::from_f32(&[1, 2], &[7.0, 8.0])));
         assert!(matches!(rows.held(), Held::Numbers(numbers) if numbers.len() == 8));
+    }
+
+    #[test]
+    fn rows_take_turns() {
+        let numbers = |first: f32| Tensor::from_f32(&[2, 1], &[first, first + 1.0]);
+        let three = [1.0, 3.0, 5.0].map(|first| of(&numbers(first)));
+        let below = Rows::by_turns(three.clone(), 1);
+        assert_eq!(*below.numbers(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let by_turns = Rows::by_turns(three, 2);
+        assert_eq!(*by_turns.numbers(), [1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
+        let two = [
+            of(&in_bytes(&[1, 2], &[0.5, 2.0])),
+            of(&in_bytes(&[3, 4], &[0.25, 4.0])),
+        ];
+        let by_turns = Rows::by_turns(two, 2);
+        let held = by_turns.held();
+        let Weight::Bytes(bytes, scales) = held.weight() else {
+            panic!("all rows are bytes");
+        };
+        assert_eq!(
+            (bytes, scales),
+            (&[1, 3, 2, 4][..], &[0.5, 0.25, 2.0, 4.0][..])
+        );
     }
 
     #[test]

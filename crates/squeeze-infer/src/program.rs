@@ -120,12 +120,21 @@ pub(crate) enum Work {
     First,
     /// The tokens inside the length, which is the second input; zeros beyond.
     Inside,
-    /// Attention of query, key, value and, if there is a fourth input, lengths.
-    Attention(Attention),
+    /// Attention of query, key and value, three inputs or one, and, if there is another input, lengths.
+    Attention(Attention, Sides),
     /// Softmax over the channels.
     Softmax,
     /// An image at another size.
     Resize(ResizeMode),
+}
+
+/// How queries, keys and values come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sides {
+    /// As three inputs.
+    Apart,
+    /// As one: query, key and value of the first head, then those of the next.
+    ByHead,
 }
 
 /// A convolution or linear layer with what follows it.
@@ -388,7 +397,7 @@ impl Work {
     pub fn reads_strided(&self, input: usize) -> bool {
         match self {
             Self::Move | Self::First => true,
-            Self::Attention(_) => input < 3,
+            Self::Attention(_, sides) => *sides == Sides::Apart && input < 3,
             Self::Layer(layer) => input == 0 && layer.window.is_point() && !layer.is_depthwise(),
             _ => false,
         }

@@ -68,6 +68,25 @@ fn a_bottleneck_has_few_steps() {
     assert!(!in_bytes("pooler"), "heads of texts are not");
 }
 
+/// In bytes, grouped queries, keys and values are one product where each head lies in one group.
+#[test]
+fn heads_of_groups_are_one_product() {
+    let graph = cases::cases()
+        .into_iter()
+        .find(|graph| graph.name() == "grouped_encoder");
+    let graph = graph.expect("it is a case");
+    let names = |precision| {
+        let target = Target::here(1).with_precision(precision);
+        let plan = compile(&graph, &lively(&graph), &target).expect("it compiles");
+        let names = plan.steps().map(|step| step.name.to_owned());
+        names.collect::<Vec<_>>()
+    };
+    let has = |precision, name: &str| names(precision).iter().any(|step| step == name);
+    assert!(has(Precision::Int8, "0.query"), "two groups share a head");
+    assert!(has(Precision::Int8, "1.query + 1.key + 1.value"));
+    assert!(has(Precision::F32, "1.query"));
+}
+
 /// Patches are written behind the class token at once.
 #[test]
 fn patches_have_no_copy() {

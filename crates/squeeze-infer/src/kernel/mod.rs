@@ -24,7 +24,7 @@ use crate::arena::Cut;
 use crate::input::Input;
 use crate::numbers::Table;
 use crate::plan::Place;
-use crate::program::{BlockCopy, Draft, Embed, LayerNorm, Program, Scale, Value, Work};
+use crate::program::{BlockCopy, Draft, Embed, LayerNorm, Program, Scale, Sides, Value, Work};
 use crate::target::{Precision, Target};
 use crate::texts::Rows;
 use band::Band;
@@ -86,7 +86,7 @@ pub(crate) enum Kernel {
     Resize(resize::Resize),
 }
 
-/// Attention's geometry and the row strides of query, key and value.
+/// Attention's geometry and the row strides of query, key and value, if these are three inputs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heads {
     n: usize,
@@ -94,7 +94,7 @@ pub(crate) struct Heads {
     sight: Sight,
     heads: usize,
     dim: usize,
-    strides: [usize; 3],
+    strides: Option<[usize; 3]>,
 }
 
 /// What a kernel may see while it runs.
@@ -255,16 +255,20 @@ impl Kernel {
                 stride: input(0).home.stride,
                 c: output.columns(),
             },
-            Work::Attention(attention) => {
+            Work::Attention(attention, sides) => {
                 let heads = attention.heads;
-                let (tokens, keys) = (output.shape[1], input(1).shape[1]);
+                let (tokens, keys) = match sides {
+                    Sides::Apart => (output.shape[1], input(1).shape[1]),
+                    Sides::ByHead => (output.shape[1], output.shape[1]),
+                };
                 let row = Heads {
                     n: output.shape[0],
                     tokens,
                     sight: Sight::of(attention.causal, tokens, keys),
                     heads,
                     dim: output.columns() / heads,
-                    strides: [0, 1, 2].map(|at| input(at).home.stride),
+                    strides: (sides == Sides::Apart)
+                        .then(|| [0, 1, 2].map(|at| input(at).home.stride)),
                 };
                 // Scores and probabilities stay numbers where weights are bytes.
                 let element = match target.precision {

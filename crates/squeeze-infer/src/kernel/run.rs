@@ -148,18 +148,21 @@ impl Kernel {
                 embedding::sum(cpu, c, tables, tokens, cut.write);
             }
             Self::Attention(heads, element) => {
-                let rows = |index: usize| Rows {
-                    data: read(index),
-                    stride: heads.strides[index],
-                };
-                let qkv = Qkv {
-                    q: rows(0),
-                    k: rows(1),
-                    v: rows(2),
-                };
+                let lengths = heads.strides.map_or(1, |strides| strides.len());
                 let row = match context.starts() {
                     Some(_) => heads.row(None, context.starts()),
-                    None => heads.row(context.lengths(3), None),
+                    None => heads.row(context.lengths(lengths), None),
+                };
+                let qkv = match heads.strides {
+                    Some(strides) => {
+                        let [q, k, v] = [0, 1, 2].map(|index| Rows {
+                            data: read(index),
+                            stride: strides[index],
+                            head: heads.dim,
+                        });
+                        Qkv { q, k, v }
+                    }
+                    None => Qkv::by_head(&row, read(0)),
                 };
                 let (y, scratch) = (cut.write, cut.scratch);
                 match element {

@@ -11,7 +11,7 @@ use squeeze_tensor::{Tensor, Weights};
 
 use crate::error::CompileError;
 use crate::input::InputSpec;
-use crate::program::{Draft, Home, Program, Source, ValueId, Work};
+use crate::program::{Draft, Home, Program, Sides, Source, ValueId, Work};
 use crate::texts::Texts;
 
 /// The program of a network whose weights were checked.
@@ -108,7 +108,7 @@ impl Lowering<'_> {
                     let keys = self.graph.input_shapes(node)[1][1];
                     self.limit(lengths, 1, keys);
                 }
-                simple(Work::Attention(row.clone()))
+                simple(Work::Attention(row.clone(), Sides::Apart))
             }
             Op::Softmax(_) => simple(Work::Softmax),
             Op::Resize(row) => Some((Work::Resize(row.mode), vec![inputs[0]])),

@@ -53,7 +53,7 @@ impl<'a> Head<'a> {
 
     fn behind(&self, rows: Rows<'a>, row: usize) -> &'a [f32] {
         rows.data
-            .get(row * rows.stride + self.head * self.attention.dim..)
+            .get(row * rows.stride + self.head * rows.head..)
             .unwrap_or_default()
     }
 
@@ -332,6 +332,7 @@ fn head_backward(
     let dy = Rows {
         data: dy,
         stride: attention.channels(),
+        head: dim,
     };
     let dy_head = head.rows(dy, 0);
     let columns = |k: usize| Size { m: 0, n: dim, k };

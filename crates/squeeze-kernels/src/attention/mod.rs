@@ -153,16 +153,18 @@ impl Sight {
     }
 }
 
-/// Rows of `heads * dim` numbers, `stride` numbers apart; sequences follow each other without a gap.
+/// Rows of `heads` times `dim` numbers, `stride` numbers apart; sequences follow each other without a gap.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
     /// The numbers, from the first one of the first row.
     pub data: &'a [f32],
     /// From one row to the next.
     pub stride: usize,
+    /// From one head of a row to the next.
+    pub head: usize,
 }
 
-/// Queries, keys and values: rows of `heads * dim` numbers, those of a sequence behind those of the one before.
+/// Queries, keys and values: rows of `heads` times `dim` numbers, those of a sequence behind those of the one before.
 #[derive(Clone, Copy, Debug)]
 pub struct Qkv<'a> {
     /// The queries.
@@ -179,6 +181,7 @@ impl<'a> Qkv<'a> {
         let rows = |data| Rows {
             data,
             stride: attention.channels(),
+            head: attention.dim,
         };
         Self {
             q: rows(q),
@@ -189,10 +192,19 @@ impl<'a> Qkv<'a> {
 
     /// One buffer of `[n, tokens, 3 * heads * dim]`: the queries, keys and values of a row beside each other.
     pub fn packed(attention: &Attention, qkv: &'a [f32]) -> Self {
-        let channels = attention.channels();
-        let rows = |part: usize| Rows {
-            data: qkv.get(part * channels..).unwrap_or_default(),
-            stride: 3 * channels,
+        Self::beside(attention, qkv, [attention.channels(), attention.dim])
+    }
+
+    /// One buffer of `[n, tokens, heads * 3 * dim]`: query, key and value of each head of a row beside each other.
+    pub fn by_head(attention: &Attention, qkv: &'a [f32]) -> Self {
+        Self::beside(attention, qkv, [attention.dim, 3 * attention.dim])
+    }
+
+    fn beside(attention: &Attention, qkv: &'a [f32], [part, head]: [usize; 2]) -> Self {
+        let rows = |at: usize| Rows {
+            data: qkv.get(at * part..).unwrap_or_default(),
+            stride: 3 * attention.channels(),
+            head,
         };
         Self {
             q: rows(0),
@@ -323,8 +335,10 @@ fn check(attention: &Attention, qkv: Qkv, y: &[f32]) {
     assert_eq!(y.len(), rows * attention.channels());
     let keys = attention.key_start(attention.n);
     for (part, rows) in [(qkv.q, rows), (qkv.k, keys), (qkv.v, keys)] {
-        assert!(part.stride >= attention.channels());
-        assert!(rows == 0 || part.data.len() >= (rows - 1) * part.stride + attention.channels());
+        assert!(part.head >= attention.dim);
+        let row = attention.heads.saturating_sub(1) * part.head + attention.dim;
+        assert!(part.stride >= row);
+        assert!(rows == 0 || part.data.len() >= (rows - 1) * part.stride + row);
     }
     assert!(
         attention

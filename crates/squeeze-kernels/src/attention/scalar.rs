@@ -7,7 +7,7 @@ use crate::softmax::scalar::row_forward;
 impl<'a> Rows<'a> {
     /// The numbers of one head in one row.
     pub(super) fn head(&self, attention: &Attention, row: usize, head: usize) -> &'a [f32] {
-        &self.data[row * self.stride + head * attention.dim..][..attention.dim]
+        &self.data[row * self.stride + head * self.head..][..attention.dim]
     }
 }
 

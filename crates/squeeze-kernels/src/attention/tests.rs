@@ -185,6 +185,12 @@ fn check_packed_sight(sight: Sight, rows: &[usize], heads: usize, dim: usize) {
     };
     let all = starts[rows.len()];
     let x = numbers(3 * all * c, 0.0);
+    let by_head: Vec<f32> = (0..x.len())
+        .map(|at| {
+            let (row, head, part) = (at / (3 * c), at % (3 * c) / (3 * dim), at % (3 * dim) / dim);
+            x[(row * 3 + part) * c + head * dim + at % dim]
+        })
+        .collect();
     let mut want = vec![0.0; all * c];
     scalar::forward(&attention, Qkv::packed(&attention, &x), &mut want);
     everywhere(|cpu| {
@@ -193,11 +199,18 @@ fn check_packed_sight(sight: Sight, rows: &[usize], heads: usize, dim: usize) {
         let qkv = Qkv::packed(&attention, &x);
         forward(cpu, &attention, qkv, &mut y, &mut scratch);
         close(&y, &want, 4e-6, "packed y");
+        let mut same = vec![f32::NAN; all * c];
+        let qkv_by_head = Qkv::by_head(&attention, &by_head);
+        forward(cpu, &attention, qkv_by_head, &mut same, &mut scratch);
+        assert_eq!(same, y);
         for (element, bound) in [(Element::Bf16, 3e-2), (Element::Bf16x3, 2e-4)] {
             let scratch = attention.tiles_scratch(element, cpu.threads.count());
             let (mut scratch, mut y) = (vec![f32::NAN; scratch], vec![f32::NAN; all * c]);
             forward_on_tiles(cpu, &attention, element, qkv, &mut y, &mut scratch);
             close(&y, &want, bound, "packed y on tiles");
+            let qkv = qkv_by_head;
+            forward_on_tiles(cpu, &attention, element, qkv, &mut same, &mut scratch);
+            assert_eq!(same, y);
         }
         for (at, &tokens) in rows.iter().enumerate() {
             let alone = Attention {

@@ -179,7 +179,7 @@ impl Work<'_> {
     fn row(&self, rows: super::Rows, row: usize) -> *const f32 {
         let a = self.head.attention;
         let row = a.key_start(self.head.sequence) + row;
-        rows.data[row * rows.stride + self.head.head * a.dim..].as_ptr()
+        rows.data[row * rows.stride + self.head.head * rows.head..].as_ptr()
     }
 
     /// The keys as right tiles, `[block][step][part][2]`: pairs of channels by keys.
@@ -284,7 +284,7 @@ impl Work<'_> {
             parts: p.parts,
         };
         let start = self.head.attention.start(self.head.sequence) + first;
-        let start = start * q.stride + self.head.head * self.head.attention.dim;
+        let start = start * q.stride + self.head.head * q.head;
         // SAFETY: the place holds 32 queries.
         unsafe { rows.split(self.kernel.tier, &q.data[start..], count, to) };
         let strips = count.div_ceil(STRIP);
