@@ -9,7 +9,7 @@ use squeeze_kernels::activation::Activation;
 use squeeze_kernels::gemm_f32::{Epilogue, Geometry};
 use squeeze_kernels::gemm_i8::Packed;
 use squeeze_kernels::gemm_i8::codes::{Codes, Fixed, Output};
-use squeeze_kernels::{Quantization, Threads, Tier, peak};
+use squeeze_kernels::{Quantization, Slab, Threads, Tier, peak};
 
 fn main() {
     let filter = best::filter();
@@ -57,7 +57,8 @@ fn main() {
             activation: Activation::Relu6,
         };
         let weight = vec![0.01; n * k];
-        let packed = Packed::pack_fixed(Weight::Numbers(&weight), &g, &fixed, tier);
+        let packed =
+            Packed::pack_fixed(Weight::Numbers(&weight), &g, &fixed, tier, &Slab::default());
         let (a, mut c) = (vec![131; m * k], vec![0; m * n]);
         report(format!("bytes {m} x {k} -> {n}"), g.macs(), &mut || {
             packed.run_bytes(&a, Output::Bytes(&mut c, None), &mut [], &threads);

@@ -9,7 +9,7 @@ use squeeze_kernels::gemm_i8::codes::{Codes, Fixed, Output};
 use squeeze_kernels::gemm_i8::{self, Pixels};
 use squeeze_kernels::pool::{self, Pool};
 use squeeze_kernels::resize::{self, Resize};
-use squeeze_kernels::{Quantization, Threads, Tier, as_bytes, as_bytes_mut, conv_i8};
+use squeeze_kernels::{Quantization, Slab, Threads, Tier, as_bytes, as_bytes_mut, conv_i8};
 
 use super::layer::{conv_geometry, depthwise_geometry, product_geometry};
 use super::{Context, name_of, pool_geometry, resize_geometry};
@@ -63,7 +63,13 @@ struct Rest {
 
 impl InBytes {
     /// The kernel of a step of which a side is in bytes.
-    pub fn pick(program: &Program, step: &Draft, work: Work, target: Target) -> InBytes {
+    pub fn pick(
+        program: &Program,
+        step: &Draft,
+        work: Work,
+        target: Target,
+        slab: &Slab,
+    ) -> InBytes {
         let value = |id: usize| &program.values[id];
         let (x, y) = (value(step.inputs[0]), value(step.output));
         let side = |value: &Value| Side {
@@ -93,7 +99,7 @@ impl InBytes {
             }
             Work::Layer(layer) => {
                 let residual = step.inputs.get(1).and_then(|&id| value(id).code);
-                Self::layer(layer, [x, y], residual, target)
+                Self::layer(layer, [x, y], residual, (target, slab))
             }
             Work::Pool(row) => {
                 let [n, c, h, w] = x.shape[..] else {
@@ -135,7 +141,7 @@ impl InBytes {
         row: program::Layer,
         [x, y]: [&Value; 2],
         residual: Option<Quantization>,
-        target: Target,
+        (target, slab): (Target, &Slab),
     ) -> Kind {
         let fixed = Fixed {
             codes: Codes {
@@ -155,12 +161,12 @@ impl InBytes {
         };
         if !window.has_one_tap() {
             let conv = conv_geometry(&row, x.columns());
-            let packed = conv_i8::Packed::pack_fixed(weight, &conv, &fixed, target.tier);
+            let packed = conv_i8::Packed::pack_fixed(weight, &conv, &fixed, target.tier, slab);
             let packed = Box::new(Packed::Conv(packed.with_stride(y.home.stride)));
             return Kind::Layer(packed, rest);
         }
         let geometry = product_geometry(&row, [x, y]);
-        let mut packed = gemm_i8::Packed::pack_fixed(weight, &geometry, &fixed, target.tier);
+        let mut packed = gemm_i8::Packed::pack_fixed(weight, &geometry, &fixed, target.tier, slab);
         if !window.is_point() {
             let [_, height, width] = window.size;
             packed = packed.with_pixels(Pixels {

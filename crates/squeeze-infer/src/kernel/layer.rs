@@ -73,12 +73,15 @@ impl Layer {
             Family::Product => {
                 Product::Gemm(gemm_f32::Packed::pack_in(&weight(), &point(), tier, slab))
             }
-            Family::ProductInBytes => {
-                Product::GemmI8(gemm_i8::Packed::pack(held().weight(), &point(), tier))
-            }
+            Family::ProductInBytes => Product::GemmI8(gemm_i8::Packed::pack_in(
+                held().weight(),
+                &point(),
+                tier,
+                slab,
+            )),
             Family::PixelsInBytes => {
                 let [_, height, width] = row.window.size;
-                let packed = gemm_i8::Packed::pack(held().weight(), &point(), tier);
+                let packed = gemm_i8::Packed::pack_in(held().weight(), &point(), tier, slab);
                 Product::GemmI8(packed.with_pixels(Pixels {
                     size: [height, width],
                     stride: row.window.stride,
@@ -90,7 +93,7 @@ impl Layer {
                 Product::Conv(packed.with_stride(y.home.stride))
             }
             Family::WindowsInBytes => {
-                let packed = conv_i8::Packed::pack(held().weight(), &conv(), tier);
+                let packed = conv_i8::Packed::pack_in(held().weight(), &conv(), tier, slab);
                 Product::ConvI8(packed.with_stride(y.home.stride))
             }
             Family::Winograd(size) => {

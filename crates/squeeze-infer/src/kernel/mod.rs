@@ -182,11 +182,11 @@ impl Kernel {
         };
         let in_bytes = |&id: &usize| program.values[id].code.is_some();
         if step.inputs.iter().chain([&step.output]).any(in_bytes) {
-            return Self::InBytes(InBytes::pick(program, step, work, target));
+            return Self::InBytes(InBytes::pick(program, step, work, target, slab));
         }
         match work {
             Work::Layer(layer) => Self::Layer(Layer::pick(&layer, input(0), output, target, slab)),
-            Work::Pooled(row) => Self::Pooled(Box::new(Pooled::pick(&row, input(0), target))),
+            Work::Pooled(row) => Self::Pooled(Box::new(Pooled::pick(&row, input(0), target, slab))),
             Work::Band(row) => {
                 Self::Band(Box::new(Band::pick(&row, input(0), output, target, slab)))
             }

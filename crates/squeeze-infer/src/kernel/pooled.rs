@@ -4,9 +4,9 @@ use squeeze_kernels::gemm_f32::Epilogue;
 use squeeze_kernels::pool::{self, Pool};
 use std::ops::Range;
 
-use squeeze_kernels::Cpu;
 use squeeze_kernels::activation::Activation;
 use squeeze_kernels::conv_i8;
+use squeeze_kernels::{Cpu, Slab};
 
 use super::{Context, layer, pool_geometry};
 use crate::arena::Cut;
@@ -24,13 +24,14 @@ pub(crate) struct Pooled {
 
 impl Pooled {
     /// Packs the weights.
-    pub fn pick(row: &program::Pooled, x: &Value, target: Target) -> Pooled {
+    pub fn pick(row: &program::Pooled, x: &Value, target: Target, slab: &Slab) -> Pooled {
         let [n, h, w, c] = *row.shape else {
             unreachable!("pools are of images")
         };
         let conv = layer::conv_geometry(&row.layer, x.columns());
+        let held = row.layer.weight.held();
         Pooled {
-            packed: conv_i8::Packed::pack(row.layer.weight.held().weight(), &conv, target.tier),
+            packed: conv_i8::Packed::pack_in(held.weight(), &conv, target.tier, slab),
             bias: row.layer.bias.clone(),
             activation: row.layer.activation,
             pool: pool_geometry(&row.pool, [n, h, w, c]),

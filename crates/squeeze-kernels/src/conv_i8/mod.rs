@@ -21,7 +21,7 @@ use crate::gemm_i8::quantize::{self, ZERO, factor, quantize};
 use crate::gemm_i8::right::{Left, Right, Shape, To};
 use crate::gemm_i8::tile::Segment;
 use crate::gemm_i8::{Kernel, LONGEST, ROW_BLOCK_BYTES};
-use crate::{Cpu, SharedMut, Threads, Tier, Weight, as_bytes_mut, even};
+use crate::{Cpu, SharedMut, Slab, Threads, Tier, Weight, as_bytes_mut, even};
 
 /// The most taps of a window.
 pub const MOST_TAPS: usize = 64;
@@ -54,27 +54,41 @@ impl Packed {
     /// # Panics
     /// If the weight's length or the geometry is wrong, there are over [`MOST_TAPS`] taps, or the sums are over [`LONGEST`].
     pub fn pack(weight: Weight, conv: &Conv, tier: Tier) -> Packed {
+        Self::pack_in(weight, conv, tier, &Slab::default())
+    }
+
+    /// The same in a slab.
+    ///
+    /// # Panics
+    /// As for [`Packed::pack`].
+    pub fn pack_in(weight: Weight, conv: &Conv, tier: Tier, slab: &Slab) -> Packed {
         let shape = shape(conv, weight);
         Packed {
             conv: *conv,
             right: in_tap_order(conv, weight, &|weight| {
-                Right::pack(weight, shape, ZERO, tier)
+                Right::pack(weight, shape, ZERO, tier, slab)
             }),
             stride: conv.out,
             fixed: None,
         }
     }
 
-    /// The same for images that are bytes already, in a way that is known before.
+    /// The same in a slab for images that are bytes already, in a way that is known before.
     ///
     /// # Panics
     /// As for [`Packed::pack`].
-    pub fn pack_fixed(weight: Weight, conv: &Conv, fixed: &Fixed, tier: Tier) -> Packed {
+    pub fn pack_fixed(
+        weight: Weight,
+        conv: &Conv,
+        fixed: &Fixed,
+        tier: Tier,
+        slab: &Slab,
+    ) -> Packed {
         let shape = shape(conv, weight);
         Packed {
             conv: *conv,
             right: in_tap_order(conv, weight, &|weight| {
-                Right::fixed(weight, shape, fixed, tier)
+                Right::fixed(weight, shape, fixed, tier, slab)
             }),
             stride: conv.out,
             fixed: Some(fixed.codes.input.zero),

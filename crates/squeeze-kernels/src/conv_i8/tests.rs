@@ -247,7 +247,8 @@ fn check_bytes(conv: Conv, activation: Activation, has_residual: bool) {
     for tier in Tier::here() {
         for count in [1, 3] {
             let threads = Threads::new(count);
-            let packed = Packed::pack_fixed(Weight::Numbers(&w), &conv, &fixed, tier);
+            let packed =
+                Packed::pack_fixed(Weight::Numbers(&w), &conv, &fixed, tier, &Slab::default());
             let mut scratch = vec![f32::NAN; packed.scratch()];
             let mut got = vec![7; conv.output()];
             packed.run_bytes(
@@ -258,7 +259,7 @@ fn check_bytes(conv: Conv, activation: Activation, has_residual: bool) {
             );
             near(&got, &want, activation);
             let weight = Weight::Bytes(&quantized, &scales);
-            let packed = Packed::pack_fixed(weight, &conv, &fixed, tier);
+            let packed = Packed::pack_fixed(weight, &conv, &fixed, tier, &Slab::default());
             let mut of_bytes = vec![7; conv.output()];
             let to = Output::Bytes(&mut of_bytes, residual);
             packed.run_bytes(&x, to, &mut scratch, &threads);

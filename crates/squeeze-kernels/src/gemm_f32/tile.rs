@@ -224,6 +224,14 @@ unsafe fn sums<R: Register, const M: usize, const V: usize>(t: &Tile) -> [[R; V]
         let a = unsafe { *t.a.add(segment) };
         let mut at = 0;
         for _ in 0..t.length {
+            // Before anything is loaded: what waits behind a branch would take registers that the sums need.
+            R::prefetch(next);
+            for line in 1..(V * R::LANES).div_ceil(LINE) {
+                if line * LINE < t.prefetch.1 {
+                    R::prefetch(next.wrapping_add(line * LINE));
+                }
+            }
+            next = next.wrapping_add(t.prefetch.1);
             // SAFETY: `b` holds V registers for each k.
             let column: [R; V] = std::array::from_fn(|v| unsafe { R::load(b.add(v * R::LANES)) });
             for row in 0..M {
@@ -233,13 +241,6 @@ unsafe fn sums<R: Register, const M: usize, const V: usize>(t: &Tile) -> [[R; V]
                     sum[row][v] = sum[row][v].add_product(x, column[v]);
                 }
             }
-            R::prefetch(next);
-            for line in 1..(V * R::LANES).div_ceil(LINE) {
-                if line * LINE < t.prefetch.1 {
-                    R::prefetch(next.wrapping_add(line * LINE));
-                }
-            }
-            next = next.wrapping_add(t.prefetch.1);
             b = b.wrapping_add(V * R::LANES);
             at += t.step;
         }

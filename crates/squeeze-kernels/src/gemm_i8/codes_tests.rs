@@ -57,7 +57,8 @@ fn check(g: Geometry, activation: Activation, has_residual: bool) {
     for tier in Tier::here() {
         for count in [1, 3] {
             let threads = Threads::new(count);
-            let packed = Packed::pack_fixed(Weight::Numbers(&w), &g, &fixed, tier);
+            let packed =
+                Packed::pack_fixed(Weight::Numbers(&w), &g, &fixed, tier, &Slab::default());
             let mut scratch = vec![f32::NAN; packed.scratch()];
             let mut got = before.clone();
             packed.run_bytes(
@@ -68,7 +69,7 @@ fn check(g: Geometry, activation: Activation, has_residual: bool) {
             );
             near(&got, &want, activation);
             let weight = Weight::Bytes(&quantized, &scales);
-            let packed = Packed::pack_fixed(weight, &g, &fixed, tier);
+            let packed = Packed::pack_fixed(weight, &g, &fixed, tier, &Slab::default());
             let mut of_bytes = before.clone();
             let to = Output::Bytes(&mut of_bytes, residual);
             packed.run_bytes(&a, to, &mut scratch, &threads);
@@ -145,7 +146,7 @@ fn numbers_go_out() {
     let rows: Vec<f32> = rows.collect();
     crate::gemm_f32::scalar::product(&g, &numbers, &rows, &epilogue, &mut want);
     for tier in Tier::here() {
-        let packed = Packed::pack_fixed(Weight::Numbers(&w), &g, &fixed, tier);
+        let packed = Packed::pack_fixed(Weight::Numbers(&w), &g, &fixed, tier, &Slab::default());
         let mut got = vec![0.0; want.len()];
         let output = Output::Numbers(&mut got, &epilogue);
         packed.run_bytes(&a, output, &mut [], &Threads::new(2));
@@ -174,7 +175,7 @@ fn some_pixels() {
         activation: Activation::Relu,
     };
     for tier in Tier::here() {
-        let packed = Packed::pack_fixed(Weight::Numbers(&w), &g, &fixed, tier);
+        let packed = Packed::pack_fixed(Weight::Numbers(&w), &g, &fixed, tier, &Slab::default());
         let (mut want, mut got) = (vec![0; 18 * g.ldc], vec![0; 18 * g.ldc]);
         let threads = Threads::new(2);
         packed.run_bytes(&a, Output::Bytes(&mut want, None), &mut [], &threads);

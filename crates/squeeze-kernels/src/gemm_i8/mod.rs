@@ -23,7 +23,7 @@ use std::ops::Range;
 use crate::gemm_f32::product::{NEAR, READ};
 use crate::gemm_f32::tile::Tile as Output;
 use crate::gemm_f32::{Epilogue, Geometry};
-use crate::{Cpu, SharedMut, Threads, Tier, Weight, as_bytes_mut, even};
+use crate::{Cpu, SharedMut, Slab, Threads, Tier, Weight, as_bytes_mut, even};
 use codes::{Fixed, Output as Out, Shared};
 use quantize::{Mark, Stretch, ZERO, quantize_rows};
 use right::{Left, Right, Shape, To};
@@ -117,29 +117,43 @@ impl Packed {
     /// # Panics
     /// If the weight's length or the geometry is wrong, or k is over [`LONGEST`].
     pub fn pack(weight: Weight, geometry: &Geometry, tier: Tier) -> Packed {
+        Self::pack_in(weight, geometry, tier, &Slab::default())
+    }
+
+    /// The same in a slab.
+    ///
+    /// # Panics
+    /// As for [`Packed::pack`].
+    pub fn pack_in(weight: Weight, geometry: &Geometry, tier: Tier, slab: &Slab) -> Packed {
         geometry.check(usize::MAX, usize::MAX, weight.len());
         assert!(geometry.k <= LONGEST, "{geometry:?}: too long a sum");
         let shape = Self::shape(geometry);
         Packed {
             geometry: *geometry,
             pixels: None,
-            right: Right::pack(weight, shape, ZERO, tier),
+            right: Right::pack(weight, shape, ZERO, tier, slab),
             is_fixed: false,
         }
     }
 
-    /// The same for rows that are bytes already, in a way that is known before.
+    /// The same in a slab for rows that are bytes already, in a way that is known before.
     ///
     /// # Panics
     /// As for [`Packed::pack`], or if `k` is no multiple of four.
-    pub fn pack_fixed(weight: Weight, geometry: &Geometry, fixed: &Fixed, tier: Tier) -> Packed {
+    pub fn pack_fixed(
+        weight: Weight,
+        geometry: &Geometry,
+        fixed: &Fixed,
+        tier: Tier,
+        slab: &Slab,
+    ) -> Packed {
         geometry.check(usize::MAX, usize::MAX, weight.len());
         assert!(geometry.k <= LONGEST, "{geometry:?}: too long a sum");
         assert!(geometry.k.is_multiple_of(4), "{geometry:?}: k is no quads");
         Packed {
             geometry: *geometry,
             pixels: None,
-            right: Right::fixed(weight, Self::shape(geometry), fixed, tier),
+            right: Right::fixed(weight, Self::shape(geometry), fixed, tier, slab),
             is_fixed: true,
         }
     }

@@ -78,8 +78,8 @@ pub(crate) struct To<'a> {
 }
 
 impl Right {
-    /// Packs `weight`, `[groups * n, segments * length]`, for activations whose byte of zero is `zero`.
-    pub fn pack(weight: Weight, shape: Shape, zero: u8, tier: Tier) -> Right {
+    /// Packs `weight`, `[groups * n, segments * length]`, for activations whose byte of zero is `zero`, to a block of the slab.
+    pub fn pack(weight: Weight, shape: Shape, zero: u8, tier: Tier, slab: &Slab) -> Right {
         let Shape {
             groups,
             n,
@@ -92,7 +92,7 @@ impl Right {
         let registers = kernel.tiles[0][0].len();
         let panels = Panels::new((kernel.lanes, registers), segments * quads, n);
         let columns = panels.group_len() / panels.k;
-        let mut data: Block<[i8; 4]> = Slab::default().block(groups * panels.group_len());
+        let mut data: Block<[i8; 4]> = slab.block(groups * panels.group_len());
         let mut start = vec![0; groups * segments * columns];
         let (mut scales, mut sums) = (vec![0.0; groups * columns], vec![0.0; groups * columns]);
         let sum = segments * length;
@@ -147,9 +147,9 @@ impl Right {
     ///
     /// # Panics
     /// If the bias is shorter than the columns.
-    pub fn fixed(weight: Weight, shape: Shape, fixed: &Fixed, tier: Tier) -> Right {
+    pub fn fixed(weight: Weight, shape: Shape, fixed: &Fixed, tier: Tier, slab: &Slab) -> Right {
         let input = fixed.codes.input;
-        let mut right = Self::pack(weight, shape, input.zero, tier);
+        let mut right = Self::pack(weight, shape, input.zero, tier, slab);
         let mut factor = input.scale;
         if let Some(output) = fixed.codes.output {
             let padded = right.scales.len() / shape.groups;
