@@ -4,7 +4,7 @@ pub mod scalar;
 
 use crate::activation::Activation;
 use crate::elementwise::{PASS, each_rows, slice_add_in_place};
-use crate::vector::per_tier;
+use crate::vector::{Vector, per_tier};
 use crate::{Cpu, SharedMut, Tier, Weight};
 
 /// The tables of a text encoder's first layer, each `[rows, c]`.
@@ -117,13 +117,55 @@ fn scatter(
 
 per_tier! {
     fn slice_gather(c: usize, table: Weight, ids: &[i32], y: &mut [f32])
-    { compiled: scalar::gather }
+    { scalar: scalar::gather, vector: gather_vector }
 }
 
 per_tier! {
     fn slice_sum(c: usize, tables: Tables, tokens: Tokens, start: usize, y: &mut [f32])
-    { compiled: scalar::sum }
+    { scalar: scalar::sum, vector: sum_vector }
 }
+
+/// The definition, compiled for the tier; each row is asked for while one before is read.
+#[inline(always)]
+fn gather_vector<V: Vector>(c: usize, table: Weight, ids: &[i32], y: &mut [f32]) {
+    for (i, y) in y.chunks_exact_mut(c).enumerate() {
+        ask_for::<V>(table, c, ids.get(i + AHEAD));
+        scalar::gather(c, table, &ids[i..=i], y);
+    }
+}
+
+/// As [`gather_vector`].
+#[inline(always)]
+fn sum_vector<V: Vector>(c: usize, tables: Tables, tokens: Tokens, start: usize, y: &mut [f32]) {
+    for (i, y) in y.chunks_exact_mut(c).enumerate() {
+        let i = start + i;
+        ask_for::<V>(tables.word, c, tokens.ids.get(i + AHEAD));
+        let position = Weight::Numbers(tables.position);
+        ask_for::<V>(position, c, tokens.positions.get(i + AHEAD));
+        scalar::sum(c, tables, tokens, i, y);
+    }
+}
+
+/// How many rows ahead one is asked for: rows of words lie far from each other, where no row before brought them near.
+const AHEAD: usize = 2;
+
+/// Asks for the row of an id, if there is one, to come to the second cache.
+#[inline(always)]
+fn ask_for<V: Vector>(table: Weight, c: usize, id: Option<&i32>) {
+    let Some(row) = id.and_then(|&id| usize::try_from(id).ok()) else {
+        return;
+    };
+    let (start, len) = match table {
+        Weight::Numbers(numbers) => (numbers.as_ptr().wrapping_add(row * c).cast(), 4 * c),
+        Weight::Bytes(bytes, _) => (bytes.as_ptr().wrapping_add(row * c), c),
+    };
+    for at in (0..len).step_by(LINE) {
+        V::prefetch(start.wrapping_add(at).cast());
+    }
+}
+
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
 
 #[cfg(test)]
 mod tests;
