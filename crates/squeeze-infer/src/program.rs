@@ -328,6 +328,15 @@ impl Value {
     }
 }
 
+/// The name of a step that computes two: the module that both are of stands once.
+pub(crate) fn joined_name(name: &str, other: &str) -> String {
+    let module = name.rsplit_once('.').map_or("", |(module, _)| module);
+    let own = other
+        .strip_prefix(module)
+        .and_then(|own| own.strip_prefix('.'));
+    format!("{name} + {}", own.unwrap_or(other))
+}
+
 /// A shape in the order of memory: images channels-last.
 pub(crate) fn memory_shape(shape: &[usize]) -> Shape {
     match *shape {
@@ -416,6 +425,21 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn modules_stand_once() {
+        let two = joined_name("layer.0.query", "layer.0.key");
+        assert_eq!(two, "layer.0.query + key");
+        assert_eq!(
+            joined_name(&two, "layer.0.value"),
+            "layer.0.query + key + value"
+        );
+        assert_eq!(
+            joined_name("layer.0.query", "layer.1.key"),
+            "layer.0.query + layer.1.key"
+        );
+        assert_eq!(joined_name("shared", "value"), "shared + value");
+    }
 
     #[test]
     fn threads_read_the_rows_between_them_twice() {

@@ -1,8 +1,8 @@
 //! Query, key and value of grouped layers become one product whose result lies head by head: rows are brought to bytes once, and
-//! products in bytes of more columns are quicker. Those in numbers gain nothing.
+//! tiles wait once for weights that are not near. Those in numbers gain nothing.
 
 use crate::numbers::Rows;
-use crate::program::{Draft, Layer, Program, Sides, ValueId, Work};
+use crate::program::{Draft, Layer, Program, Sides, ValueId, Work, joined_name};
 use crate::target::{Precision, Target};
 
 /// Joins the three layers before each attention where they are grouped, read the same rows and are computed in bytes.
@@ -91,9 +91,9 @@ fn join(program: &mut Program, attention: usize, three: [usize; 3]) -> usize {
         bias,
         ..first
     };
-    let names = steps.each_ref().map(|step| step.name.as_str());
+    let [q, k, v] = steps.each_ref().map(|step| &step.name);
     let draft = Draft {
-        name: names.join(" + "),
+        name: joined_name(&joined_name(q, k), v),
         work: Work::Layer(joined),
         output,
         macs: steps.iter().map(|step| step.macs).sum(),

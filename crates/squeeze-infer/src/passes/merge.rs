@@ -1,7 +1,7 @@
 //! Linear layers that share an input become one product with their weights side by side, where all readers take rows by stride: query,
 //! key and value, and what MobileBERT makes of a layer's input.
 
-use crate::program::{Draft, Home, Layer, Program, ValueId, Work};
+use crate::program::{Draft, Home, Layer, Program, ValueId, Work, joined_name};
 
 /// Merges dense layers over the same rows whose results may lie side by side.
 pub(crate) fn merge(program: &mut Program) {
@@ -79,7 +79,7 @@ fn join(program: &mut Program, group: &[usize]) {
         }
         layer.out += more.out;
         merged.macs += step.macs;
-        merged.name = format!("{} + {}", merged.name, step.name);
+        merged.name = joined_name(&merged.name, &step.name);
     }
     program.steps[group[0]] = merged;
     for &at in group[1..].iter().rev() {
