@@ -35,14 +35,22 @@ impl Rows {
         }
     }
 
-    /// Those of some tensors of as many rows each: the first of so many parts of each tensor, then the next of each.
+    /// Those of some tensors: the first of so many parts of each tensor, then the next of each. One part puts them below each other.
+    ///
+    /// # Panics
+    /// If one of several parts would be of a tensor that takes turns itself.
     pub fn by_turns(all: impl IntoIterator<Item = Rows>, turns: usize) -> Self {
-        let mut all = all.into_iter();
-        let mut rows = all.next().expect("at least one tensor");
-        all.for_each(|more| rows.append(more));
-        let lens = rows.parts.iter().map(Tensor::len);
-        assert!(lens.clone().all(|len| len == rows.parts[0].len()));
-        Self { turns, ..rows }
+        let (mut parts, mut names) = (vec![], vec![]);
+        for rows in all {
+            assert!(rows.turns == 1 && (turns == 1 || rows.parts.len() == 1));
+            parts.extend(rows.parts);
+            names.extend(rows.names);
+        }
+        Self {
+            parts,
+            names,
+            turns,
+        }
     }
 
     /// Names of the tensors.
@@ -62,7 +70,7 @@ impl Rows {
             parts => {
                 let numbers: Vec<_> = parts.iter().map(Tensor::numbers).collect();
                 let numbers: Vec<&[f32]> = numbers.iter().map(|numbers| &**numbers).collect();
-                self.in_turns(&numbers).into()
+                in_turns(&numbers, self.turns).into()
             }
         }
     }
@@ -75,30 +83,10 @@ impl Rows {
             Some(&[(bytes, scales)]) => Held::Bytes(bytes.into(), scales.into()),
             Some(parts) => {
                 let (bytes, scales): (Vec<&[i8]>, Vec<&[f32]>) = parts.iter().copied().unzip();
-                let (bytes, scales) = (self.in_turns(&bytes), self.in_turns(&scales));
+                let (bytes, scales) = (in_turns(&bytes, self.turns), in_turns(&scales, self.turns));
                 Held::Bytes(bytes.into(), scales.into())
             }
         }
-    }
-
-    /// What the tensors hold in the order of the rows.
-    fn in_turns<T: Copy>(&self, parts: &[&[T]]) -> Vec<T> {
-        let turn = |at: usize| {
-            let own = move |part: &&[T]| {
-                let len = part.len() / self.turns;
-                at * len..(at + 1) * len
-            };
-            parts.iter().map(move |part| &part[own(part)])
-        };
-        let turns: Vec<&[T]> = (0..self.turns).flat_map(turn).collect();
-        turns.concat()
-    }
-
-    /// Puts more rows below these.
-    pub fn append(&mut self, more: Rows) {
-        assert!(self.turns == 1 && more.turns == 1, "rows take turns");
-        self.parts.extend(more.parts);
-        self.names.extend(more.names);
     }
 
     /// Multiplies each row by its factor.
@@ -113,6 +101,19 @@ impl Rows {
         };
         *whole = reordered(whole);
     }
+}
+
+/// The first of so many parts of each side, then the next of each.
+pub(crate) fn in_turns<T: Copy>(sides: &[&[T]], turns: usize) -> Vec<T> {
+    let turn = |at: usize| {
+        let part = move |side: &&[T]| {
+            let len = side.len() / turns;
+            at * len..(at + 1) * len
+        };
+        sides.iter().map(move |side| &side[part(side)])
+    };
+    let all: Vec<&[T]> = (0..turns).flat_map(turn).collect();
+    all.concat()
 }
 
 impl Held<'_> {
@@ -188,16 +189,17 @@ mod tests {
         let mut rows = of(&tensor);
         assert!(matches!(rows.numbers(), Cow::Borrowed(_)));
         rows.reorder(|tensor| tensor.rows_in(&[1, 0]));
-        rows.append(of(&Tensor::from_f32(&[1, 2], &[5.0, 6.0])));
+        let below = of(&Tensor::from_f32(&[1, 2], &[5.0, 6.0]));
+        let rows = Rows::by_turns([rows, below], 1);
         assert_eq!(*rows.numbers(), [3.0, 4.0, 1.0, 2.0, 5.0, 6.0]);
     }
 
     #[test]
     fn bytes_stay_bytes() {
-        let mut rows = of(&in_bytes(&[1, 2, 3, 4], &[0.5, 2.0]));
+        let rows = of(&in_bytes(&[1, 2, 3, 4], &[0.5, 2.0]));
         let is_borrowed = |rows: &Rows| matches!(rows.held(), Held::Bytes(Cow::Borrowed(_), _));
         assert!(is_borrowed(&rows));
-        rows.append(of(&in_bytes(&[5, 6], &[3.0])));
+        let rows = Rows::by_turns([rows, of(&in_bytes(&[5, 6], &[3.0]))], 1);
         let held = rows.held();
         let Weight::Bytes(bytes, scales) = held.weight() else {
             panic!("all rows are bytes");
@@ -208,7 +210,8 @@ mod tests {
         );
         drop(held);
         assert_eq!(*rows.numbers(), [0.5, 1.0, 6.0, 8.0, 15.0, 18.0]);
-        rows.append(of(&Tensor::from_f32(&[1, 2], &[7.0, 8.0])));
+        let numbers = of(&Tensor::from_f32(&[1, 2], &[7.0, 8.0]));
+        let rows = Rows::by_turns([rows, numbers], 1);
         assert!(matches!(rows.held(), Held::Numbers(numbers) if numbers.len() == 8));
     }
 

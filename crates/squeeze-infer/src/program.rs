@@ -7,7 +7,7 @@ use squeeze_kernels::activation::Activation;
 use squeeze_kernels::elementwise::Block;
 
 use crate::input::InputSpec;
-use crate::numbers::{Rows, Table};
+use crate::numbers::{Rows, Table, in_turns};
 use crate::texts::Texts;
 
 /// Number of a value.
@@ -218,6 +218,24 @@ impl Band {
 }
 
 impl Layer {
+    /// Layers that read the same as one: the first of so many parts of each one's output, then the next of each.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn joined(layers: Vec<Layer>, turns: usize) -> Layer {
+        let out = layers.iter().map(|layer| layer.out).sum();
+        let biases: Option<Vec<&[f32]>> = layers.iter().map(|row| row.bias.as_deref()).collect();
+        let bias = biases.map(|biases| in_turns(&biases, turns));
+        let first = layers[0].clone();
+        let weights = layers.into_iter().map(|layer| layer.weight);
+        Layer {
+            out,
+            bias,
+            weight: Rows::by_turns(weights, turns),
+            ..first
+        }
+    }
+
     /// Whether each channel has a window of its own.
     pub fn is_depthwise(&self) -> bool {
         let taps = self.window.kernel[0] * self.window.kernel[1];

@@ -48,13 +48,17 @@ fn plans_compute_what_graphs_say() {
     );
 }
 
+/// The case of this name.
+fn case(name: &str) -> Graph {
+    let mut cases = cases::cases().into_iter();
+    let case = cases.find(|graph| graph.name() == name);
+    case.unwrap_or_else(|| panic!("{name} is no case"))
+}
+
 /// Scales become part of the layers before them, layers whose readers take rows with gaps become one, and heads stay numbers.
 #[test]
 fn a_bottleneck_has_few_steps() {
-    let graph = cases::cases()
-        .into_iter()
-        .find(|graph| graph.name() == "bottleneck_of_scales");
-    let graph = graph.expect("there is such a case");
+    let graph = case("bottleneck_of_scales");
     let plan = compile(&graph, &lively(&graph), &Target::here(1)).expect("it fits");
     assert!(plan.steps().all(|step| step.kind != "no_norm"));
     assert!(plan.steps().any(|step| step.name == "shared + value"));
@@ -71,10 +75,7 @@ fn a_bottleneck_has_few_steps() {
 /// In bytes, grouped queries, keys and values are one product where each head lies in one group.
 #[test]
 fn heads_of_groups_are_one_product() {
-    let graph = cases::cases()
-        .into_iter()
-        .find(|graph| graph.name() == "grouped_encoder");
-    let graph = graph.expect("it is a case");
+    let graph = case("grouped_encoder");
     let names = |precision| {
         let target = Target::here(1).with_precision(precision);
         let plan = compile(&graph, &lively(&graph), &target).expect("it compiles");
@@ -90,10 +91,7 @@ fn heads_of_groups_are_one_product() {
 /// Patches are written behind the class token at once.
 #[test]
 fn patches_have_no_copy() {
-    let graph = cases::cases()
-        .into_iter()
-        .find(|graph| graph.name() == "patches_of_one_image");
-    let graph = graph.expect("it is a case");
+    let graph = case("patches_of_one_image");
     let plan = compile(&graph, &lively(&graph), &Target::here(1)).expect("it compiles");
     let steps: Vec<_> = plan.steps().take(3).map(|step| step.name).collect();
     assert_eq!(steps, ["patch", "class", "places"]);

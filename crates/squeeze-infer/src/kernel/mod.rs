@@ -257,9 +257,10 @@ impl Kernel {
             },
             Work::Attention(attention, sides) => {
                 let heads = attention.heads;
-                let (tokens, keys) = match sides {
-                    Sides::Apart => (output.shape[1], input(1).shape[1]),
-                    Sides::ByHead => (output.shape[1], output.shape[1]),
+                let tokens = output.shape[1];
+                let keys = match sides {
+                    Sides::Apart => input(1).shape[1],
+                    Sides::ByHead => tokens,
                 };
                 let row = Heads {
                     n: output.shape[0],

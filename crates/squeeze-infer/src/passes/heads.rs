@@ -1,8 +1,8 @@
 //! Query, key and value of grouped layers become one product whose result lies head by head: rows are brought to bytes once, and
 //! tiles wait once for weights that are not near. Those in numbers gain nothing.
 
-use crate::numbers::Rows;
-use crate::program::{Draft, Layer, Program, Sides, ValueId, Work, joined_name};
+use super::joined;
+use crate::program::{Draft, Layer, Program, Sides, ValueId, Work};
 use crate::target::{Precision, Target};
 
 /// Joins the three layers before each attention where they are grouped, read the same rows and are computed in bytes.
@@ -67,38 +67,10 @@ fn join(program: &mut Program, attention: usize, three: [usize; 3]) -> usize {
     };
     *sides = Sides::ByHead;
     let heads = row.heads;
-    let steps = three.map(|at| program.steps[at].clone());
-    let layers = steps.each_ref().map(|step| match &step.work {
-        Work::Layer(layer) => layer.clone(),
-        _ => unreachable!("only layers are joined"),
-    });
-    let mut shape = program.values[steps[0].output].shape.clone();
+    let mut shape = program.values[program.steps[three[0]].output].shape.clone();
     *shape.last_mut().expect("rows of a text") *= 3;
     let output = program.fresh(&shape);
-    let first = layers[0].clone();
-    let bias = first.bias.is_some().then(|| {
-        let head = first.out / heads;
-        let numbers = |layer: &Layer, head_at: usize| {
-            let bias = layer.bias.as_deref().expect("all have one");
-            bias[head_at * head..(head_at + 1) * head].to_vec()
-        };
-        let numbers = |at: usize| layers.each_ref().map(|layer| numbers(layer, at)).concat();
-        (0..heads).flat_map(numbers).collect()
-    });
-    let joined = Layer {
-        out: 3 * first.out,
-        weight: Rows::by_turns(layers.map(|layer| layer.weight), heads),
-        bias,
-        ..first
-    };
-    let [q, k, v] = steps.each_ref().map(|step| &step.name);
-    let draft = Draft {
-        name: joined_name(&joined_name(q, k), v),
-        work: Work::Layer(joined),
-        output,
-        macs: steps.iter().map(|step| step.macs).sum(),
-        ..steps[0].clone()
-    };
+    let draft = joined(program, &three, heads, output);
     program.steps[attention].inputs.splice(..3, [output]);
     // The first of the three has its place: what they read is there.
     let mut gone = three;

@@ -1,7 +1,9 @@
 //! Linear layers that share an input become one product with their weights side by side, where all readers take rows by stride: query,
 //! key and value, and what MobileBERT makes of a layer's input.
 
-use crate::program::{Draft, Home, Layer, Program, ValueId, Work, joined_name};
+use crate::program::{Draft, Home, Layer, Program, ValueId, Work};
+
+use super::joined;
 
 /// Merges dense layers over the same rows whose results may lie side by side.
 pub(crate) fn merge(program: &mut Program) {
@@ -66,22 +68,7 @@ fn join(program: &mut Program, group: &[usize]) {
         program.values[output].home = Home { offset, ..home };
         offset += program.values[output].columns();
     }
-    let mut merged = program.steps[group[0]].clone();
-    merged.output = packed;
-    for &at in &group[1..] {
-        let step = program.steps[at].clone();
-        let (Work::Layer(layer), Work::Layer(more)) = (&mut merged.work, step.work) else {
-            unreachable!("only layers are merged");
-        };
-        layer.weight.append(more.weight);
-        if let (Some(bias), Some(more)) = (&mut layer.bias, more.bias) {
-            bias.extend(more);
-        }
-        layer.out += more.out;
-        merged.macs += step.macs;
-        merged.name = joined_name(&merged.name, &step.name);
-    }
-    program.steps[group[0]] = merged;
+    program.steps[group[0]] = joined(program, group, 1, packed);
     for &at in group[1..].iter().rev() {
         program.steps.remove(at);
     }

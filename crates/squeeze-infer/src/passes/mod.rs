@@ -25,3 +25,24 @@ pub(crate) use needed_rows::needed_rows;
 pub(crate) use pools::pools;
 pub(crate) use settle::settle;
 pub(crate) use shuffle::shuffle;
+
+use crate::program::{Draft, Layer, Program, ValueId, Work, joined_name};
+
+/// The step that computes what some layers of the same input do, the first of so many parts of each one's output, then the next of each.
+fn joined(program: &Program, steps: &[usize], turns: usize, output: ValueId) -> Draft {
+    let steps: Vec<&Draft> = steps.iter().map(|&at| &program.steps[at]).collect();
+    let layer = |step: &&Draft| match &step.work {
+        Work::Layer(layer) => layer.clone(),
+        _ => unreachable!("only layers are joined"),
+    };
+    let layers = steps.iter().map(layer).collect();
+    let names = steps.iter().map(|step| step.name.clone());
+    let name = names.reduce(|name, next| joined_name(&name, &next));
+    Draft {
+        name: name.expect("at least one layer"),
+        work: Work::Layer(Layer::joined(layers, turns)),
+        output,
+        macs: steps.iter().map(|step| step.macs).sum(),
+        ..steps[0].clone()
+    }
+}
