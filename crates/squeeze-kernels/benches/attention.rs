@@ -1,4 +1,4 @@
-//! How near to a thread's peak attention comes, in single precision and in bfloat16: `cargo bench --bench attention [filter]`.
+//! How near to a thread's peak attention comes, in single precision, bfloat16 and bytes: `cargo bench --bench attention [filter]`.
 //!
 //! Each figure is the best of many rounds; multiply-adds are those of scores and sums.
 
@@ -18,6 +18,7 @@ fn main() {
     let most = [
         peak::gflops(tier, 20),
         peak::vector_gflops(Element::Bf16, 20).unwrap_or(f64::NAN),
+        peak::gemm_i8_gops(tier, 20),
     ];
     println!(
         "{:36} {:>9} {:>9} {:>8}",
@@ -49,16 +50,19 @@ fn main() {
             attention
                 .tiles_scratch(Element::Bf16, 1)
                 .max(attention.forward_scratch(1))
+                .max(attention.bytes_scratch(1))
         ];
-        for (name, most) in ["f32", "bf16"].into_iter().zip(most) {
-            let name = format!("{tokens} tokens, {heads} x {dim}, {name}");
+        for (kind, most) in ["f32", "bf16", "bytes"].into_iter().zip(most) {
+            let name = format!("{tokens} tokens, {heads} x {dim}, {kind}");
             if !name.contains(&filter) {
                 continue;
             }
-            let is_f32 = name.ends_with("f32");
-            let seconds = best::best(&mut || match is_f32 {
-                true => attention::forward(cpu, &attention, qkv, &mut y, &mut scratch),
-                false => {
+            let seconds = best::best(&mut || match kind {
+                "f32" => attention::forward(cpu, &attention, qkv, &mut y, &mut scratch),
+                "bytes" => {
+                    attention::forward_in_bytes(cpu, &attention, qkv, &mut y, &mut scratch);
+                }
+                _ => {
                     attention::forward_on_tiles(
                         cpu,
                         &attention,

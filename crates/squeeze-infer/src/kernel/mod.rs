@@ -13,7 +13,7 @@ use std::ops::Range;
 use squeeze_graph::ops::{Pool, PoolKind, ResizeMode};
 use squeeze_kernels::activation::Activation;
 use squeeze_kernels::amx::{self, Element};
-use squeeze_kernels::attention::Sight;
+use squeeze_kernels::attention::{self, Sight};
 use squeeze_kernels::elementwise::{Block, Gate, Shuffle};
 use squeeze_kernels::norm::{self, BatchNorm};
 use squeeze_kernels::pool::{self, Divisor, Rounding};
@@ -79,11 +79,19 @@ pub(crate) enum Kernel {
         text: usize,
         c: usize,
     },
-    Attention(Heads, Option<Element>),
+    Attention(Heads, Products),
     Softmax {
         columns: usize,
     },
     Resize(resize::Resize),
+}
+
+/// What attention's products are products of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Products {
+    Numbers,
+    Tiles(Element),
+    Bytes,
 }
 
 /// Attention's geometry and the row strides of query, key and value, if these are three inputs.
@@ -271,25 +279,35 @@ impl Kernel {
                     strides: (sides == Sides::Apart)
                         .then(|| [0, 1, 2].map(|at| input(at).home.stride)),
                 };
-                // Scores and probabilities stay numbers where weights are bytes.
-                let element = match target.precision {
-                    // Six products of heads this narrow are no quicker than vectors; half precision is written for layers.
-                    Precision::F32 | Precision::F16 => None,
-                    Precision::Bf16x3 => Some(Element::Bf16x3),
-                    Precision::Bf16 | Precision::Int8 => Some(Element::Bf16),
-                };
-                let gains = |element: &Element| match amx::Kernel::of(target.tier, *element).tier {
-                    // Of what is causal, or of two texts, matrix registers were never seen to run.
-                    Tier::Amx => row.sight == Sight::All,
-                    Tier::Avx512 => *element == Element::Bf16,
-                    _ => false,
-                };
-                Self::Attention(row, element.filter(gains))
+                let products = Products::of(&target, row.sight);
+                Self::Attention(row, products)
             }
             Work::Softmax => Self::Softmax {
                 columns: output.columns(),
             },
             Work::Resize(mode) => Self::Resize(resize_geometry(mode, input(0), output)),
+        }
+    }
+}
+
+impl Products {
+    /// The quickest at a precision, for queries that see so much.
+    fn of(target: &Target, sight: Sight) -> Self {
+        let element = match target.precision {
+            // Six products of heads this narrow are no quicker than vectors; half precision is written for layers.
+            Precision::F32 | Precision::F16 => return Self::Numbers,
+            Precision::Bf16x3 => Element::Bf16x3,
+            Precision::Bf16 | Precision::Int8 => Element::Bf16,
+        };
+        let in_bytes = target.precision == Precision::Int8 && attention::has_bytes();
+        match amx::Kernel::of(target.tier, element).tier {
+            // Of what is causal, or of two texts, matrix registers were never seen to run.
+            Tier::Amx if sight == Sight::All => Self::Tiles(element),
+            Tier::Amx => Self::Numbers,
+            // Steps of bytes are found from all keys, so a query would see later ones by them.
+            _ if in_bytes && target.tier >= Tier::Avx512 && sight != Sight::Causal => Self::Bytes,
+            Tier::Avx512 if element == Element::Bf16 => Self::Tiles(element),
+            _ => Self::Numbers,
         }
     }
 }

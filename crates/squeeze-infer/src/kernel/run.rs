@@ -9,7 +9,7 @@ use squeeze_kernels::pool;
 use squeeze_kernels::softmax::{self, Softmax};
 use squeeze_kernels::{Tier, Weight, activation, amx, resize};
 
-use super::{Context, Heads, Kernel, name_of};
+use super::{Context, Heads, Kernel, Products, name_of};
 use crate::arena::Cut;
 use crate::program::Embed;
 
@@ -147,7 +147,7 @@ impl Kernel {
                 let c = cut.write.len() / tokens.ids.len();
                 embedding::sum(cpu, c, tables, tokens, cut.write);
             }
-            Self::Attention(heads, element) => {
+            Self::Attention(heads, products) => {
                 let lengths = heads.strides.map_or(1, |strides| strides.len());
                 let row = match context.starts() {
                     Some(_) => heads.row(None, context.starts()),
@@ -165,11 +165,12 @@ impl Kernel {
                     None => Qkv::by_head(&row, read(0)),
                 };
                 let (y, scratch) = (cut.write, cut.scratch);
-                match element {
-                    Some(element) => {
-                        attention::forward_on_tiles(cpu, &row, *element, qkv, y, scratch);
+                match *products {
+                    Products::Numbers => attention::forward(cpu, &row, qkv, y, scratch),
+                    Products::Tiles(element) => {
+                        attention::forward_on_tiles(cpu, &row, element, qkv, y, scratch);
                     }
-                    None => attention::forward(cpu, &row, qkv, y, scratch),
+                    Products::Bytes => attention::forward_in_bytes(cpu, &row, qkv, y, scratch),
                 }
             }
             Self::Softmax { columns } => {
@@ -186,10 +187,14 @@ impl Kernel {
             Self::Band(band) => band.scratch(threads),
             Self::Pooled(pooled) => pooled.scratch(threads),
             Self::InBytes(step) => step.scratch(),
-            Self::Attention(heads, Some(element)) => {
-                heads.row(None, None).tiles_scratch(*element, threads)
+            Self::Attention(heads, products) => {
+                let row = heads.row(None, None);
+                match *products {
+                    Products::Numbers => row.forward_scratch(threads),
+                    Products::Tiles(element) => row.tiles_scratch(element, threads),
+                    Products::Bytes => row.bytes_scratch(threads),
+                }
             }
-            Self::Attention(heads, None) => heads.row(None, None).forward_scratch(threads),
             _ => 0,
         }
     }
@@ -247,8 +252,11 @@ impl Kernel {
                     Weight::Bytes(..) => of(embedding::BYTE_KERNELS),
                 }
             }
-            Self::Attention(_, Some(element)) => amx::Kernel::of(tier, *element).name(*element),
-            Self::Attention(_, None) => of(attention::KERNELS),
+            Self::Attention(_, Products::Numbers) => of(attention::KERNELS),
+            Self::Attention(_, Products::Tiles(element)) => {
+                amx::Kernel::of(tier, *element).name(*element)
+            }
+            Self::Attention(_, Products::Bytes) => attention::BYTES_KERNEL,
             Self::Softmax { .. } => of(softmax::KERNELS),
             Self::Resize(_) => of(resize::KERNELS),
         }

@@ -1,6 +1,9 @@
 //! Scaled dot-product attention with masks: streamed for inference, with kept probabilities for training.
 
 mod blocks;
+#[cfg(target_arch = "x86_64")]
+mod bytes;
+pub mod bytes_scalar;
 mod product;
 pub mod scalar;
 #[cfg(target_arch = "x86_64")]
@@ -108,6 +111,15 @@ impl Attention<'_> {
         #[cfg(target_arch = "x86_64")]
         if self.fits_tiles(element) {
             return threads.min(self.n * self.heads).max(1) * tiles::scratch(self, element);
+        }
+        self.forward_scratch(threads)
+    }
+
+    /// How many numbers of scratch [`forward_in_bytes`] needs with so many threads.
+    pub fn bytes_scratch(&self, threads: usize) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if bytes::fits(self) {
+            return threads.min(self.n * self.heads).max(1) * bytes::scratch(self);
         }
         self.forward_scratch(threads)
     }
@@ -252,6 +264,9 @@ pub const KERNELS: &[(&str, Tier)] = &[
     ("f32_attention_avx512", Tier::Avx512),
 ];
 
+/// The name of [`forward_in_bytes`] where the CPU has its instructions.
+pub const BYTES_KERNEL: &str = "i8_attention_avx512_vnni";
+
 /// `y = softmax(scale q k^T + additive) v` for each head; `scratch` holds at least [`Attention::forward_scratch`] numbers.
 pub fn forward(cpu: Cpu, attention: &Attention, qkv: Qkv, y: &mut [f32], scratch: &mut [f32]) {
     check(attention, qkv, y);
@@ -276,6 +291,40 @@ pub fn forward_on_tiles(
         let (one, y) = (tiles::scratch(attention, element), SharedMut::new(y));
         blocks::each_head(cpu, attention, scratch, one, |head, scratch| {
             tiles::head(head, element, qkv, &y, scratch);
+        });
+        return;
+    }
+    blocks::forward(cpu, attention, qkv, y, scratch);
+}
+
+/// Whether the CPU has the instructions for [`forward_in_bytes`].
+pub fn has_bytes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return bytes::is_present();
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+/// [`forward`] with queries, keys, values and probabilities in bytes, where the CPU adds up their products and no query is to see less
+/// than all keys; `scratch` holds at least [`Attention::bytes_scratch`] numbers.
+///
+/// Channels of keys and values have a step each, counted from the middle of what they span, queries one for their channels together.
+/// What rounding takes from a probability goes to that of a later key, so that many small ones do not vanish (error diffusion, Floyd
+/// and Steinberg, 1976).
+pub fn forward_in_bytes(
+    cpu: Cpu,
+    attention: &Attention,
+    qkv: Qkv,
+    y: &mut [f32],
+    scratch: &mut [f32],
+) {
+    check(attention, qkv, y);
+    assert!(scratch.len() >= attention.bytes_scratch(cpu.threads.count()));
+    #[cfg(target_arch = "x86_64")]
+    if bytes::fits(attention) {
+        let (one, y) = (bytes::scratch(attention), SharedMut::new(y));
+        blocks::each_head(cpu, attention, scratch, one, |head, scratch| {
+            bytes::head(head, qkv, &y, scratch);
         });
         return;
     }

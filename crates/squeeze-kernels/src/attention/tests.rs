@@ -112,6 +112,7 @@ fn check_sight(sight: Sight, [n, tokens, heads, dim]: [usize; 4], masked: bool) 
                 forward(cpu, &attention, qkv, &mut y, &mut scratch);
                 close(&y, &want, 4e-6, "y for inference");
                 on_tiles(cpu, &attention, qkv);
+                in_bytes(cpu, &attention, qkv);
             }
             let mut scratch = vec![f32::NAN; attention.backward_scratch(cpu.threads.count())];
             let mut three = sizes.map(|size| vec![f32::NAN; size]);
@@ -155,6 +156,26 @@ fn on_tiles(cpu: Cpu, attention: &Attention, qkv: Qkv) {
         forward_on_tiles(cpu, &attention, element, qkv, &mut y, &mut scratch);
         close(&y, &want, bound, "y on tiles");
     }
+}
+
+/// In bytes, where the machine has the instructions: to the bit as defined, and near to what it stands for.
+fn in_bytes(cpu: Cpu, attention: &Attention, qkv: Qkv) {
+    let attention = Attention {
+        additive: None,
+        ..*attention
+    };
+    if !has_bytes() || attention.sight == Sight::Causal {
+        return;
+    }
+    let numbers = attention.n * attention.tokens * attention.channels();
+    let (mut want, mut near) = (vec![0.0; numbers], vec![0.0; numbers]);
+    bytes_scalar::forward(&attention, qkv, &mut want);
+    scalar::forward(&attention, qkv, &mut near);
+    let scratch = attention.bytes_scratch(cpu.threads.count());
+    let (mut scratch, mut y) = (vec![f32::NAN; scratch], vec![f32::NAN; numbers]);
+    forward_in_bytes(cpu, &attention, qkv, &mut y, &mut scratch);
+    assert_eq!(y, want);
+    close(&y, &near, 3e-2, "y in bytes");
 }
 
 /// Sequences one after the other: each as if it were alone, to the bit.
