@@ -236,13 +236,14 @@ impl Product<'_> {
             of_columns(e.bias.filter(|_| last)),
             of_columns(residual.and_then(|residual| residual.factors)),
         );
-        let apart = self.source.apart().filter(|_| follows.is_none());
+        let apart = self.source.apart();
+        let most = follows.map_or(usize::MAX, |_| NEAR_TILES);
         let mut start = rows.start;
         while start < rows.end {
             let tile = (start - rows.start) / mr;
             let tile_rows = mr.min(rows.end - start);
             let together = match apart {
-                Some(_) => (rows.end - start) / tile_rows,
+                Some(_) => ((rows.end - start) / tile_rows).min(most),
                 None => 1,
             };
             let here = start..start + together * tile_rows;
@@ -283,7 +284,7 @@ impl Product<'_> {
                 let block = Block {
                     at,
                     row: self.output.row,
-                    rows: tile_rows,
+                    rows: together * tile_rows,
                     columns: columns.len(),
                 };
                 after(self.kernel.tier, follows, &near, c, block);
@@ -302,10 +303,12 @@ pub(crate) struct Block {
     pub columns: usize,
 }
 
-/// Room for a tile's results on their way.
-pub(crate) type Near = [f32; ROWS * COLUMNS];
+/// How many tiles of a panel pass together from their sums to what follows.
+pub(crate) const NEAR_TILES: usize = 4;
+/// Room for their results on the way: a part of the first cache.
+pub(crate) type Near = [f32; NEAR_TILES * ROWS * COLUMNS];
 /// Nothing yet.
-pub(crate) const NEAR: Near = [0.0; ROWS * COLUMNS];
+pub(crate) const NEAR: Near = [0.0; NEAR_TILES * ROWS * COLUMNS];
 
 /// The activation, if a tile does not do it in registers.
 pub(crate) fn follows(activation: Activation) -> Option<Activation> {

@@ -57,6 +57,7 @@ per_tier! {
 
 per_tier! {
     /// Brings numbers to bytes, 128 too large: how far they are from `middle`, times `factor`; what is left of `to` stands for zeros.
+    /// Zero lies between the smallest number and the largest, or their middle is zero.
     pub(crate) fn quantize(x: &[f32], middle: f32, factor: f32, to: &mut [u8])
     { scalar: scalar_bytes, vector: vector_bytes }
 }
@@ -101,8 +102,9 @@ fn vector_rows<V: Vector>(x: &[f32], rows: Stretch, to: &mut [u8], marks: &mut [
 
 fn scalar_bytes(x: &[f32], middle: f32, factor: f32, to: &mut [u8]) {
     let (used, rest) = to.split_at_mut(x.len());
+    let shift = -(middle * factor);
     for (to, x) in used.iter_mut().zip(x) {
-        *to = byte(*x - middle, factor) ^ ZERO;
+        *to = byte(x.mul_add(factor, shift), 1.0) ^ ZERO;
     }
     rest.fill(ZERO);
 }
@@ -110,20 +112,22 @@ fn scalar_bytes(x: &[f32], middle: f32, factor: f32, to: &mut [u8]) {
 #[inline(always)]
 fn vector_bytes<V: Vector>(x: &[f32], middle: f32, factor: f32, to: &mut [u8]) {
     assert!(x.len() <= to.len());
-    let (middle, factor) = (V::splat(middle), V::splat(factor));
+    // The middle is no farther from zero than the ends are, so nothing is lost.
+    let (factor, shift) = (V::splat(factor), V::splat(-(middle * factor)));
     let (four, whole) = (4 * V::LANES, x.len() / V::LANES * V::LANES);
     let fours = x.chunks_exact(four).zip(to.chunks_exact_mut(four));
     for (x, to) in fours {
-        let part = |at: usize| (V::load(&x[at * V::LANES..][..V::LANES]) - middle) * factor;
+        let part = |at: usize| V::load(&x[at * V::LANES..][..V::LANES]).mul_add(factor, shift);
         V::store_bytes_four([part(0), part(1), part(2), part(3)], to);
     }
     for at in (x.len() / four * four..whole).step_by(V::LANES) {
         let x = V::load(&x[at..at + V::LANES]);
-        ((x - middle) * factor).store_bytes(&mut to[at..at + V::LANES]);
+        x.mul_add(factor, shift).store_bytes(&mut to[at..at + V::LANES]);
     }
     if whole < to.len() {
         let end = to.len().min(whole + V::LANES);
-        ((V::load_part(&x[whole..]) - middle) * factor).store_bytes(&mut to[whole..end]);
+        let last = V::load_part(&x[whole..]).mul_add(factor, shift);
+        last.store_bytes(&mut to[whole..end]);
         to[x.len()..].fill(ZERO);
     }
 }

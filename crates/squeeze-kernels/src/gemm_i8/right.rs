@@ -6,7 +6,7 @@ use super::Kernel;
 use super::codes::{Fixed, Shared, ToBytes};
 use super::tile::{Bytes, IN_BYTES, IN_NUMBERS, Segment, Tile};
 use crate::gemm_f32::panels::Panels;
-use crate::gemm_f32::product::{Block as Part, Near, after_bytes, follows};
+use crate::gemm_f32::product::{Block as Part, NEAR_TILES, Near, after_bytes, follows};
 use crate::gemm_f32::tile::{COLUMNS, Tile as Output};
 use crate::gemm_f32::{Epilogue, Start};
 use crate::slab::Block;
@@ -270,7 +270,7 @@ impl Right {
             }
         };
         let mut tile = Tile {
-            count: if what.is_some() { 1 } else { left.tiles },
+            count: left.tiles,
             a: left.bytes,
             segments: (left.segments.as_ptr(), left.segments.len()),
             quads: self.shape.length.div_ceil(4),
@@ -294,16 +294,18 @@ impl Right {
         let (Some(what), Shared::Numbers(c, _)) = (what, to.output) else {
             return unsafe { run(&tile) };
         };
-        for index in 0..left.tiles {
+        for first in (0..left.tiles).step_by(NEAR_TILES) {
+            tile.count = NEAR_TILES.min(left.tiles - first);
             unsafe { run(&tile) };
+            let rows = tile.count * left.rows;
             let block = Part {
-                at: at + index * left.rows * to.row,
+                at: at + first * left.rows * to.row,
                 row: to.row,
-                rows: left.rows,
+                rows,
                 columns: columns.len(),
             };
             after_bytes(self.kernel.tier, what, near, c, block);
-            tile = tile.next(left.rows);
+            tile = (0..tile.count).fold(tile, |tile, _| tile.next(left.rows));
             tile.output.to = near_by;
         }
     }

@@ -17,86 +17,158 @@ pub(super) fn layer_forward<V: Vector>(
     affine: Affine,
     out: LayerNormOut,
 ) {
+    match residual {
+        Some(residual) => pairs::<V, true>(norm, [x, residual], affine, out),
+        None => pairs::<V, false>(norm, [x, x], affine, out),
+    }
+}
+
+/// The same, two rows at a time: they wait for their sums together, and share factors and addends. The residual counts where `ADD`.
+#[inline(always)]
+fn pairs<V: Vector, const ADD: bool>(
+    norm: &LayerNorm,
+    x: [&[f32]; 2],
+    affine: Affine,
+    out: LayerNormOut,
+) {
+    let (c, mut row) = (norm.channels, 0);
+    let LayerNormOut { y, sum, stats } = out;
+    while row < y.len() / c {
+        let count = (y.len() / c - row).min(2);
+        let cut = row * c..(row + count) * c;
+        let x = x.map(|x| &x[cut.clone()]);
+        let kept = if sum.is_empty() { 0..0 } else { cut.clone() };
+        let (y, sum) = (&mut y[cut], &mut sum[kept]);
+        let mut both = [[0.0; 2]; 2];
+        match count {
+            1 => both[..1].copy_from_slice(&rows::<V, 1, ADD>(norm, x, affine, y, sum)),
+            _ => both = rows::<V, 2, ADD>(norm, x, affine, y, sum),
+        }
+        if !stats.is_empty() {
+            stats[2 * row..2 * (row + count)].copy_from_slice(&both.as_flattened()[..2 * count]);
+        }
+        row += count;
+    }
+}
+
+/// `N` rows, and mean and reciprocal deviation of each.
+#[inline(always)]
+fn rows<V: Vector, const N: usize, const ADD: bool>(
+    norm: &LayerNorm,
+    [x, residual]: [&[f32]; 2],
+    affine: Affine,
+    y: &mut [f32],
+    sum: &mut [f32],
+) -> [[f32; 2]; N] {
     let c = norm.channels;
-    let mut kept = out.stats.as_chunks_mut::<2>().0.iter_mut();
-    for (row, y) in out.y.chunks_exact_mut(c).enumerate() {
-        let at = row * c;
-        let x = &x[at..][..c];
-        let stats = match residual {
-            Some(residual) => {
-                // The sum is in `y` from here on, and hence in the first cache.
-                let residual = &residual[at..][..c];
-                let parts = x.chunks(V::LANES).zip(residual.chunks(V::LANES));
-                for ((x, r), y) in parts.zip(y.chunks_mut(V::LANES)) {
-                    (V::load_part(x) + V::load_part(r)).store_part(y);
-                }
-                if !out.sum.is_empty() {
-                    out.sum[at..][..c].copy_from_slice(y);
-                }
-                let stats = row_stats::<V>(norm, y);
-                let normal = Normal::<V>::of(stats);
-                let affine = affine
-                    .gamma
-                    .chunks(V::LANES)
-                    .zip(affine.beta.chunks(V::LANES));
-                for (y, (gamma, beta)) in y.chunks_mut(V::LANES).zip(affine) {
-                    let x = normal.apply(V::load_part(y));
-                    x.mul_add(V::load_part(gamma), V::load_part(beta))
-                        .store_part(y);
-                }
-                stats
+    assert!([x.len(), residual.len(), y.len()] == [N * c; 3]);
+    assert!([affine.gamma.len(), affine.beta.len()] == [c; 2]);
+    let (x, residual, to) = (x.as_ptr(), residual.as_ptr(), y.as_mut_ptr());
+    // Where the residual is added, the sum is in `y` from here on, and hence in the first cache.
+    let from = if ADD { to.cast_const() } else { x };
+    // SAFETY (of all blocks below): `sums` asks for places of whole vectors and of single numbers inside of the rows.
+    let means = sums::<V, N>(
+        c,
+        |place, _| unsafe {
+            if ADD {
+                let sum = V::load_ptr(x.add(place)) + V::load_ptr(residual.add(place));
+                sum.store_ptr(to.add(place));
+                return sum;
             }
-            None => {
-                let stats = row_stats::<V>(norm, x);
-                let normal = Normal::<V>::of(stats);
-                let affine = affine
-                    .gamma
-                    .chunks(V::LANES)
-                    .zip(affine.beta.chunks(V::LANES));
-                let rows = x.chunks(V::LANES).zip(y.chunks_mut(V::LANES));
-                for ((x, y), (gamma, beta)) in rows.zip(affine) {
-                    let x = normal.apply(V::load_part(x));
-                    x.mul_add(V::load_part(gamma), V::load_part(beta))
-                        .store_part(y);
-                }
-                stats
+            V::load_ptr(x.add(place))
+        },
+        |place, _| unsafe {
+            if ADD {
+                *to.add(place) = *x.add(place) + *residual.add(place);
             }
-        };
-        if let Some(kept) = kept.next() {
-            *kept = stats;
-        }
+            *from.add(place)
+        },
+    )
+    .map(|sum| sum / c as f32);
+    if !sum.is_empty() {
+        // SAFETY: `from` is the beginning of `y`, of which no reference is in use.
+        sum.copy_from_slice(unsafe { std::slice::from_raw_parts(from, N * c) });
     }
-}
-
-/// Mean and reciprocal deviation of a row.
-#[inline(always)]
-fn row_stats<V: Vector>(norm: &LayerNorm, x: &[f32]) -> [f32; 2] {
-    let mean = sum_of::<V>(x, |x| x, |x| x) / x.len() as f32;
-    let middle = V::splat(mean);
-    let squares = sum_of::<V>(
-        x,
-        |x| (x - middle) * (x - middle),
-        |x| (x - mean) * (x - mean),
+    let mut middles = [V::splat(0.0); N];
+    for row in 0..N {
+        middles[row] = V::splat(means[row]);
+    }
+    let squares = sums::<V, N>(
+        c,
+        |place, row| unsafe {
+            let off = V::load_ptr(from.add(place)) - middles[row];
+            off * off
+        },
+        |place, row| unsafe { (*from.add(place) - means[row]) * (*from.add(place) - means[row]) },
     );
-    [mean, 1.0 / (squares / x.len() as f32 + norm.eps).sqrt()]
-}
-
-/// The sum of `f` over a row: four chains of vectors, to hide the latency of additions, then what is left one by one.
-#[inline(always)]
-fn sum_of<V: Vector>(x: &[f32], f: impl Fn(V) -> V, one: impl Fn(f32) -> f32) -> f32 {
-    let mut sums = [V::splat(0.0); 4];
-    let mut fours = x.chunks_exact(4 * V::LANES);
-    for x in &mut fours {
-        for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = *sum + f(V::load(&x[i * V::LANES..]));
+    let mut stats = [[0.0; 2]; N];
+    for row in 0..N {
+        stats[row] = [
+            means[row],
+            1.0 / (squares[row] / c as f32 + norm.eps).sqrt(),
+        ];
+    }
+    // What is called in more places than one is not inlined, and then its instructions are calls: `map` would be.
+    let mut normals = [Normal::<V>::of([0.0; 2]); N];
+    for row in 0..N {
+        normals[row] = Normal::of(stats[row]);
+    }
+    let whole = c / V::LANES * V::LANES;
+    for at in (0..whole).step_by(V::LANES) {
+        let gamma = V::load(&affine.gamma[at..]);
+        let beta = V::load(&affine.beta[at..]);
+        for (row, normal) in normals.iter().enumerate() {
+            let place = row * c + at;
+            // SAFETY: a vector inside of the rows.
+            unsafe {
+                let x = normal.apply(V::load_ptr(from.add(place)));
+                x.mul_add(gamma, beta).store_ptr(to.add(place));
+            }
         }
     }
-    let mut ones = fours.remainder().chunks_exact(V::LANES);
-    for x in &mut ones {
-        sums[0] = sums[0] + f(V::load(x));
+    for at in whole..c {
+        for (row, [mean, inverse]) in stats.iter().enumerate() {
+            // SAFETY: a number inside of the rows.
+            unsafe {
+                let x = (*from.add(row * c + at) - mean) * inverse;
+                *to.add(row * c + at) = x.mul_add(affine.gamma[at], affine.beta[at]);
+            }
+        }
     }
-    let whole = ((sums[0] + sums[1]) + (sums[2] + sums[3])).sum();
-    whole + ones.remainder().iter().map(|&x| one(x)).sum::<f32>()
+    stats
+}
+
+/// The sums of `f` over each of `N` rows, by place and row: four chains of vectors, to hide the latency of additions, then what is left
+/// one by one.
+#[inline(always)]
+fn sums<V: Vector, const N: usize>(
+    c: usize,
+    f: impl Fn(usize, usize) -> V,
+    one: impl Fn(usize, usize) -> f32,
+) -> [f32; N] {
+    let (fours, whole) = (c / (4 * V::LANES) * 4, c / V::LANES);
+    let mut sums = [[V::splat(0.0); 4]; N];
+    for at in (0..fours).step_by(4) {
+        for chain in 0..4 {
+            for row in 0..N {
+                sums[row][chain] = sums[row][chain] + f(row * c + (at + chain) * V::LANES, row);
+            }
+        }
+    }
+    for at in fours..whole {
+        for row in 0..N {
+            sums[row][0] = sums[row][0] + f(row * c + at * V::LANES, row);
+        }
+    }
+    let mut all = [0.0; N];
+    for (row, all) in all.iter_mut().enumerate() {
+        let [first, second, third, fourth] = sums[row];
+        *all = ((first + second) + (third + fourth)).sum();
+        for at in whole * V::LANES..c {
+            *all += one(row * c + at, row);
+        }
+    }
+    all
 }
 
 /// `(x - mean) * inverse`.
