@@ -163,6 +163,8 @@ impl Marks {
     const SHIFT: usize = 1;
     const STEP: usize = 2;
     const MIDDLE: usize = 3;
+    /// Of keys, whose middles do not count.
+    const QUERY: usize = 3;
 
     /// # Safety
     /// The marks of this register of channels are written, and the CPU has AVX-512.
@@ -172,6 +174,16 @@ impl Marks {
         let at = self.0.wrapping_add((column * Self::COUNT + what) * LANES);
         // SAFETY: the caller's promise.
         unsafe { _mm512_load_ps(at) }
+    }
+
+    /// # Safety
+    /// There is room for the marks of this register of channels, and the CPU has AVX-512.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn set(self, column: usize, what: usize, mark: __m512) {
+        let at = self.0.wrapping_add((column * Self::COUNT + what) * LANES);
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_store_ps(at, mark) };
     }
 }
 
@@ -217,19 +229,25 @@ impl Work<'_> {
         let (p, a) = (&self.places, self.head.attention);
         // SAFETY (of all blocks below): the caller's promise.
         unsafe {
-            let keys = self.side(self.qkv.k, p.key_marks);
-            let values = self.side(self.qkv.v, p.value_marks);
+            let seen = (a.key_start(self.head.sequence), self.length);
+            let keys = self.side(self.qkv.k, seen, p.key_marks);
+            let values = self.side(self.qkv.v, seen, p.value_marks);
             self.mark(keys);
             self.mark(values);
             self.pack_keys(keys);
             self.pack_values(values);
         }
         let rows = a.rows(self.head.sequence);
+        if rows == 0 {
+            return;
+        }
+        let first = a.start(self.head.sequence);
+        let queries = self.side(self.qkv.q, (first, rows), p.key_marks);
+        let cool = unsafe { self.mark_queries(queries) };
         for first in (0..rows).step_by(QUERIES) {
             let count = QUERIES.min(rows - first);
-            let mut cools = [0.0; QUERIES];
-            for (row, cool) in cools.iter_mut().enumerate().take(count) {
-                *cool = unsafe { self.pack_query(first, row) };
+            for row in 0..count {
+                unsafe { self.pack_query(queries, first + row, row) };
             }
             let scores = Product {
                 a: (self.base.wrapping_add(p.queries), p.query),
@@ -238,10 +256,10 @@ impl Work<'_> {
                 tiles: self.length.div_ceil(LANES),
                 quads: p.channel_quads,
             };
-            unsafe { self.product::<true>(&scores, first, &cools) };
+            unsafe { self.product::<true>(&scores, first, &[0.0; QUERIES]) };
             let mut shares = [0.0; QUERIES];
             for row in (0..count).step_by(2) {
-                let sums = unsafe { self.softmax(row, [cools[row], cools[row + 1]]) };
+                let sums = unsafe { self.softmax(row, cool) };
                 shares[row] = 1.0 / sums[0] as f32;
                 shares[row + 1] = 1.0 / sums[1] as f32;
             }
@@ -256,20 +274,15 @@ impl Work<'_> {
         }
     }
 
-    fn marks(&self, at: usize) -> Marks {
-        Marks(self.base.wrapping_add(at).cast())
-    }
-
-    /// The rows of this head, of keys or values, whose marks are at a place.
-    fn side(&self, rows: Rows, marks: usize) -> Side {
-        let first = self.head.attention.key_start(self.head.sequence);
-        // The last row is looked up too: all of them are inside.
-        let last = (first + self.length - 1) * rows.stride + self.head.head * rows.head;
-        assert!(last + self.head.attention.dim <= rows.data.len());
+    /// So many rows of this head from a row on, whose marks are at a place.
+    fn side(&self, rows: Rows, (first, count): (usize, usize), marks: usize) -> Side {
+        let (a, at) = (self.head.attention, self.head.head * rows.head);
+        // The last one is looked up too: all of them are inside.
+        assert!((first + count - 1) * rows.stride + at + a.dim <= rows.data.len());
         Side {
-            from: rows.data[first * rows.stride + self.head.head * rows.head..].as_ptr(),
+            from: rows.data[first * rows.stride + at..].as_ptr(),
             stride: rows.stride,
-            marks: self.marks(marks),
+            marks: Marks(self.base.wrapping_add(marks).cast()),
         }
     }
 
@@ -332,15 +345,12 @@ impl Work<'_> {
             let factor = _mm512_maskz_div_ps(is_some, _mm512_set1_ps(127.0), span);
             let step = _mm512_fmadd_ps(span, _mm512_set1_ps(1.0 / 127.0), odd[v]);
             let shift = _mm512_sub_ps(zero, _mm512_mul_ps(middle, factor));
-            for (what, mark) in [
-                (Marks::FACTOR, factor),
-                (Marks::SHIFT, shift),
-                (Marks::STEP, step),
-                (Marks::MIDDLE, middle),
-            ] {
-                let at = ((first + v) * Marks::COUNT + what) * LANES;
-                // SAFETY: the caller's promise.
-                unsafe { _mm512_store_ps(side.marks.0.wrapping_add(at), mark) };
+            // SAFETY: the caller's promise.
+            unsafe {
+                side.marks.set(first + v, Marks::FACTOR, factor);
+                side.marks.set(first + v, Marks::SHIFT, shift);
+                side.marks.set(first + v, Marks::STEP, step);
+                side.marks.set(first + v, Marks::MIDDLE, middle);
             }
         }
     }
@@ -443,104 +453,107 @@ impl Work<'_> {
         }
     }
 
-    /// A query as signed bytes, and what its scores are multiplied by to be powers of two.
+    /// What makes all queries of the head signed bytes, a factor for each channel, where the middles of the keys were; and what scores
+    /// are multiplied by to be powers of two.
     ///
     /// # Safety
     /// As for [`Work::run`].
-    #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-    unsafe fn pack_query(&self, first: usize, row: usize) -> f32 {
-        let (p, a, q) = (&self.places, self.head.attention, self.qkv.q);
-        let start = a.start(self.head.sequence) + first + row;
-        let query = Side {
-            from: q.data[start * q.stride + self.head.head * q.head..].as_ptr(),
-            stride: 0,
-            marks: self.marks(p.key_marks),
-        };
+    unsafe fn mark_queries(&self, queries: Side) -> f32 {
+        let rows = self.head.attention.rows(self.head.sequence);
+        let columns = self.places.columns;
         let mut most = _mm512_setzero_si512();
-        // SAFETY (of all blocks below): the caller's promise.
-        for first in (0..p.columns).step_by(4) {
+        for first in (0..columns).step_by(4) {
+            // SAFETY: the caller's promise.
             let size = unsafe {
-                match p.columns - first {
-                    1 => self.query_size::<1>(query, first),
-                    2 => self.query_size::<2>(query, first),
-                    3 => self.query_size::<3>(query, first),
-                    _ => self.query_size::<4>(query, first),
+                match columns - first {
+                    1 => self.size::<1>(queries, rows, first),
+                    2 => self.size::<2>(queries, rows, first),
+                    3 => self.size::<3>(queries, rows, first),
+                    _ => self.size::<4>(queries, rows, first),
                 }
             };
             most = _mm512_max_epu32(most, size);
         }
         let most = f32::from_bits(_mm512_reduce_max_epu32(most));
         let factor = if most < LEAST { 0.0 } else { 127.0 / most };
-        let factor = _mm512_set1_ps(factor);
+        for column in 0..columns {
+            // SAFETY: the marks are written, and there is room for this one.
+            unsafe {
+                let step = queries.marks.get(column, Marks::STEP);
+                let factor = _mm512_mul_ps(step, _mm512_set1_ps(factor));
+                queries.marks.set(column, Marks::QUERY, factor);
+            }
+        }
+        most * (1.0 / 127.0) * (self.head.attention.scale * LOG2_E)
+    }
+
+    /// The largest of `V` registers of channels of all queries, times the steps of the keys' channels, in each lane without their signs:
+    /// they come in the order of their bits, NaN above infinity.
+    ///
+    /// # Safety
+    /// As for [`Work::run`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+    unsafe fn size<const V: usize>(&self, queries: Side, rows: usize, first: usize) -> __m512i {
+        let last = self.channels::<V>(first, V - 1);
+        let mut most = [_mm512_setzero_si512(); V];
+        for row in 0..rows {
+            for v in 0..V {
+                let mask = if v + 1 < V { 0xffff } else { last };
+                // SAFETY: the row has so many numbers left, and the marks are written.
+                let x = unsafe {
+                    let x = _mm512_maskz_loadu_ps(mask, queries.at(row, first + v));
+                    _mm512_mul_ps(x, queries.marks.get(first + v, Marks::STEP))
+                };
+                most[v] = _mm512_max_epu32(most[v], _mm512_castps_si512(_mm512_abs_ps(x)));
+            }
+        }
+        for v in 1..V {
+            most[0] = _mm512_max_epu32(most[0], most[v]);
+        }
+        most[0]
+    }
+
+    /// A query as signed bytes at the place of a row.
+    ///
+    /// # Safety
+    /// As for [`Work::run`].
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+    unsafe fn pack_query(&self, queries: Side, query: usize, row: usize) {
+        let p = &self.places;
         for first in (0..p.columns).step_by(4) {
-            let bytes = unsafe {
-                match p.columns - first {
-                    1 => self.query_bytes::<1>(query, first, factor),
-                    2 => self.query_bytes::<2>(query, first, factor),
-                    3 => self.query_bytes::<3>(query, first, factor),
-                    _ => self.query_bytes::<4>(query, first, factor),
-                }
-            };
             let to = p.queries + row * p.query + first * LANES;
-            unsafe { _mm512_store_si512(self.base.wrapping_add(to).cast(), bytes) };
+            // SAFETY: the caller's promise.
+            unsafe {
+                let bytes = match p.columns - first {
+                    1 => self.query::<1>(queries, query, first),
+                    2 => self.query::<2>(queries, query, first),
+                    3 => self.query::<3>(queries, query, first),
+                    _ => self.query::<4>(queries, query, first),
+                };
+                _mm512_store_si512(self.base.wrapping_add(to).cast(), bytes);
+            }
         }
-        most * (1.0 / 127.0) * (a.scale * LOG2_E)
     }
 
-    /// `V` registers of channels of a query, times the steps of the keys' channels.
+    /// `V` registers of channels of a query as bytes.
     ///
     /// # Safety
     /// As for [`Work::run`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-    unsafe fn query<const V: usize>(&self, query: Side, first: usize) -> [__m512; V] {
-        let mut all = [_mm512_setzero_ps(); V];
-        for v in 0..V {
-            // SAFETY: the row has so many numbers left, and the marks are written.
-            all[v] = unsafe {
-                let mask = self.channels::<V>(first, v);
-                let x = _mm512_maskz_loadu_ps(mask, query.at(0, first + v));
-                _mm512_mul_ps(x, query.marks.get(first + v, Marks::STEP))
-            };
-        }
-        all
-    }
-
-    /// The largest of them in each lane without their signs: they come in the order of their bits, NaN above infinity.
-    ///
-    /// # Safety
-    /// As for [`Work::run`].
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-    unsafe fn query_size<const V: usize>(&self, query: Side, first: usize) -> __m512i {
-        let mut most = _mm512_setzero_si512();
-        // SAFETY: the caller's promise.
-        for x in unsafe { self.query::<V>(query, first) } {
-            most = _mm512_max_epu32(most, _mm512_castps_si512(_mm512_abs_ps(x)));
-        }
-        most
-    }
-
-    /// Them times a factor as bytes.
-    ///
-    /// # Safety
-    /// As for [`Work::run`].
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-    unsafe fn query_bytes<const V: usize>(
-        &self,
-        query: Side,
-        first: usize,
-        factor: __m512,
-    ) -> __m512i {
+    unsafe fn query<const V: usize>(&self, queries: Side, query: usize, first: usize) -> __m512i {
         let mut four = [_mm512_setzero_si512(); 4];
-        // SAFETY: the caller's promise.
-        for (x, four) in unsafe { self.query::<V>(query, first) }
-            .into_iter()
-            .zip(&mut four)
-        {
-            *four = _mm512_cvtps_epi32(_mm512_mul_ps(x, factor));
+        for v in 0..V {
+            let mask = self.channels::<V>(first, v);
+            // SAFETY: the row has so many numbers left, and the marks are written.
+            four[v] = unsafe {
+                let x = _mm512_maskz_loadu_ps(mask, queries.at(query, first + v));
+                let factor = queries.marks.get(first + v, Marks::QUERY);
+                _mm512_cvtps_epi32(_mm512_mul_ps(x, factor))
+            };
         }
         in_order(to_bytes(four))
     }
@@ -552,7 +565,7 @@ impl Work<'_> {
     /// As for [`Work::run`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-    unsafe fn softmax(&self, row: usize, cools: [f32; 2]) -> [i32; 2] {
+    unsafe fn softmax(&self, row: usize, cool: f32) -> [i32; 2] {
         let p = &self.places;
         let from = [row, row + 1].map(|row| {
             let from = self.base.wrapping_add(p.scores + row * p.score);
@@ -568,16 +581,20 @@ impl Work<'_> {
             }
         }
         let zero = _mm512_setzero_ps();
-        let mut powers = [Powers { cool: zero, below: zero, carry: zero }; 2];
+        let none = Powers {
+            cool: _mm512_set1_ps(cool),
+            below: zero,
+            carry: zero,
+        };
+        let mut powers = [none; 2];
         for row in 0..2 {
             let from = from[row].wrapping_add(whole * LANES);
             let score = unsafe { _mm512_maskz_load_epi32(rest, from) };
             let most = _mm512_mask_max_epi32(most[row], rest, most[row], score);
             let most = _mm512_reduce_max_epi32(most) as f32;
             powers[row] = Powers {
-                cool: _mm512_set1_ps(cools[row]),
-                below: _mm512_set1_ps(LOG2_TOP - most * cools[row]),
-                carry: _mm512_setzero_ps(),
+                below: _mm512_set1_ps(LOG2_TOP - most * cool),
+                ..powers[row]
             };
         }
         let to = [row, row + 1].map(|row| {
@@ -710,7 +727,7 @@ impl Work<'_> {
         tile: usize,
     ) {
         let a = self.head.attention;
-        let marks = self.marks(self.places.value_marks);
+        let marks = Marks(self.base.wrapping_add(self.places.value_marks).cast());
         let row = (a.start(self.head.sequence) + query) * a.channels() + self.head.head * a.dim;
         let share = _mm512_set1_ps(share);
         for (v, sum) in sums.into_iter().enumerate() {

@@ -81,6 +81,12 @@ fn forward_head(a: &Attention, qkv: Qkv, [sequence, head]: [usize; 2], y: &mut [
     };
     let (key_marks, keys) = columns(qkv.k);
     let (value_marks, values) = columns(qkv.v);
+    let query_row = |query: usize| qkv.q.head(a, a.start(sequence) + query, head);
+    let most = (0..a.rows(sequence))
+        .flat_map(|query| query_row(query).iter().zip(&key_marks))
+        .fold(0.0, |most: f32, (q, mark)| most.max((q * mark.step).abs()));
+    let factor = if most < LEAST { 0.0 } else { 127.0 / most };
+    let cool = most * (1.0 / 127.0) * (a.scale * std::f32::consts::LOG2_E);
     for query in 0..a.rows(sequence) {
         let row = a.start(sequence) + query;
         let y = &mut y[row * a.channels() + head * a.dim..][..a.dim];
@@ -88,17 +94,13 @@ fn forward_head(a: &Attention, qkv: Qkv, [sequence, head]: [usize; 2], y: &mut [
             y.fill(0.0);
             continue;
         }
-        let q: Vec<f32> = (qkv.q.head(a, row, head).iter().zip(&key_marks))
-            .map(|(q, mark)| q * mark.step)
+        let q: Vec<i32> = (query_row(query).iter().zip(&key_marks))
+            .map(|(q, mark)| byte(q * (mark.step * factor)))
             .collect();
-        let most = q.iter().fold(0.0, |most: f32, q| most.max(q.abs()));
-        let factor = if most < LEAST { 0.0 } else { 127.0 / most };
-        let q: Vec<i32> = q.iter().map(|q| byte(q * factor)).collect();
         // Bytes of keys are 128 too large: the same for all keys of a query, which softmax does not see.
         let score = |key: &Vec<i32>| -> i32 { q.iter().zip(key).map(|(q, k)| q * (k + 128)).sum() };
         let scores: Vec<i32> = keys.iter().map(score).collect();
         let largest = scores.iter().copied().fold(i32::MIN, i32::max);
-        let cool = most * (1.0 / 127.0) * (a.scale * std::f32::consts::LOG2_E);
         let below = LOG2_TOP - largest as f32 * cool;
         let mut carry = [0.0; CARRY];
         let mut sum = 0;

@@ -308,7 +308,8 @@ pub fn has_bytes() -> bool {
 /// [`forward`] with queries, keys, values and probabilities in bytes, where the CPU adds up their products and no query is to see less
 /// than all keys; `scratch` holds at least [`Attention::bytes_scratch`] numbers.
 ///
-/// Channels of keys and values have a step each, counted from the middle of what they span, queries one for their channels together.
+/// Channels of keys and values have a step each, counted from the middle of what they span; that of keys goes over to the queries,
+/// which have one step for a head.
 /// What rounding takes from a probability goes to that of a later key, so that many small ones do not vanish (error diffusion, Floyd
 /// and Steinberg, 1976).
 pub fn forward_in_bytes(

@@ -122,7 +122,8 @@ fn vector_bytes<V: Vector>(x: &[f32], middle: f32, factor: f32, to: &mut [u8]) {
     }
     for at in (x.len() / four * four..whole).step_by(V::LANES) {
         let x = V::load(&x[at..at + V::LANES]);
-        x.mul_add(factor, shift).store_bytes(&mut to[at..at + V::LANES]);
+        x.mul_add(factor, shift)
+            .store_bytes(&mut to[at..at + V::LANES]);
     }
     if whole < to.len() {
         let end = to.len().min(whole + V::LANES);
