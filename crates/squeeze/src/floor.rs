@@ -20,18 +20,21 @@ pub struct Peaks {
     pub bf16_tiles_gflops: Option<f64>,
     /// Of bytes in matrix registers.
     pub int8_tiles_gops: Option<f64>,
-    /// Reads from the first and second cache and from beyond.
+    /// How large the first, second and third cache are in bytes; zero where there is none, or nothing says so.
+    pub cache_bytes: [usize; 3],
+    /// Reads from the first and second cache, the third if there is one, and from beyond.
     pub l1_gbytes: f64,
     /// See above.
     pub l2_gbytes: f64,
     /// See above.
+    pub l3_gbytes: Option<f64>,
+    /// See above.
     pub memory_gbytes: f64,
 }
 
-/// What is taken for the size of the first and of the second cache, in bytes.
-const L1: usize = 32 << 10;
-const L2: usize = 1 << 20;
-const L2_END: usize = 2 << 20;
+/// What is taken for the sizes of caches where the system does not say them.
+const CACHES: [usize; 3] = [32 << 10, 1 << 20, 0];
+/// More than a third cache holds, or than a virtual machine has of one.
 const MEMORY: usize = 64 << 20;
 
 impl Peaks {
@@ -39,6 +42,8 @@ impl Peaks {
     pub fn measure() -> Peaks {
         const TRIES: usize = 20;
         let tier = Tier::detect();
+        let cache_bytes = caches();
+        let [l1, l2, l3] = cache_bytes;
         Peaks {
             f32_gflops: peak::gflops(tier, TRIES),
             int8_gops: peak::gemm_i8_gops(tier, TRIES),
@@ -46,9 +51,11 @@ impl Peaks {
             f16_gflops: peak::vector_gflops(Element::F16, TRIES),
             bf16_tiles_gflops: peak::tile_gops(Element::Bf16, TRIES),
             int8_tiles_gops: peak::tile_gops(Element::I8, TRIES),
-            l1_gbytes: peak::read_gbytes(tier, L1 / 2, TRIES),
-            l2_gbytes: peak::read_gbytes(tier, L2 / 4, TRIES),
-            memory_gbytes: peak::read_gbytes(tier, MEMORY, 3),
+            cache_bytes,
+            l1_gbytes: peak::read_gbytes(tier, l1 / 2, TRIES),
+            l2_gbytes: peak::read_gbytes(tier, l2 / 4, TRIES),
+            l3_gbytes: (l3 > l2).then(|| peak::read_gbytes(tier, (4 * l2).min(l3 / 2), TRIES)),
+            memory_gbytes: peak::read_gbytes(tier, MEMORY.max(2 * l3), 3),
         }
     }
 
@@ -67,8 +74,9 @@ impl Peaks {
             vectors("bf16", self.bf16_gflops),
             vectors("f16", self.f16_gflops),
         );
+        let third = (self.l3_gbytes).map_or(String::new(), |l3| format!(", {l3:.0} from the third"));
         format!(
-            "f32 {:.0} GFLOP/s, {bf16}{f16}int8 {:.0} GOP/s{tiles}; reads {:.0}, {:.0} and {:.0} GB/s from first cache, second cache and beyond",
+            "f32 {:.0} GFLOP/s, {bf16}{f16}int8 {:.0} GOP/s{tiles}; reads {:.0} GB/s from the first cache, {:.0} from the second{third}, {:.0} from beyond",
             self.f32_gflops, self.int8_gops, self.l1_gbytes, self.l2_gbytes, self.memory_gbytes
         )
     }
@@ -106,11 +114,58 @@ impl Peaks {
         }
     }
 
+    /// Of the smallest cache that holds so many bytes.
     fn bandwidth(&self, bytes: usize) -> f64 {
-        match bytes {
-            0..L1 => self.l1_gbytes,
-            L1..L2_END => self.l2_gbytes,
+        let [l1, l2, l3] = self.cache_bytes;
+        match self.l3_gbytes {
+            _ if bytes <= l1 => self.l1_gbytes,
+            _ if bytes <= l2 => self.l2_gbytes,
+            Some(l3_gbytes) if bytes <= l3 => l3_gbytes,
             _ => self.memory_gbytes,
         }
+    }
+}
+
+/// The sizes of the first core's caches of data, as Linux says them.
+fn caches() -> [usize; 3] {
+    let mut sizes = CACHES;
+    let Ok(entries) = std::fs::read_dir("/sys/devices/system/cpu/cpu0/cache") else {
+        return sizes;
+    };
+    for entry in entries.flatten() {
+        let read = |name: &str| std::fs::read_to_string(entry.path().join(name)).ok();
+        let (Some(level), Some(kind), Some(size)) = (read("level"), read("type"), read("size"))
+        else {
+            continue;
+        };
+        let level = level.trim().parse::<usize>().unwrap_or(0);
+        if let (1..=3, Some(size), true) = (level, bytes(size.trim()), kind.trim() != "Instruction")
+        {
+            sizes[level - 1] = size;
+        }
+    }
+    sizes
+}
+
+/// `32K` or `1M` as bytes.
+fn bytes(size: &str) -> Option<usize> {
+    let (number, unit) = match size.strip_suffix('K') {
+        Some(number) => (number, 1 << 10),
+        None => (size.strip_suffix('M')?, 1 << 20),
+    };
+    number.parse::<usize>().ok()?.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_caches() {
+        assert_eq!(bytes("32K"), Some(32 << 10));
+        assert_eq!(bytes("36M"), Some(36 << 20));
+        assert_eq!([bytes("K"), bytes("32"), bytes("")], [None; 3]);
+        let [l1, l2, _] = caches();
+        assert!(0 < l1 && l1 < l2);
     }
 }

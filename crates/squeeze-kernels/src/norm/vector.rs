@@ -114,17 +114,19 @@ fn rows<V: Vector, const N: usize, const ADD: bool>(
         normals[row] = Normal::of(stats[row]);
     }
     let whole = c / V::LANES * V::LANES;
-    for at in (0..whole).step_by(V::LANES) {
-        let gamma = V::load(&affine.gamma[at..]);
-        let beta = V::load(&affine.beta[at..]);
-        for (row, normal) in normals.iter().enumerate() {
+    let (gamma, beta) = (affine.gamma.as_ptr(), affine.beta.as_ptr());
+    let mut at = 0;
+    while at < whole {
+        // SAFETY (of both blocks): a vector inside of the rows, and of what they share.
+        let shared = unsafe { [V::load_ptr(gamma.add(at)), V::load_ptr(beta.add(at))] };
+        for row in 0..N {
             let place = row * c + at;
-            // SAFETY: a vector inside of the rows.
             unsafe {
-                let x = normal.apply(V::load_ptr(from.add(place)));
-                x.mul_add(gamma, beta).store_ptr(to.add(place));
+                let x = normals[row].apply(V::load_ptr(from.add(place)));
+                x.mul_add(shared[0], shared[1]).store_ptr(to.add(place));
             }
         }
+        at += V::LANES;
     }
     for at in whole..c {
         for (row, [mean, inverse]) in stats.iter().enumerate() {
