@@ -13,7 +13,12 @@ fn main() {
         tier,
         threads: &threads,
     };
-    println!("{:24} {:>12} {:>16}", tier.name(), "ns a row", "with residual");
+    println!(
+        "{:24} {:>12} {:>16}",
+        tier.name(),
+        "ns a row",
+        "with residual"
+    );
     for (rows, channels) in [(4, 768), (128, 768), (1024, 768), (128, 384), (128, 128)] {
         let mut all = vec![0.0; 3 * rows * channels + 2 * channels + 16];
         let start = all.as_ptr().align_offset(64);
@@ -35,6 +40,9 @@ fn main() {
         let plain = best::best(&mut || layer::forward(cpu, &norm, x, affine, y));
         let added = best::best(&mut || layer::forward_residual(cpu, &norm, x, residual, affine, y));
         let [plain, added] = [plain, added].map(|seconds| 1e9 * seconds / rows as f64);
-        println!("{:24} {plain:12.1} {added:16.1}", format!("{rows} x {channels}"));
+        println!(
+            "{:24} {plain:12.1} {added:16.1}",
+            format!("{rows} x {channels}")
+        );
     }
 }

@@ -74,7 +74,8 @@ impl Peaks {
             vectors("bf16", self.bf16_gflops),
             vectors("f16", self.f16_gflops),
         );
-        let third = (self.l3_gbytes).map_or(String::new(), |l3| format!(", {l3:.0} from the third"));
+        let third =
+            (self.l3_gbytes).map_or(String::new(), |l3| format!(", {l3:.0} from the third"));
         format!(
             "f32 {:.0} GFLOP/s, {bf16}{f16}int8 {:.0} GOP/s{tiles}; reads {:.0} GB/s from the first cache, {:.0} from the second{third}, {:.0} from beyond",
             self.f32_gflops, self.int8_gops, self.l1_gbytes, self.l2_gbytes, self.memory_gbytes

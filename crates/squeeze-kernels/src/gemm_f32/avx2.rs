@@ -8,6 +8,7 @@ use super::Kernel;
 use super::tile::{Register, tiles};
 use crate::Tier;
 use crate::activation::curve::{Curve, FIRST, LAST, MIDDLE};
+use crate::vector;
 
 /// The row of this tier.
 pub(crate) const KERNEL: Kernel = Kernel {
@@ -117,6 +118,10 @@ impl Register for F32x8 {
             let line = _mm256_fmadd_ps(part(2), self.0, part(1));
             Self(_mm256_fmadd_ps(line, self.0, part(0)))
         }
+    }
+    #[inline(always)]
+    fn gelu(self) -> Self {
+        Self(vector::rough_gelu(vector::F32x8(self.0)).0)
     }
     #[inline(always)]
     fn prefetch(at: *const f32) {

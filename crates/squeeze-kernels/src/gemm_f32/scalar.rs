@@ -3,7 +3,7 @@
 use super::tile::{Register, tiles};
 use super::{Epilogue, Geometry, Kernel, Residual, Start};
 use crate::Tier;
-use crate::activation::{self, curve::Curve};
+use crate::activation::{self, Activation, curve::Curve};
 
 /// The row of this tier.
 pub(crate) const KERNEL: Kernel = Kernel {
@@ -176,6 +176,13 @@ impl Register for Eight {
     #[inline(always)]
     fn curve(self, curve: &Curve) -> Self {
         Self(self.0.map(|u| curve.at(u)))
+    }
+    #[inline(always)]
+    fn gelu(self) -> Self {
+        Self(
+            self.0
+                .map(|x| activation::scalar::apply(Activation::Gelu, x)),
+        )
     }
     #[inline(always)]
     fn prefetch(_: *const f32) {}

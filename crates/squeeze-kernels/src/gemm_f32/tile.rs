@@ -77,6 +77,8 @@ pub(crate) trait Register: Copy {
     }
     /// A curve at these places.
     fn curve(self, curve: &Curve) -> Self;
+    /// GELU, as exact as bytes are.
+    fn gelu(self) -> Self;
     /// Asks for the cache line at `at` to be brought near. Any address will do.
     fn prefetch(at: *const f32);
 }

@@ -29,6 +29,7 @@ impl Sums for I32x8 {
     /// The signed bytes, and their sizes.
     type Quad = (__m256i, __m256i);
     type Weights = __m256i;
+    const ROWS: usize = 4;
 
     #[inline(always)]
     fn zero() -> Self {

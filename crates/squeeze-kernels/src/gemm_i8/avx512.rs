@@ -28,6 +28,7 @@ impl Sums for I32x16 {
     type Floats = F32x16;
     type Quad = __m512i;
     type Weights = __m512i;
+    const ROWS: usize = 8;
 
     #[inline(always)]
     fn zero() -> Self {

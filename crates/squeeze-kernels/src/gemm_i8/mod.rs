@@ -27,7 +27,7 @@ use crate::{Cpu, SharedMut, Slab, Threads, Tier, Weight, as_bytes_mut, even};
 use codes::{Fixed, Output as Out, Shared};
 use quantize::{Mark, Stretch, ZERO, quantize_rows};
 use right::{Left, Right, Shape, To};
-use tile::{Bytes, Segment, Tile};
+use tile::{Bytes, Numbers, Segment, Tile};
 
 /// One row of the table of kernels.
 #[derive(Debug)]
@@ -453,6 +453,7 @@ pub(crate) fn repeat(tier: Tier, rounds: usize) -> usize {
             limits: (f32::NEG_INFINITY, f32::INFINITY),
             ..Output::EMPTY
         },
+        numbers: Numbers::Any,
         bytes: Bytes::NONE,
     };
     let run = kernel.tiles[0][rows - 1][kernel.tiles[0][0].len() - 1];

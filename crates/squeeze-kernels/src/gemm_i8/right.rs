@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::Kernel;
 use super::codes::{Fixed, Shared, ToBytes};
-use super::tile::{Bytes, IN_BYTES, IN_NUMBERS, Segment, Tile};
+use super::tile::{Bytes, IN_BYTES, IN_NUMBERS, Numbers, Segment, Tile};
+use crate::activation::Activation;
 use crate::gemm_f32::panels::Panels;
 use crate::gemm_f32::product::{Block as Part, NEAR_TILES, Near, after_bytes, follows};
 use crate::gemm_f32::tile::{COLUMNS, Tile as Output};
@@ -211,6 +212,20 @@ impl Right {
         let at = to.at + column;
         let in_columns = group * padded + columns.start;
         let near_by = (near.as_mut_ptr(), COLUMNS);
+        let is_whole = left.rows == self.rows() && columns.len() == width;
+        let numbers = match to.output {
+            Shared::Numbers(_, e) if is_whole && e.residual.is_none() => match e.activation {
+                Activation::Identity => Numbers::Plain,
+                Activation::Gelu => Numbers::Gelu,
+                _ => Numbers::Any,
+            },
+            _ => Numbers::Any,
+        };
+        // What tiles do not do themselves.
+        let what = match to.output {
+            Shared::Numbers(_, e) if numbers == Numbers::Any => follows(e.activation),
+            _ => None,
+        };
         let none = Output {
             columns: columns.len(),
             ..Output::EMPTY
@@ -224,7 +239,7 @@ impl Right {
                 let residual = epilogue.residual;
                 let output = Output {
                     c: there,
-                    to: follows(epilogue.activation).map_or(there, |_| near_by),
+                    to: what.map_or(there, |_| near_by),
                     bias: from(epilogue.bias, column),
                     residual: from(residual.map(|residual| residual.values), at),
                     factors: from(residual.and_then(|residual| residual.factors), column),
@@ -255,10 +270,6 @@ impl Right {
             (Shared::Bytes(..), None) => unreachable!("outputs were checked"),
         };
         let start = &self.start[group * self.shape.segments * padded + columns.start..];
-        let what = match to.output {
-            Shared::Numbers(_, epilogue) => follows(epilogue.activation),
-            Shared::Bytes(..) => None,
-        };
         // The next panel comes near while the tiles of this one are computed. Few tiles leave no time for that: then weights are asked
         // for some quads before they are used.
         let b = self.data.as_ptr().wrapping_add(base);
@@ -282,6 +293,7 @@ impl Right {
             middles: left.middles,
             sums: self.sums[in_columns..].as_ptr(),
             output,
+            numbers,
             bytes,
         };
         let writes = match bytes.to.0.is_null() {

@@ -153,6 +153,7 @@ impl Sums for I32Eight {
     type Floats = Eight;
     type Quad = [i32; 4];
     type Weights = [[i8; 4]; 8];
+    const ROWS: usize = 4;
 
     #[inline(always)]
     fn zero() -> Self {

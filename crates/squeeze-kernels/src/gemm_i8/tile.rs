@@ -12,6 +12,8 @@ pub(crate) trait Sums: Copy {
     type Quad: Copy;
     /// Four weights for each lane.
     type Weights: Copy;
+    /// The most rows of a tile.
+    const ROWS: usize;
 
     /// Sums of nothing.
     fn zero() -> Self;
@@ -74,8 +76,21 @@ pub(crate) struct Tile {
     pub sums: *const f32,
     /// Where it goes, and what is added to it.
     pub output: Output,
+    /// What numbers go through.
+    pub numbers: Numbers,
     /// Where it goes as bytes instead, if anywhere.
     pub bytes: Bytes,
+}
+
+/// What sums go through before they are numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    /// Whatever the output asks for.
+    Any,
+    /// Nothing: the output asks for a bias only. A short way for whole tiles of the most rows.
+    Plain,
+    /// The same, and GELU: for no other tiles.
+    Gelu,
 }
 
 /// Where a tile of bytes goes: `byte(limited(curve(sum * scale + bias + residual * factor)))`; rows have no scales of their own.
@@ -153,6 +168,12 @@ pub(crate) unsafe fn compute<S: Sums, const WHAT: usize, const M: usize, const V
             match (WHAT, is_full) {
                 (IN_BYTES, true) => finish_bytes::<S, M, V, true>(&t, sum),
                 (IN_BYTES, false) => finish_bytes::<S, M, V, false>(&t, sum),
+                (_, true) if M == S::ROWS && t.numbers != Numbers::Any => {
+                    match t.numbers == Numbers::Gelu {
+                        true => store_plain::<S, M, V, true>(&t, &Scaled { t: &t, sum }),
+                        false => store_plain::<S, M, V, false>(&t, &Scaled { t: &t, sum }),
+                    }
+                }
                 _ => store::<S::Floats, M, V>(&t.output, Scaled { t: &t, sum }),
             }
         }
@@ -237,6 +258,54 @@ impl<S: Sums, const M: usize, const V: usize> WithBias<S::Floats> for Scaled<'_,
         };
         let own = S::Floats::splat(0.0).add_product(self.sum[row][v].floats(), scale);
         bias.add_product(middle, sums).add_product(own, row_scale)
+    }
+}
+
+/// Writes whole registers of sums out with a bias, and through GELU if asked; written out as `gemm_f32::tile::store` is.
+///
+/// # Safety
+/// As for [`compute`].
+#[inline(always)]
+unsafe fn store_plain<S: Sums, const M: usize, const V: usize, const GELU: bool>(
+    t: &Tile,
+    sums: &Scaled<S, M, V>,
+) {
+    const { assert!(V <= 3) }
+    // SAFETY: the caller's promise.
+    unsafe {
+        plain_column::<S, M, V, GELU>(t, sums, 0);
+        if V > 1 {
+            plain_column::<S, M, V, GELU>(t, sums, 1);
+        }
+        if V > 2 {
+            plain_column::<S, M, V, GELU>(t, sums, 2);
+        }
+    }
+}
+
+/// The same of one register of every row.
+///
+/// # Safety
+/// As for [`compute`].
+#[inline(always)]
+unsafe fn plain_column<S: Sums, const M: usize, const V: usize, const GELU: bool>(
+    t: &Tile,
+    sums: &Scaled<S, M, V>,
+    v: usize,
+) {
+    let at = v * S::Floats::LANES;
+    // SAFETY (of both blocks): the caller's promise.
+    let bias = match t.output.bias.is_null() {
+        true => S::Floats::splat(0.0),
+        false => unsafe { S::Floats::load(t.output.bias.add(at)) },
+    };
+    let (to, step) = t.output.to;
+    for row in 0..M {
+        let mut x = sums.with_bias(bias, row, v);
+        if GELU {
+            x = x.gelu();
+        }
+        unsafe { x.store(to.add(row * step + at)) };
     }
 }
 
