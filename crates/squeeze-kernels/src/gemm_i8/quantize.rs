@@ -146,12 +146,10 @@ pub(crate) fn scalar_span(x: &[f32]) -> [f32; 2] {
 #[inline(always)]
 fn vector_span<V: Vector>(x: &[f32]) -> [f32; 2] {
     let zero = V::splat(0.0);
-    let (mut tops, mut bottoms, mut odd) = ([zero; 4], [zero; 4], [zero; 4]);
+    let (mut tops, mut bottoms) = ([zero; 4], [zero; 4]);
     let mut meet = |at: usize, x: V| {
-        tops[at] = x.max(tops[at]);
-        bottoms[at] = x.min(bottoms[at]);
-        // Nothing times zero is zero but a finite number.
-        odd[at] = x.mul_add(zero, odd[at]);
+        tops[at] = x.higher(tops[at]);
+        bottoms[at] = x.lower(bottoms[at]);
     };
     let fours = x.chunks_exact(4 * V::LANES);
     for part in fours.remainder().chunks(V::LANES) {
@@ -162,13 +160,13 @@ fn vector_span<V: Vector>(x: &[f32]) -> [f32; 2] {
             meet(at, V::load(&four[at * V::LANES..][..V::LANES]));
         }
     }
-    let [top, bottom, odd] = [
-        (tops[0].max(tops[1])).max(tops[2].max(tops[3])),
-        (bottoms[0].min(bottoms[1])).min(bottoms[2].min(bottoms[3])),
-        (odd[0] + odd[1]) + (odd[2] + odd[3]),
-    ];
-    match odd.is_zero() {
-        true => span(-(zero - bottom).largest(), top.largest()),
+    let top = (tops[0].higher(tops[1])).higher(tops[2].higher(tops[3]));
+    let bottom = (bottoms[0].lower(bottoms[1])).lower(bottoms[2].lower(bottoms[3]));
+    // The largest bits of both: a bottom without a sign is no bottom.
+    let (top, bottom) = (top.largest_size(), bottom.largest_size());
+    let bottom = if bottom.is_sign_negative() { bottom } else { 0.0 };
+    match top.is_finite() && bottom.is_finite() {
+        true => span(bottom, top),
         false => [0.0, vector_largest::<V>(x)],
     }
 }

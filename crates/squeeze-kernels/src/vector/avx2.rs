@@ -237,12 +237,22 @@ impl Vector for F32x8 {
         }
     }
     #[inline(always)]
-    fn is_zero(self) -> bool {
+    fn higher(self, right: Self) -> Self {
+        // Numbers without a sign come in the order of their bits, and behind those with one where bits are signed.
         // SAFETY: see above.
-        unsafe {
-            let other = _mm256_cmp_ps::<_CMP_NEQ_UQ>(self.0, _mm256_setzero_ps());
-            _mm256_testz_si256(_mm256_castps_si256(other), _mm256_castps_si256(other)) == 1
-        }
+        Self(unsafe {
+            let (left, right) = (_mm256_castps_si256(self.0), _mm256_castps_si256(right.0));
+            _mm256_castsi256_ps(_mm256_max_epi32(left, right))
+        })
+    }
+    #[inline(always)]
+    fn lower(self, right: Self) -> Self {
+        // Where bits are not signed, numbers with a sign come last, the lowest behind them all.
+        // SAFETY: see above.
+        Self(unsafe {
+            let (left, right) = (_mm256_castps_si256(self.0), _mm256_castps_si256(right.0));
+            _mm256_castsi256_ps(_mm256_max_epu32(left, right))
+        })
     }
     #[inline(always)]
     fn larger_size(self, right: Self) -> Self {

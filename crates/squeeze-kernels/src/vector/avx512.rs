@@ -202,9 +202,22 @@ impl Vector for F32x16 {
         unsafe { _mm512_reduce_max_ps(self.0) }
     }
     #[inline(always)]
-    fn is_zero(self) -> bool {
+    fn higher(self, right: Self) -> Self {
+        // Numbers without a sign come in the order of their bits, and behind those with one where bits are signed.
         // SAFETY: see above.
-        unsafe { _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(self.0, _mm512_setzero_ps()) == 0 }
+        Self(unsafe {
+            let (left, right) = (_mm512_castps_si512(self.0), _mm512_castps_si512(right.0));
+            _mm512_castsi512_ps(_mm512_max_epi32(left, right))
+        })
+    }
+    #[inline(always)]
+    fn lower(self, right: Self) -> Self {
+        // Where bits are not signed, numbers with a sign come last, the lowest behind them all.
+        // SAFETY: see above.
+        Self(unsafe {
+            let (left, right) = (_mm512_castps_si512(self.0), _mm512_castps_si512(right.0));
+            _mm512_castsi512_ps(_mm512_max_epu32(left, right))
+        })
     }
     #[inline(always)]
     fn larger_size(self, right: Self) -> Self {

@@ -92,11 +92,13 @@ pub(crate) trait Vector:
     fn sum(self) -> f32;
     /// The largest lane.
     fn largest(self) -> f32;
-    /// Whether all lanes are zeros of either sign.
-    fn is_zero(self) -> bool;
+    /// The higher of both, of which zero or one above it is one; a NaN without a sign is higher than any. Others may give anything.
+    fn higher(self, right: Self) -> Self;
+    /// The lower of both, a NaN with a sign lower than any, as long as one has a sign; else one of them.
+    fn lower(self, right: Self) -> Self;
     /// The larger magnitude of both, without its sign; NaN is larger than any.
     fn larger_size(self, right: Self) -> Self;
-    /// The largest of lanes without a sign; NaN is larger than any.
+    /// The lane whose bits are the largest: of lanes without a sign the largest, NaN larger than any; else the lowest of those with one.
     fn largest_size(self) -> f32;
     /// Writes the nearest whole numbers of -127..=127, ties to even, as bytes that are 128 too large: as many as `to` holds, at
     /// most `LANES`.
