@@ -17,6 +17,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     is_present: || true,
     lanes: 8,
     unsigned: false,
+    short: I32x8::SHORT,
     tiles: tiles!(I32x8, ["avx2,fma"], [1 2 3 4] x [1 2]),
 };
 
@@ -29,7 +30,7 @@ impl Sums for I32x8 {
     /// The signed bytes, and their sizes.
     type Quad = (__m256i, __m256i);
     type Weights = __m256i;
-    const ROWS: usize = 4;
+    const SHORT: usize = 0;
 
     #[inline(always)]
     fn zero() -> Self {

@@ -17,6 +17,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     is_present: || is_x86_feature_detected!("avx512vnni"),
     lanes: 16,
     unsigned: true,
+    short: I32x16::SHORT,
     tiles: tiles!(I32x16, ["avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"], [1 2 3 4 5 6 7 8] x [1 2 3]),
 };
 
@@ -28,7 +29,7 @@ impl Sums for I32x16 {
     type Floats = F32x16;
     type Quad = __m512i;
     type Weights = __m512i;
-    const ROWS: usize = 8;
+    const SHORT: usize = 8;
 
     #[inline(always)]
     fn zero() -> Self {

@@ -42,6 +42,8 @@ pub struct Kernel {
     lanes: usize,
     /// Whether activations enter the products as unsigned bytes, 128 too large.
     unsigned: bool,
+    /// As [`tile::Sums::SHORT`].
+    short: usize,
     /// By what they write.
     tiles: [&'static [&'static [TileFn]]; 2],
 }

@@ -164,7 +164,11 @@ fn vector_span<V: Vector>(x: &[f32]) -> [f32; 2] {
     let bottom = (bottoms[0].lower(bottoms[1])).lower(bottoms[2].lower(bottoms[3]));
     // The largest bits of both: a bottom without a sign is no bottom.
     let (top, bottom) = (top.largest_size(), bottom.largest_size());
-    let bottom = if bottom.is_sign_negative() { bottom } else { 0.0 };
+    let bottom = if bottom.is_sign_negative() {
+        bottom
+    } else {
+        0.0
+    };
     match top.is_finite() && bottom.is_finite() {
         true => span(bottom, top),
         false => [0.0, vector_largest::<V>(x)],

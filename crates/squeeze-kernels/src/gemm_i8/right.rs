@@ -212,9 +212,9 @@ impl Right {
         let at = to.at + column;
         let in_columns = group * padded + columns.start;
         let near_by = (near.as_mut_ptr(), COLUMNS);
-        let is_whole = left.rows == self.rows() && columns.len() == width;
+        let is_short = left.rows == self.kernel.short && columns.len() == width;
         let numbers = match to.output {
-            Shared::Numbers(_, e) if is_whole && e.residual.is_none() => match e.activation {
+            Shared::Numbers(_, e) if is_short && e.residual.is_none() => match e.activation {
                 Activation::Identity => Numbers::Plain,
                 Activation::Gelu => Numbers::Gelu,
                 _ => Numbers::Any,

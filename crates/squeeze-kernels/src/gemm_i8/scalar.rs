@@ -8,13 +8,20 @@ use crate::gemm_f32::scalar::{Eight, finish};
 use crate::gemm_f32::{self, Epilogue, Geometry, Residual};
 use crate::{Quantization, Tier};
 
-/// The row of this tier.
+/// The row of this tier: tiles of fewer rows, and so smaller, where hardly a machine is without vectors.
 pub(crate) const KERNEL: Kernel = Kernel {
+    #[cfg(target_arch = "x86_64")]
+    name: "i8_gemm_2x8_scalar",
+    #[cfg(not(target_arch = "x86_64"))]
     name: "i8_gemm_4x8_scalar",
     tier: Tier::Scalar,
     is_present: || true,
     lanes: 8,
     unsigned: false,
+    short: I32Eight::SHORT,
+    #[cfg(target_arch = "x86_64")]
+    tiles: tiles!(I32Eight, [], [1 2] x [1]),
+    #[cfg(not(target_arch = "x86_64"))]
     tiles: tiles!(I32Eight, [], [1 2 3 4] x [1]),
 };
 
@@ -153,7 +160,7 @@ impl Sums for I32Eight {
     type Floats = Eight;
     type Quad = [i32; 4];
     type Weights = [[i8; 4]; 8];
-    const ROWS: usize = 4;
+    const SHORT: usize = 0;
 
     #[inline(always)]
     fn zero() -> Self {

@@ -12,8 +12,8 @@ pub(crate) trait Sums: Copy {
     type Quad: Copy;
     /// Four weights for each lane.
     type Weights: Copy;
-    /// The most rows of a tile.
-    const ROWS: usize;
+    /// How many rows tiles have that have a short way to numbers; none where 0.
+    const SHORT: usize;
 
     /// Sums of nothing.
     fn zero() -> Self;
@@ -87,7 +87,7 @@ pub(crate) struct Tile {
 pub(crate) enum Numbers {
     /// Whatever the output asks for.
     Any,
-    /// Nothing: the output asks for a bias only. A short way for whole tiles of the most rows.
+    /// Nothing: the output asks for a bias only. A short way for whole tiles, see [`Sums::SHORT`].
     Plain,
     /// The same, and GELU: for no other tiles.
     Gelu,
@@ -168,7 +168,7 @@ pub(crate) unsafe fn compute<S: Sums, const WHAT: usize, const M: usize, const V
             match (WHAT, is_full) {
                 (IN_BYTES, true) => finish_bytes::<S, M, V, true>(&t, sum),
                 (IN_BYTES, false) => finish_bytes::<S, M, V, false>(&t, sum),
-                (_, true) if M == S::ROWS && t.numbers != Numbers::Any => {
+                (_, true) if M == S::SHORT && t.numbers != Numbers::Any => {
                     match t.numbers == Numbers::Gelu {
                         true => store_plain::<S, M, V, true>(&t, &Scaled { t: &t, sum }),
                         false => store_plain::<S, M, V, false>(&t, &Scaled { t: &t, sum }),

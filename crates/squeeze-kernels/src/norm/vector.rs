@@ -38,12 +38,7 @@ fn pairs<V: Vector, const ADD: bool>(
         let cut = row * c..(row + count) * c;
         let x = x.map(|x| &x[cut.clone()]);
         let kept = if sum.is_empty() { 0..0 } else { cut.clone() };
-        let (y, sum) = (&mut y[cut], &mut sum[kept]);
-        let mut both = [[0.0; 2]; 2];
-        match count {
-            1 => both[..1].copy_from_slice(&rows::<V, 1, ADD>(norm, x, affine, y, sum)),
-            _ => both = rows::<V, 2, ADD>(norm, x, affine, y, sum),
-        }
+        let both = two_rows::<V, ADD>(norm, x, affine, &mut y[cut], &mut sum[kept]);
         if !stats.is_empty() {
             stats[2 * row..2 * (row + count)].copy_from_slice(&both.as_flattened()[..2 * count]);
         }
@@ -51,24 +46,25 @@ fn pairs<V: Vector, const ADD: bool>(
     }
 }
 
-/// `N` rows, and mean and reciprocal deviation of each.
+/// Two rows, or one row as both, and mean and reciprocal deviation of each.
 #[inline(always)]
-fn rows<V: Vector, const N: usize, const ADD: bool>(
+fn two_rows<V: Vector, const ADD: bool>(
     norm: &LayerNorm,
     [x, residual]: [&[f32]; 2],
     affine: Affine,
     y: &mut [f32],
     sum: &mut [f32],
-) -> [[f32; 2]; N] {
+) -> [[f32; 2]; 2] {
     let c = norm.channels;
-    assert!([x.len(), residual.len(), y.len()] == [N * c; 3]);
+    let step = y.len() - c;
+    assert!([x.len(), residual.len()] == [y.len(); 2] && (step == c || step == 0));
     assert!([affine.gamma.len(), affine.beta.len()] == [c; 2]);
     let (x, residual, to) = (x.as_ptr(), residual.as_ptr(), y.as_mut_ptr());
     // Where the residual is added, the sum is in `y` from here on, and hence in the first cache.
     let from = if ADD { to.cast_const() } else { x };
     // SAFETY (of all blocks below): `sums` asks for places of whole vectors and of single numbers inside of the rows.
-    let means = sums::<V, N>(
-        c,
+    let means = sums::<V>(
+        [c, step],
         |place, _| unsafe {
             if ADD {
                 let sum = V::load_ptr(x.add(place)) + V::load_ptr(residual.add(place));
@@ -87,87 +83,89 @@ fn rows<V: Vector, const N: usize, const ADD: bool>(
     .map(|sum| sum / c as f32);
     if !sum.is_empty() {
         // SAFETY: `from` is the beginning of `y`, of which no reference is in use.
-        sum.copy_from_slice(unsafe { std::slice::from_raw_parts(from, N * c) });
+        sum.copy_from_slice(unsafe { std::slice::from_raw_parts(from, c + step) });
     }
-    let mut middles = [V::splat(0.0); N];
-    for row in 0..N {
+    let mut middles = [V::splat(0.0); 2];
+    for row in 0..2 {
         middles[row] = V::splat(means[row]);
     }
-    let squares = sums::<V, N>(
-        c,
+    let squares = sums::<V>(
+        [c, step],
         |place, row| unsafe {
             let off = V::load_ptr(from.add(place)) - middles[row];
             off * off
         },
         |place, row| unsafe { (*from.add(place) - means[row]) * (*from.add(place) - means[row]) },
     );
-    let mut stats = [[0.0; 2]; N];
-    for row in 0..N {
+    let mut stats = [[0.0; 2]; 2];
+    for row in 0..2 {
         stats[row] = [
             means[row],
             1.0 / (squares[row] / c as f32 + norm.eps).sqrt(),
         ];
     }
     // What is called in more places than one is not inlined, and then its instructions are calls: `map` would be.
-    let mut normals = [Normal::<V>::of([0.0; 2]); N];
-    for row in 0..N {
+    let mut normals = [Normal::<V>::of([0.0; 2]); 2];
+    for row in 0..2 {
         normals[row] = Normal::of(stats[row]);
     }
     let whole = c / V::LANES * V::LANES;
     let (gamma, beta) = (affine.gamma.as_ptr(), affine.beta.as_ptr());
     let mut at = 0;
     while at < whole {
-        // SAFETY (of both blocks): a vector inside of the rows, and of what they share.
+        // SAFETY (of all blocks here): a vector inside of the rows, and of what they share.
         let shared = unsafe { [V::load_ptr(gamma.add(at)), V::load_ptr(beta.add(at))] };
-        for row in 0..N {
-            let place = row * c + at;
-            unsafe {
-                let x = normals[row].apply(V::load_ptr(from.add(place)));
-                x.mul_add(shared[0], shared[1]).store_ptr(to.add(place));
-            }
+        // Both are read before one is written: they may be the same.
+        let mut both = [V::splat(0.0); 2];
+        for row in 0..2 {
+            let x = normals[row].apply(unsafe { V::load_ptr(from.add(row * step + at)) });
+            both[row] = x.mul_add(shared[0], shared[1]);
+        }
+        for row in 0..2 {
+            unsafe { both[row].store_ptr(to.add(row * step + at)) };
         }
         at += V::LANES;
     }
     for at in whole..c {
-        for (row, [mean, inverse]) in stats.iter().enumerate() {
-            // SAFETY: a number inside of the rows.
-            unsafe {
-                let x = (*from.add(row * c + at) - mean) * inverse;
-                *to.add(row * c + at) = x.mul_add(affine.gamma[at], affine.beta[at]);
-            }
+        // SAFETY (of both blocks): a number inside of the rows.
+        let both = [0, 1].map(|row| unsafe { *from.add(row * step + at) });
+        for row in 0..2 {
+            let x = (both[row] - stats[row][0]) * stats[row][1];
+            let y = x.mul_add(affine.gamma[at], affine.beta[at]);
+            unsafe { *to.add(row * step + at) = y };
         }
     }
     stats
 }
 
-/// The sums of `f` over each of `N` rows, by place and row: four chains of vectors, to hide the latency of additions, then what is left
+/// The sums of `f` over each of two rows, so many numbers apart, by place and row: four chains of vectors, to hide the latency of additions, then what is left
 /// one by one.
 #[inline(always)]
-fn sums<V: Vector, const N: usize>(
-    c: usize,
+fn sums<V: Vector>(
+    [c, step]: [usize; 2],
     f: impl Fn(usize, usize) -> V,
     one: impl Fn(usize, usize) -> f32,
-) -> [f32; N] {
+) -> [f32; 2] {
     let (fours, whole) = (c / (4 * V::LANES) * 4, c / V::LANES);
-    let mut sums = [[V::splat(0.0); 4]; N];
+    let mut sums = [[V::splat(0.0); 4]; 2];
     for at in (0..fours).step_by(4) {
         for chain in 0..4 {
-            for row in 0..N {
-                sums[row][chain] = sums[row][chain] + f(row * c + (at + chain) * V::LANES, row);
+            for row in 0..2 {
+                sums[row][chain] = sums[row][chain] + f(row * step + (at + chain) * V::LANES, row);
             }
         }
     }
     for at in fours..whole {
-        for row in 0..N {
-            sums[row][0] = sums[row][0] + f(row * c + at * V::LANES, row);
+        for row in 0..2 {
+            sums[row][0] = sums[row][0] + f(row * step + at * V::LANES, row);
         }
     }
-    let mut all = [0.0; N];
+    let mut all = [0.0; 2];
     for (row, all) in all.iter_mut().enumerate() {
         let [first, second, third, fourth] = sums[row];
         *all = ((first + second) + (third + fourth)).sum();
         for at in whole * V::LANES..c {
-            *all += one(row * c + at, row);
+            *all += one(row * step + at, row);
         }
     }
     all
