@@ -256,7 +256,7 @@ impl Kernel {
             Self::Attention(_, Products::Tiles(element)) => {
                 amx::Kernel::of(tier, *element).name(*element)
             }
-            Self::Attention(_, Products::Bytes) => attention::BYTES_KERNEL,
+            Self::Attention(_, Products::Bytes) => of(attention::BYTE_KERNELS),
             Self::Softmax { .. } => of(softmax::KERNELS),
             Self::Resize(_) => of(resize::KERNELS),
         }

@@ -47,7 +47,7 @@ fn byte(x: f32) -> i32 {
 }
 
 /// `2^x` from 0 to 1: the minimax polynomial of the relative error, which is 0.0017, by Lawson's algorithm.
-pub(super) const ROUGH_EXP2: [f32; 3] = [1.001_724_6, 0.657_636_56, 0.337_189_72];
+pub(super) const ROUGH_EXP2: [f32; 3] = [1.001_724_6, 0.657_636_6, 0.337_189_72];
 
 /// `2^x`, roughly.
 fn rough_exp2(x: f32) -> f32 {

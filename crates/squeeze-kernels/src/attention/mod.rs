@@ -264,8 +264,8 @@ pub const KERNELS: &[(&str, Tier)] = &[
     ("f32_attention_avx512", Tier::Avx512),
 ];
 
-/// The name of [`forward_in_bytes`] where the CPU has its instructions.
-pub const BYTES_KERNEL: &str = "i8_attention_avx512_vnni";
+/// The kernel of [`forward_in_bytes`]: name and tier. It also asks for VNNI.
+pub const BYTE_KERNELS: &[(&str, Tier)] = &[("i8_attention_avx512_vnni", Tier::Avx512)];
 
 /// `y = softmax(scale q k^T + additive) v` for each head; `scratch` holds at least [`Attention::forward_scratch`] numbers.
 pub fn forward(cpu: Cpu, attention: &Attention, qkv: Qkv, y: &mut [f32], scratch: &mut [f32]) {

@@ -158,24 +158,93 @@ fn on_tiles(cpu: Cpu, attention: &Attention, qkv: Qkv) {
     }
 }
 
-/// In bytes, where the machine has the instructions: to the bit as defined, and near to what it stands for.
+/// In bytes: the definition near to what it stands for, and where the machine has the instructions the kernel as defined, to the bit.
 fn in_bytes(cpu: Cpu, attention: &Attention, qkv: Qkv) {
     let attention = Attention {
         additive: None,
         ..*attention
     };
-    if !has_bytes() || attention.sight == Sight::Causal {
+    if attention.sight == Sight::Causal {
         return;
     }
     let numbers = attention.n * attention.tokens * attention.channels();
     let (mut want, mut near) = (vec![0.0; numbers], vec![0.0; numbers]);
     bytes_scalar::forward(&attention, qkv, &mut want);
     scalar::forward(&attention, qkv, &mut near);
+    close(&want, &near, 3e-2, "the definition in bytes");
+    if has_bytes() {
+        assert_eq!(bytes_of(cpu, &attention, qkv), want);
+    }
+}
+
+fn bytes_of(cpu: Cpu, attention: &Attention, qkv: Qkv) -> Vec<f32> {
     let scratch = attention.bytes_scratch(cpu.threads.count());
+    let numbers = attention.start(attention.n) * attention.channels();
     let (mut scratch, mut y) = (vec![f32::NAN; scratch], vec![f32::NAN; numbers]);
-    forward_in_bytes(cpu, &attention, qkv, &mut y, &mut scratch);
-    assert_eq!(y, want);
-    close(&y, &near, 3e-2, "y in bytes");
+    forward_in_bytes(cpu, attention, qkv, &mut y, &mut scratch);
+    y
+}
+
+/// One sequence of one head.
+fn one_head(tokens: usize, dim: usize) -> Attention<'static> {
+    Attention {
+        n: 1,
+        tokens,
+        sight: Sight::All,
+        starts: None,
+        heads: 1,
+        dim,
+        scale: 1.0,
+        lengths: None,
+        additive: None,
+    }
+}
+
+/// Probabilities that are each less than half a byte of the largest keep their weight together.
+#[test]
+fn many_small_probabilities_are_kept_in_bytes() {
+    let (tokens, dim) = (512, 16);
+    let attention = one_head(tokens, dim);
+    let mut x = vec![0.0; 3 * tokens * dim];
+    for (token, row) in x.chunks_exact_mut(3 * dim).enumerate() {
+        let (q, rest) = row.split_at_mut(dim);
+        q[0] = 1.0;
+        // The first key's score is 6.5 above all others', its value 1 where theirs are about -1.
+        rest[0] = if token == 0 { 6.5 } else { 0.0 };
+        rest[dim] = if token == 0 {
+            1.0
+        } else {
+            -1.0 + 0.1 * (token as f32).sin()
+        };
+    }
+    let qkv = Qkv::packed(&attention, &x);
+    let (mut want, mut near) = (vec![0.0; tokens * dim], vec![0.0; tokens * dim]);
+    scalar::forward(&attention, qkv, &mut want);
+    bytes_scalar::forward(&attention, qkv, &mut near);
+    assert!((0.1..0.3).contains(&want[0]), "{} is half of each", want[0]);
+    close(&near, &want, 3e-2, "a long tail");
+}
+
+#[test]
+fn what_is_not_finite_is_seen_in_bytes() {
+    if !has_bytes() {
+        return;
+    }
+    let (tokens, dim) = (20, 16);
+    let attention = one_head(tokens, dim);
+    let clean = numbers(3 * tokens * dim, 1.0);
+    everywhere(|cpu| {
+        for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for part in 0..3 {
+                let mut x = clean.clone();
+                x[(7 * 3 + part) * dim + 5] = odd;
+                let y = bytes_of(cpu, &attention, Qkv::packed(&attention, &x));
+                // Of values their channel, of keys and queries all of the head.
+                let spoilt = |at: usize| part < 2 || at % dim == 5;
+                assert!((0..y.len()).all(|at| y[at].is_finite() != spoilt(at)));
+            }
+        }
+    });
 }
 
 /// Sequences one after the other: each as if it were alone, to the bit.
@@ -232,6 +301,11 @@ fn check_packed_sight(sight: Sight, rows: &[usize], heads: usize, dim: usize) {
             let qkv = qkv_by_head;
             forward_on_tiles(cpu, &attention, element, qkv, &mut same, &mut scratch);
             assert_eq!(same, y);
+        }
+        if has_bytes() && sight == Sight::All {
+            let y = bytes_of(cpu, &attention, qkv);
+            close(&y, &want, 3e-2, "packed y in bytes");
+            assert_eq!(bytes_of(cpu, &attention, qkv_by_head), y);
         }
         for (at, &tokens) in rows.iter().enumerate() {
             let alone = Attention {

@@ -161,7 +161,11 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
     let deep: Vec<_> = deep.map(|row| (row.name, row.tier)).collect();
     let absent_deep = kernels::depthwise_i8::KERNELS.iter();
     let absent_deep = absent_deep.filter(|row| !row.is_here()).map(|row| row.name);
-    let absent = bytes.chain(absent_deep);
+    let heads = kernels::attention::BYTE_KERNELS.iter();
+    let absent_heads = heads.filter(|_| !kernels::attention::has_bytes());
+    let absent = bytes
+        .chain(absent_deep)
+        .chain(absent_heads.map(|(name, _)| *name));
     let absent: Vec<_> = absent.chain(tiles).collect();
     let on_tiles = kernels::amx::KERNELS.iter();
     let on_tiles: Vec<_> = on_tiles
@@ -180,13 +184,14 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
         .iter()
         .flat_map(|row| row.names.map(|name| (name, row.tier)))
         .collect();
-    let families: [(&str, &[(&str, Tier)]); 21] = [
+    let families: [(&str, &[(&str, Tier)]); 22] = [
         ("amx", &on_tiles),
         ("gemm_f32", &products),
         ("gemm_i8", &in_bytes),
         ("activation", kernels::activation::KERNELS),
         ("activation", kernels::activation::table::TABLE_KERNELS),
         ("attention", kernels::attention::KERNELS),
+        ("attention", kernels::attention::BYTE_KERNELS),
         ("depthwise", kernels::depthwise::KERNELS),
         ("depthwise_i8", &deep),
         ("elementwise", kernels::elementwise::KERNELS),
