@@ -102,6 +102,8 @@ fn kernels(program: &mut Program, target: Target) -> Vec<Kernel> {
     let steps = &mut program.steps;
     let unpacked: usize = steps.iter().map(|step| numbers(&step.work)).sum();
     let slab = Slab::new(SLAB * NUMBER * unpacked);
+    let heads = program.heads();
+    let steps = &mut program.steps;
     let take = |step: &mut Draft| Mutex::new(std::mem::replace(&mut step.work, Work::Move));
     let works: Vec<Mutex<Work>> = steps.iter_mut().map(take).collect();
     let kernels: Vec<OnceLock<Kernel>> = works.iter().map(|_| OnceLock::new()).collect();
@@ -112,7 +114,7 @@ fn kernels(program: &mut Program, target: Target) -> Vec<Kernel> {
             .map(|mut work| std::mem::replace(&mut *work, Work::Move));
         let work = work.expect("each step is taken once");
         let step = &program.steps[at];
-        let target = target_of(program, step, target);
+        let target = target_of(heads[at], target);
         let kernel = Kernel::pick(program, step, work, target, &slab);
         kernels[at].get_or_init(|| kernel);
     });
@@ -123,8 +125,8 @@ fn kernels(program: &mut Program, target: Target) -> Vec<Kernel> {
 }
 
 /// What a step's kernel is picked for: heads of texts stay in single precision.
-pub(crate) fn target_of(program: &Program, step: &Draft, target: Target) -> Target {
-    match target.precision == Precision::Int8 && program.is_of_whole_texts(step.output) {
+pub(crate) fn target_of(is_head: bool, target: Target) -> Target {
+    match target.precision == Precision::Int8 && is_head {
         true => target.with_precision(Precision::F32),
         false => target,
     }

@@ -392,10 +392,17 @@ impl Program {
         self.texts.is_some_and(|texts| texts.has_rows(shape))
     }
 
-    /// Whether a value has a row for each text: what a head makes of one is few multiply-adds, whose errors nothing averages out.
-    pub fn is_of_whole_texts(&self, id: ValueId) -> bool {
+    /// Which steps are of a text's head: what they make of one row for each text, behind the last layer norm if there is one, is few
+    /// multiply-adds, whose errors nothing averages out.
+    pub fn heads(&self) -> Vec<bool> {
         let tokens = |input: &InputSpec| input.element == Element::Index && input.shape.len() == 2;
-        self.inputs.iter().any(tokens) && self.values[id].shape.len() == 2
+        let is_text = self.inputs.iter().any(tokens);
+        let is_norm = |step: &Draft| matches!(step.work, Work::LayerNorm(_));
+        let last = self.steps.iter().rposition(is_norm).unwrap_or(0);
+        let is_head = |(at, step): (usize, &Draft)| {
+            is_text && at >= last && self.values[step.output].shape.len() == 2
+        };
+        self.steps.iter().enumerate().map(is_head).collect()
     }
 
     /// How many steps read each value; an output counts as a reader.

@@ -26,9 +26,9 @@ pub fn quantize(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), Co
     let target = target.with_precision(Precision::Int8);
     let program = fused(&drop_dropout(&graph), &weights, &target)?;
     let mut names = BTreeSet::new();
-    for step in &program.steps {
+    for (step, is_head) in program.steps.iter().zip(program.heads()) {
         if let Work::Layer(layer) = &step.work
-            && reads_bytes(&program, (step, layer), target)
+            && reads_bytes(&program, (step, layer), target_of(is_head, target))
         {
             names.extend(layer.weight.names().iter().cloned());
         }
@@ -61,7 +61,6 @@ fn is_large_table(graph: &Graph, node: &Node) -> bool {
 
 /// Whether a layer's weight is packed in bytes.
 fn reads_bytes(program: &Program, (step, layer): (&Draft, &Layer), target: Target) -> bool {
-    let target = target_of(program, step, target);
     let value = |id: usize| &program.values[id];
     let mut sides = step.inputs.iter().chain([&step.output]);
     sides.any(|&id| value(id).code.is_some())

@@ -1,4 +1,4 @@
-//! How long layer norms take, with and without a residual: `cargo bench --bench norm`.
+//! How long layer norms take, with and without a residual: `cargo bench --bench norm [filter]`.
 //!
 //! Each figure is the best of many rounds; rows begin on cache lines, as those of plans do.
 
@@ -8,6 +8,7 @@ use squeeze_kernels::norm::{Affine, layer};
 use squeeze_kernels::{Cpu, Threads, Tier};
 
 fn main() {
+    let filter = best::filter();
     let (tier, threads) = (Tier::detect(), Threads::new(1));
     let cpu = Cpu {
         tier,
@@ -20,6 +21,10 @@ fn main() {
         "with residual"
     );
     for (rows, channels) in [(4, 768), (128, 768), (1024, 768), (128, 384), (128, 128)] {
+        let name = format!("{rows} x {channels}");
+        if !name.contains(&filter) {
+            continue;
+        }
         let mut all = vec![0.0; 3 * rows * channels + 2 * channels + 16];
         let start = all.as_ptr().align_offset(64);
         for (at, x) in all.iter_mut().enumerate() {
