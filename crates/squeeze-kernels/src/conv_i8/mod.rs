@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use crate::conv_f32::{Conv, by_tap};
 use crate::gemm_f32::Epilogue;
-use crate::gemm_f32::product::NEAR;
+use crate::gemm_f32::product::{NEAR, Near};
 use crate::gemm_i8::codes::{Fixed, Output, Shared};
 use crate::gemm_i8::quantize::{self, ZERO, factor, quantize};
 use crate::gemm_i8::right::{Left, Right, Shape, To};
@@ -231,9 +231,10 @@ impl Packed {
         assert!(y.len() >= rows.len() * conv.out_w() * self.stride);
         self.right.check(epilogue, usize::MAX);
         let y = &Output::Numbers(y, epilogue).share();
+        let mut near = NEAR;
         for row in rows.clone() {
             let to = row - rows.start;
-            self.line((row, to), 0..self.right.units(), scratch, y);
+            self.line((row, to), 0..self.right.units(), scratch, (y, &mut near));
         }
     }
 
@@ -279,15 +280,18 @@ impl Packed {
 
     /// Some rows of the output, counted through all images, of some panels, counted over all groups.
     fn part(&self, lines: Range<usize>, panels: Range<usize>, scratch: &[f32], to: &Shared) {
+        let mut near = NEAR;
         if self.right.is_small() {
-            lines.for_each(|line| self.line((line, line), panels.clone(), scratch, to));
+            lines.for_each(|line| {
+                self.line((line, line), panels.clone(), scratch, (to, &mut near));
+            });
             return;
         }
         let block = (ROW_BLOCK_BYTES / (self.layout().row * self.conv.stride[0])).max(1);
         for first in lines.clone().step_by(block) {
             for panel in panels.clone() {
                 for line in first..(first + block).min(lines.end) {
-                    self.line((line, line), panel..panel + 1, scratch, to);
+                    self.line((line, line), panel..panel + 1, scratch, (to, &mut near));
                 }
             }
         }
@@ -299,7 +303,7 @@ impl Packed {
         (line, to_line): (usize, usize),
         panels: Range<usize>,
         scratch: &[f32],
-        y: &Shared,
+        (y, near): (&Shared, &mut Near),
     ) {
         const ONE: &f32 = &1.0;
         let (scales, bytes) = scratch.split_at(self.scales());
@@ -310,7 +314,6 @@ impl Packed {
         let k = conv.c / conv.groups;
         let tiles = conv.out_w().div_ceil(self.right.rows());
         let mut segments = [Segment::default(); MOST_TAPS];
-        let mut near = NEAR;
         let mut tile = 0;
         while tile < tiles {
             let windows = even(conv.out_w(), tiles, tile);
@@ -344,7 +347,7 @@ impl Packed {
                 };
                 // SAFETY: the scratch holds all rows, with zeros as wide as the padding before and behind each; `run` saw that
                 // output, bias and residual hold all pixels; no other part has these of this panel.
-                unsafe { self.right.tiles(panel, &from, to, &mut near) };
+                unsafe { self.right.tiles(panel, &from, to, near) };
             }
             tile += together;
         }

@@ -165,6 +165,7 @@ impl Product<'_> {
             patch: [0.0; ROWS * PATCH],
             memo: Memo::default(),
         };
+        let mut near = NEAR;
         let mut row = rows.start;
         while row < rows.end {
             let end = (row + block).min(rows.end);
@@ -172,7 +173,7 @@ impl Product<'_> {
                 let mut k0 = 0;
                 while k0 < k {
                     let k1 = self.next_k(k0, self.panels.place(panel).1);
-                    self.block(row..end, panel, k0..k1, (c, &mut feed));
+                    self.block(row..end, panel, k0..k1, (c, &mut feed, &mut near));
                     k0 = k1;
                 }
             }
@@ -211,9 +212,9 @@ impl Product<'_> {
         rows: Range<usize>,
         panel: usize,
         k: Range<usize>,
-        on: (&SharedMut<f32>, &mut Feed),
+        on: (&SharedMut<f32>, &mut Feed, &mut Near),
     ) {
-        let (c, feed) = on;
+        let (c, feed, near) = on;
         let (group, index) = self.panels.place(panel);
         let (columns, width) = (self.panels.columns(index), self.panels.width(index));
         let base = group * self.panels.group_len() + self.panels.start(index);
@@ -226,7 +227,6 @@ impl Product<'_> {
         let e = &self.epilogue;
         let follows = follows(e.activation).filter(|_| last);
         let limits = if last { e.activation.limits() } else { None };
-        let mut near = NEAR;
         let column = group * self.panels.n + columns.start;
         let of_columns = |numbers: Option<&[f32]>| {
             numbers.map_or(std::ptr::null(), |numbers| numbers[column..].as_ptr())
@@ -287,7 +287,7 @@ impl Product<'_> {
                     rows: together * tile_rows,
                     columns: columns.len(),
                 };
-                after(self.kernel.tier, follows, &near, c, block);
+                after(self.kernel.tier, follows, near, c, block);
             }
         }
     }
