@@ -37,8 +37,17 @@ pub(super) struct Head<'a> {
 
 impl<'a> Head<'a> {
     /// How many keys count.
-    fn length(&self) -> usize {
+    pub(super) fn length(&self) -> usize {
         self.attention.length(self.sequence)
+    }
+
+    /// Writes zeros as its part of the output.
+    pub(super) fn write_zeros(&self, y: &SharedMut<f32>) {
+        for row in 0..self.attention.rows(self.sequence) {
+            let place = self.place(Of::Queries, row, self.attention.channels());
+            // SAFETY: each head of each sequence has its own part of the output.
+            unsafe { y.slice(place) }.fill(0.0);
+        }
     }
 
     /// The rows of this head from a query on; `stride` is that of the rows.

@@ -94,16 +94,9 @@ pub(super) fn head(
 ) {
     let kernel = Kernel::of(Tier::detect(), element);
     assert!(kernel.tier >= Tier::Avx512, "the machine multiplies tiles");
-    let a = head.attention;
-    let channels = a.channels();
-    let length = a.length(head.sequence);
+    let (a, length) = (head.attention, head.length());
     if length == 0 {
-        for row in 0..a.rows(head.sequence) {
-            let start = (a.start(head.sequence) + row) * channels + head.head * a.dim;
-            // SAFETY: each head of each sequence has its own part of the output.
-            unsafe { y.slice(start..start + a.dim) }.fill(0.0);
-        }
-        return;
+        return head.write_zeros(y);
     }
     let aligned = scratch.as_ptr().align_offset(64);
     let places = Places::new(a, element);

@@ -101,16 +101,10 @@ pub(super) fn scratch(attention: &Attention) -> usize {
 /// # Panics
 /// If the head does not fit, or the scratch is too short.
 pub(super) fn head(head: Head, qkv: Qkv, y: &SharedMut<f32>, scratch: &mut [f32]) {
-    let a = head.attention;
+    let (a, length) = (head.attention, head.length());
     assert!(fits(a), "the machine adds up products of bytes");
-    let length = a.length(head.sequence);
     if length == 0 {
-        for row in 0..a.rows(head.sequence) {
-            let start = (a.start(head.sequence) + row) * a.channels() + head.head * a.dim;
-            // SAFETY: each head of each sequence has its own part of the output.
-            unsafe { y.slice(start..start + a.dim) }.fill(0.0);
-        }
-        return;
+        return head.write_zeros(y);
     }
     let aligned = scratch.as_ptr().align_offset(LINE);
     let places = Places::new(a);
