@@ -55,7 +55,7 @@ impl Peaks {
             l1_gbytes: peak::read_gbytes(tier, l1 / 2, TRIES),
             l2_gbytes: peak::read_gbytes(tier, l2 / 4, TRIES),
             l3_gbytes: (l3 > l2).then(|| peak::read_gbytes(tier, (4 * l2).min(l3 / 2), TRIES)),
-            memory_gbytes: peak::read_gbytes(tier, MEMORY.max(2 * l3), 3),
+            memory_gbytes: peak::read_gbytes(tier, (2 * l3).clamp(MEMORY, 4 * MEMORY), 3),
         }
     }
 
