@@ -42,6 +42,7 @@ impl<'a> Head<'a> {
     }
 
     /// Writes zeros as its part of the output.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn write_zeros(&self, y: &SharedMut<f32>) {
         for row in 0..self.attention.rows(self.sequence) {
             let place = self.place(Of::Queries, row, self.attention.channels());
@@ -88,6 +89,16 @@ impl<'a> Head<'a> {
 enum Of {
     Queries,
     Keys,
+}
+
+/// So many bytes of scratch, from the first line of the cache in it on.
+///
+/// # Panics
+/// If the scratch is too short.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn lines(scratch: &mut [f32], bytes: usize) -> *mut u8 {
+    let first = scratch.as_ptr().align_offset(64);
+    scratch[first..][..bytes / 4].as_mut_ptr().cast()
 }
 
 /// Calls `work(head, scratch)` for every head, split over the threads.

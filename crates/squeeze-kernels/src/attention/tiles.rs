@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 use std::f32::consts::LOG2_E;
 
-use super::blocks::Head;
+use super::blocks::{Head, lines};
 use super::{Attention, Qkv};
 use crate::amx::split::{load, part, wide};
 use crate::amx::{Element, Job, Kernel, Registers, SplitRows};
@@ -94,23 +94,19 @@ pub(super) fn head(
 ) {
     let kernel = Kernel::of(Tier::detect(), element);
     assert!(kernel.tier >= Tier::Avx512, "the machine multiplies tiles");
-    let (a, length) = (head.attention, head.length());
+    let length = head.length();
     if length == 0 {
         return head.write_zeros(y);
     }
-    let aligned = scratch.as_ptr().align_offset(64);
-    let places = Places::new(a, element);
-    let base = scratch[aligned..][..places.end / 4]
-        .as_mut_ptr()
-        .cast::<u8>();
+    let places = Places::new(head.attention, element);
     let work = Work {
         head,
+        base: lines(scratch, places.end),
         places,
         length,
         kernel,
         blocks: kernel.blocks(element),
         qkv,
-        base,
     };
     // SAFETY: a machine that runs such a kernel has AVX-512 with bfloat16; the scratch holds all places.
     unsafe { work.run(y) };

@@ -138,8 +138,8 @@ fn two_rows<V: Vector, const ADD: bool>(
     stats
 }
 
-/// The sums of `f` over each of two rows, so many numbers apart, by place and row: four chains of vectors, to hide the latency of additions, then what is left
-/// one by one.
+/// The sums of `f` over each of two rows, `step` numbers apart, by place and row: four chains of vectors, to hide the latency of
+/// additions, then what is left one by one.
 #[inline(always)]
 fn sums<V: Vector>(
     [c, step]: [usize; 2],

@@ -8,7 +8,7 @@ mod softmax;
 
 use std::arch::x86_64::*;
 
-use super::blocks::Head;
+use super::blocks::{Head, lines};
 use super::{Attention, Qkv, Rows};
 use crate::{SharedMut, Tier};
 use pack::{Marks, Side};
@@ -106,18 +106,14 @@ pub(super) fn head(head: Head, qkv: Qkv, y: &SharedMut<f32>, scratch: &mut [f32]
     if length == 0 {
         return head.write_zeros(y);
     }
-    let aligned = scratch.as_ptr().align_offset(LINE);
     let places = Places::new(a);
-    let base = scratch[aligned..][..places.end / 4]
-        .as_mut_ptr()
-        .cast::<u8>();
     let work = Work {
         head,
+        base: lines(scratch, places.end),
         places,
         length,
         qkv,
         y,
-        base,
     };
     // SAFETY: the machine has the instructions; the scratch holds all places.
     unsafe { work.run() };
@@ -149,6 +145,8 @@ struct Product {
     b: (*const u8, usize),
     tiles: usize,
     quads: usize,
+    /// Of sums of values the first query, and what the sums of each row are multiplied by.
+    shares: Option<(usize, [f32; QUERIES])>,
 }
 
 impl Work<'_> {
@@ -185,8 +183,9 @@ impl Work<'_> {
                 b: (self.base.wrapping_add(p.keys), p.channel_quads * LINE),
                 tiles: self.length.div_ceil(LANES),
                 quads: p.channel_quads,
+                shares: None,
             };
-            unsafe { self.product::<true>(&scores, first, &[0.0; QUERIES]) };
+            unsafe { self.product(&scores) };
             let mut shares = [0.0; QUERIES];
             for row in (0..count).step_by(2) {
                 let sums = unsafe { self.softmax(row, cool) };
@@ -199,8 +198,9 @@ impl Work<'_> {
                 b: (self.base.wrapping_add(p.values), p.key_quads * LINE),
                 tiles: p.columns,
                 quads: self.length.div_ceil(4),
+                shares: Some((first, shares)),
             };
-            unsafe { self.product::<false>(&sums, first, &shares) };
+            unsafe { self.product(&sums) };
         }
     }
 
@@ -216,26 +216,36 @@ impl Work<'_> {
         }
     }
 
-    /// A product's tiles, as many rows at a time as there are registers for; `SCORES` where its right side are keys.
+    /// A product: scores, whose right side are keys, or sums of values.
     ///
     /// # Safety
-    /// As for [`Work::run`]; `at` is the first query, `factors` are those of its rows.
+    /// As for [`Work::run`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+    unsafe fn product(&self, product: &Product) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match product.shares {
+                None => self.all_tiles::<true>(product),
+                Some(_) => self.all_tiles::<false>(product),
+            }
+        }
+    }
+
+    /// Its tiles, as many rows at a time as there are registers for.
+    ///
+    /// # Safety
+    /// As for [`Work::run`].
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-    unsafe fn product<const SCORES: bool>(
-        &self,
-        product: &Product,
-        at: usize,
-        factors: &[f32; QUERIES],
-    ) {
+    unsafe fn all_tiles<const SCORES: bool>(&self, product: &Product) {
         for tile in (0..product.tiles).step_by(4) {
             // SAFETY: the caller's promise.
             unsafe {
                 match product.tiles - tile {
-                    1 => self.tiles::<SCORES, 12, 1>(product, tile, at, factors),
-                    2 => self.tiles::<SCORES, 12, 2>(product, tile, at, factors),
-                    3 => self.tiles::<SCORES, 6, 3>(product, tile, at, factors),
-                    _ => self.tiles::<SCORES, 6, 4>(product, tile, at, factors),
+                    1 => self.tiles::<SCORES, 12, 1>(product, tile),
+                    2 => self.tiles::<SCORES, 12, 2>(product, tile),
+                    3 => self.tiles::<SCORES, 6, 3>(product, tile),
+                    _ => self.tiles::<SCORES, 6, 4>(product, tile),
                 }
             }
         }
@@ -251,8 +261,6 @@ impl Work<'_> {
         &self,
         product: &Product,
         tile: usize,
-        at: usize,
-        factors: &[f32; QUERIES],
     ) {
         let (left, right) = (product.a.1, product.b.1);
         for first in (0..product.rows).step_by(M) {
@@ -281,13 +289,16 @@ impl Work<'_> {
             }
             for (next, sums) in sums.into_iter().enumerate() {
                 let row = first + next;
-                if row < product.rows {
-                    // SAFETY: the caller's promise.
-                    unsafe {
-                        match SCORES {
-                            true => self.write_scores(sums, row, tile),
-                            false => self.write_sums(sums, (at + row, factors[row]), tile),
+                if row >= product.rows {
+                    continue;
+                }
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match &product.shares {
+                        Some((at, shares)) if !SCORES => {
+                            self.write_sums(sums, (at + row, shares[row]), tile);
                         }
+                        _ => self.write_scores(sums, row, tile),
                     }
                 }
             }

@@ -8,7 +8,7 @@ use crate::attention::bytes_scalar::LEAST;
 use crate::elementwise::transpose::interleave;
 use crate::vector::F32x16;
 
-/// Keys or values of the head: the first number, from one row to the next, and their marks.
+/// Keys, values or queries of the head: the first number, from one row to the next, and their marks.
 #[derive(Clone, Copy)]
 pub(super) struct Side {
     pub from: *const f32,
