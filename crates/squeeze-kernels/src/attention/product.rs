@@ -166,7 +166,7 @@ fn product_vector<V: Vector>(a: Left, b: &[f32], size: Size, out: &mut [f32], ou
                 real,
             };
             let out = &mut out[column + strip..];
-            match real.min(width - strip).div_ceil(V::LANES) {
+            match real.min(step).div_ceil(V::LANES) {
                 1 => rows::<V, 1>(tile, m, out),
                 2 => rows::<V, 2>(tile, m, out),
                 3 => rows::<V, 3>(tile, m, out),
