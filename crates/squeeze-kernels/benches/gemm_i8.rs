@@ -60,8 +60,9 @@ fn main() {
         let packed =
             Packed::pack_fixed(Weight::Numbers(&weight), &g, &fixed, tier, &Slab::default());
         let (a, mut c) = (vec![131; m * k], vec![0; m * n]);
+        let mut scratch = vec![0.0; packed.scratch()];
         report(format!("bytes {m} x {k} -> {n}"), g.macs(), &mut || {
-            packed.run_bytes(&a, Output::Bytes(&mut c, None), &mut [], &threads);
+            packed.run_bytes(&a, Output::Bytes(&mut c, None), &mut scratch, &threads);
         });
     }
     for (m, k, n, groups, activation) in [

@@ -121,7 +121,7 @@ impl Packed {
 
     /// How many numbers [`Packed::run`] or [`Packed::run_bytes`] works in.
     pub fn scratch(&self) -> usize {
-        self.scales() + self.layout().len.div_ceil(4)
+        self.scales() + (self.kernel().unit() * self.layout().len).div_ceil(4)
     }
 
     /// The scale of each image, and the largest magnitude of each of its rows.
@@ -169,20 +169,9 @@ impl Packed {
         let zero = self.fixed.expect("the layer reads bytes");
         self.check(x.len(), &y);
         let Conv { n, h, w, c, .. } = self.conv;
-        let layout = self.layout();
         let bytes = as_bytes_mut(&mut scratch[..self.scratch()]);
-        let (rows, end) = bytes.split_at_mut(n * h * layout.row);
-        end.fill(zero);
-        let shared = SharedMut::new(rows);
-        let tier = self.kernel().tier;
-        Cpu { tier, threads }.split(n * h, n * h * w * c / 8, |rows| {
-            for row in rows {
-                // SAFETY: each row has its own bytes.
-                let to = unsafe { shared.slice(row * layout.row..(row + 1) * layout.row) };
-                let (front, to) = to.split_at_mut(layout.front);
-                front.fill(zero);
-                to.copy_from_slice(&x[row * w * c..][..w * c]);
-            }
+        self.rows(bytes, zero, threads, n * h * w * c / 8, &|row, to| {
+            self.kernel().place(&x[row * w * c..][..w * c], to);
         });
         self.all_lines(y, scratch, threads);
     }
@@ -247,7 +236,6 @@ impl Packed {
         let (scales, bytes) = scratch[..self.scratch()].split_at_mut(self.scales());
         let (tier, bytes) = (self.kernel().tier, as_bytes_mut(bytes));
         let cpu = Cpu { tier, threads };
-        let layout = self.layout();
         let (scales, sizes) = scales.split_at_mut(n);
         let shared = SharedMut::new(sizes);
         cpu.split(n * h, n * h * w * c / 2, |rows| {
@@ -262,18 +250,40 @@ impl Packed {
         for (scale, sizes) in scales.iter_mut().zip(sizes.chunks_exact(h.max(1))) {
             *scale = factor(sizes.iter().fold(0.0, larger)).1;
         }
-        let end = n * h * layout.row;
-        bytes[end..].fill(ZERO);
-        let shared = SharedMut::new(&mut bytes[..end]);
-        cpu.split(n * h, n * h * w * c / 2, |rows| {
+        self.rows(bytes, ZERO, threads, n * h * w * c / 2, &|row, to| {
+            let sizes = &sizes[row / h * h..][..h];
+            let (factor, _) = factor(sizes.iter().fold(0.0, larger));
+            self.kernel().write(to, |to| {
+                quantize(cpu.tier, &x[row * w * c..][..w * c], 0.0, factor, to);
+            });
+        });
+    }
+
+    /// Lets `write` write every row of the images to its place, as tiles read it; zeros go where no pixel is.
+    fn rows(
+        &self,
+        bytes: &mut [u8],
+        zero: u8,
+        threads: &Threads,
+        work: usize,
+        write: &(dyn Fn(usize, &mut [u8]) + Sync),
+    ) {
+        let (rows, kernel) = (self.conv.n * self.conv.h, self.kernel());
+        let layout = self.layout();
+        let [row_bytes, front] = [layout.row, layout.front].map(|of| kernel.unit() * of);
+        let (images, end) = bytes.split_at_mut(rows * row_bytes);
+        // As many as tiles read; the last number of the scratch may hold fewer.
+        let end_bytes = kernel.unit() * (layout.len - rows * layout.row);
+        kernel.fill(zero, &mut end[..end_bytes]);
+        let shared = SharedMut::new(images);
+        let tier = kernel.tier;
+        Cpu { tier, threads }.split(rows, work, |rows| {
             for row in rows {
                 // SAFETY: each row has its own bytes.
-                let to = unsafe { shared.slice(row * layout.row..(row + 1) * layout.row) };
-                let (front, to) = to.split_at_mut(layout.front);
-                front.fill(ZERO);
-                let sizes = &sizes[row / h * h..][..h];
-                let (factor, _) = factor(sizes.iter().fold(0.0, larger));
-                quantize(cpu.tier, &x[row * w * c..][..w * c], 0.0, factor, to);
+                let to = unsafe { shared.slice(row * row_bytes..(row + 1) * row_bytes) };
+                let (padding, to) = to.split_at_mut(front);
+                kernel.fill(zero, padding);
+                write(row, to);
             }
         });
     }
@@ -287,7 +297,8 @@ impl Packed {
             });
             return;
         }
-        let block = (ROW_BLOCK_BYTES / (self.layout().row * self.conv.stride[0])).max(1);
+        let row_bytes = self.kernel().unit() * self.layout().row;
+        let block = (ROW_BLOCK_BYTES / (row_bytes * self.conv.stride[0])).max(1);
         for first in lines.clone().step_by(block) {
             for panel in panels.clone() {
                 for line in first..(first + block).min(lines.end) {
@@ -308,7 +319,7 @@ impl Packed {
         const ONE: &f32 = &1.0;
         let (scales, bytes) = scratch.split_at(self.scales());
         let bytes = bytes.as_ptr().cast::<u8>();
-        let (conv, layout) = (&self.conv, self.layout());
+        let (conv, layout, unit) = (&self.conv, self.layout(), self.kernel().unit());
         let (image, top) = (line / conv.out_h(), line % conv.out_h() * conv.stride[0]);
         let scale: *const f32 = scales.get(image).unwrap_or(ONE);
         let k = conv.c / conv.groups;
@@ -329,7 +340,7 @@ impl Packed {
             // Where the first window would begin above and left of the image, its segments do not.
             let first = (image * conv.h + top) * layout.row + layout.front + left * conv.c;
             let before = conv.padding[0] * layout.row + conv.padding[1] * conv.c;
-            let first = bytes.wrapping_add(first).wrapping_sub(before);
+            let first = bytes.wrapping_add(unit * first).wrapping_sub(unit * before);
             let to = To {
                 at: (to_line * conv.out_w() + windows.start) * self.stride,
                 row: self.stride,
@@ -340,7 +351,10 @@ impl Packed {
                 let from = Left {
                     tiles: together,
                     rows: windows.len(),
-                    bytes: (first.wrapping_add(group * k), conv.stride[1] * conv.c),
+                    bytes: (
+                        first.wrapping_add(unit * group * k),
+                        unit * conv.stride[1] * conv.c,
+                    ),
                     segments: &segments[..count],
                     scales: (scale, 0),
                     middles: (&0.0, 0),
@@ -375,7 +389,7 @@ impl Packed {
                     continue;
                 }
                 to[count] = Segment {
-                    at: ky * conv.dilation[0] * layout.row + x * conv.c,
+                    at: self.kernel().unit() * (ky * conv.dilation[0] * layout.row + x * conv.c),
                     index: ky * columns + kx,
                 };
                 count += 1;

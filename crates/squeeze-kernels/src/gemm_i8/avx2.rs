@@ -1,7 +1,8 @@
-//! Tiles of up to 4 rows and 16 columns in AVX2.
+//! Tiles of up to 6 rows and 16 columns in AVX2.
 //!
-//! 4 x 16 tile: 8 sums, 2 loads of weights, a quad and its size, two steps in between and ones -> 15 of 16 registers. Products
-//! of two signed bytes: the sign of the left one goes to the right one, so that no pair of products leaves 16 bits.
+//! 6 x 16 tile: 12 sums, 2 pairs of weights, a pair of the row and a product on its way -> 16 registers. Rows are widened to 16 bits
+//! before, weights as they are loaded, so that an instruction multiplies and adds pairs exactly: two instructions for 16 products. Bytes
+//! as they are would take four for 32, since the sum of two of their products leaves 16 bits where both are unsigned and large.
 
 use std::arch::x86_64::*;
 
@@ -12,13 +13,13 @@ use crate::gemm_f32::avx2::F32x8;
 
 /// The row of this tier.
 pub(crate) const KERNEL: Kernel = Kernel {
-    name: "i8_gemm_4x16_avx2",
+    name: "i8_gemm_6x16_avx2",
     tier: Tier::Avx2,
     is_present: || true,
     lanes: 8,
-    unsigned: false,
+    widen: Some(widen),
     short: I32x8::SHORT,
-    tiles: tiles!(I32x8, ["avx2,fma"], [1 2 3 4] x [1 2]),
+    tiles: tiles!(I32x8, ["avx2,fma"], [1 2 3 4 5 6] x [1 2]),
 };
 
 #[derive(Clone, Copy)]
@@ -27,9 +28,9 @@ struct I32x8(__m256i);
 // SAFETY (of every block below): by the contract of `Sums` the CPU has AVX2 and pointers are valid for what is touched.
 impl Sums for I32x8 {
     type Floats = F32x8;
-    /// The signed bytes, and their sizes.
-    type Quad = (__m256i, __m256i);
+    type Left = __m256i;
     type Weights = __m256i;
+    const WIDE: bool = true;
     const SHORT: usize = 0;
 
     #[inline(always)]
@@ -41,31 +42,42 @@ impl Sums for I32x8 {
         Self(unsafe { _mm256_loadu_si256(from.cast()) })
     }
     #[inline(always)]
-    unsafe fn quad(from: *const u8) -> (__m256i, __m256i) {
-        unsafe {
-            let bytes = from.cast::<u32>().read_unaligned() ^ 0x8080_8080;
-            let bytes = _mm256_set1_epi32(bytes as i32);
-            (bytes, _mm256_abs_epi8(bytes))
-        }
+    unsafe fn left(from: *const u8) -> __m256i {
+        unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
     }
     #[inline(always)]
     unsafe fn weights(from: *const i8) -> __m256i {
-        unsafe { _mm256_loadu_si256(from.cast()) }
+        unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(from.cast())) }
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {
         Self(unsafe { _mm256_add_epi32(self.0, other.0) })
     }
     #[inline(always)]
-    fn add_dot(self, (bytes, sizes): (__m256i, __m256i), b: __m256i) -> Self {
-        Self(unsafe {
-            let pairs = _mm256_maddubs_epi16(sizes, _mm256_sign_epi8(b, bytes));
-            let quads = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-            _mm256_add_epi32(self.0, quads)
-        })
+    fn add_dot(self, a: __m256i, b: __m256i) -> Self {
+        Self(unsafe { _mm256_add_epi32(self.0, _mm256_madd_epi16(a, b)) })
     }
     #[inline(always)]
     fn floats(self) -> F32x8 {
         F32x8(unsafe { _mm256_cvtepi32_ps(self.0) })
+    }
+}
+
+/// As [`super::Widen`].
+///
+/// # Safety
+/// As there; the CPU has AVX2.
+#[target_feature(enable = "avx2")]
+unsafe fn widen(from: *const u8, count: usize, to: *mut u16) {
+    let whole = count / 16 * 16;
+    for at in (0..whole).step_by(16) {
+        // SAFETY (of all blocks): the caller's promise.
+        unsafe {
+            let bytes = _mm_loadu_si128(from.add(at).cast());
+            _mm256_storeu_si256(to.add(at).cast(), _mm256_cvtepu8_epi16(bytes));
+        }
+    }
+    for at in whole..count {
+        unsafe { to.add(at).write(u16::from(from.add(at).read())) };
     }
 }

@@ -16,7 +16,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     tier: Tier::Avx512,
     is_present: || is_x86_feature_detected!("avx512vnni"),
     lanes: 16,
-    unsigned: true,
+    widen: None,
     short: I32x16::SHORT,
     tiles: tiles!(I32x16, ["avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"], [1 2 3 4 5 6 7 8] x [1 2 3]),
 };
@@ -27,8 +27,9 @@ struct I32x16(__m512i);
 // SAFETY (of every block below): by the contract of `Sums` the CPU has AVX-512 with VNNI and pointers are valid for what is touched.
 impl Sums for I32x16 {
     type Floats = F32x16;
-    type Quad = __m512i;
+    type Left = __m512i;
     type Weights = __m512i;
+    const WIDE: bool = false;
     const SHORT: usize = 8;
 
     #[inline(always)]
@@ -40,7 +41,7 @@ impl Sums for I32x16 {
         Self(unsafe { _mm512_loadu_si512(from.cast()) })
     }
     #[inline(always)]
-    unsafe fn quad(from: *const u8) -> __m512i {
+    unsafe fn left(from: *const u8) -> __m512i {
         unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
     }
     #[inline(always)]

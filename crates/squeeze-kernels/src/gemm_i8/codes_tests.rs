@@ -149,7 +149,8 @@ fn numbers_go_out() {
         let packed = Packed::pack_fixed(Weight::Numbers(&w), &g, &fixed, tier, &Slab::default());
         let mut got = vec![0.0; want.len()];
         let output = Output::Numbers(&mut got, &epilogue);
-        packed.run_bytes(&a, output, &mut [], &Threads::new(2));
+        let mut scratch = vec![0.0; packed.scratch()];
+        packed.run_bytes(&a, output, &mut scratch, &Threads::new(2));
         crate::gemm_f32::tests::close(&got, &want, 64);
     }
 }
@@ -178,7 +179,8 @@ fn some_pixels() {
         let packed = Packed::pack_fixed(Weight::Numbers(&w), &g, &fixed, tier, &Slab::default());
         let (mut want, mut got) = (vec![0; 18 * g.ldc], vec![0; 18 * g.ldc]);
         let threads = Threads::new(2);
-        packed.run_bytes(&a, Output::Bytes(&mut want, None), &mut [], &threads);
+        let mut scratch = vec![0.0; packed.scratch()];
+        packed.run_bytes(&a, Output::Bytes(&mut want, None), &mut scratch, &threads);
         let packed = packed.with_pixels(pixels);
         let mut scratch = vec![0.0; packed.scratch()];
         packed.run_bytes(&x, Output::Bytes(&mut got, None), &mut scratch, &threads);

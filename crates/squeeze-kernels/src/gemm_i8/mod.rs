@@ -40,8 +40,8 @@ pub struct Kernel {
     is_present: fn() -> bool,
     /// Numbers in a register of sums.
     lanes: usize,
-    /// Whether activations enter the products as unsigned bytes, 128 too large.
-    unsigned: bool,
+    /// Writes bytes as numbers of 16 bits, if rows enter so ([`tile::Sums::WIDE`]).
+    widen: Option<Widen>,
     /// As [`tile::Sums::SHORT`].
     short: usize,
     /// By what they write.
@@ -53,6 +53,12 @@ pub struct Kernel {
 /// # Safety
 /// As for [`tile::compute`].
 type TileFn = unsafe fn(&Tile);
+
+/// Writes some bytes as numbers of 16 bits, from the first one on: they may be the last half of their place.
+///
+/// # Safety
+/// The CPU has the tier of the kernel; both are valid for so many.
+type Widen = unsafe fn(from: *const u8, count: usize, to: *mut u16);
 
 /// The kernels of this family, in rising order of tiers.
 #[cfg(target_arch = "x86_64")]
@@ -76,6 +82,44 @@ impl Kernel {
             .find(fits)
             .expect("the scalar kernel runs everywhere")
     }
+
+    /// How many bytes tiles read for an activation.
+    pub(crate) fn unit(&self) -> usize {
+        if self.widen.is_some() { 2 } else { 1 }
+    }
+
+    /// Writes bytes as tiles read them.
+    ///
+    /// # Panics
+    /// If `to` is not [`Kernel::unit`] times as long.
+    pub(crate) fn place(&self, from: &[u8], to: &mut [u8]) {
+        assert_eq!(to.len(), self.unit() * from.len());
+        match self.widen {
+            None => to.copy_from_slice(from),
+            // SAFETY: the machine has the kernel's tier (`Kernel::of`), both are so long.
+            Some(widen) => unsafe { widen(from.as_ptr(), from.len(), to.as_mut_ptr().cast()) },
+        }
+    }
+
+    /// Lets `write` write bytes, and makes of them what tiles read: `to`, [`Kernel::unit`] times as long.
+    pub(crate) fn write(&self, to: &mut [u8], write: impl FnOnce(&mut [u8])) {
+        let count = to.len() / self.unit();
+        let bytes = to.len() - count;
+        write(&mut to[bytes..]);
+        if let Some(widen) = self.widen {
+            let to = to.as_mut_ptr();
+            // SAFETY: as above. A number of 16 bits ends where the next byte begins, or before.
+            unsafe { widen(to.add(bytes), count, to.cast()) };
+        }
+    }
+
+    /// Writes the same byte again and again as tiles read it.
+    pub(crate) fn fill(&self, byte: u8, to: &mut [u8]) {
+        match self.widen {
+            None => to.fill(byte),
+            Some(_) => to.as_chunks_mut().0.fill(u16::from(byte).to_le_bytes()),
+        }
+    }
 }
 
 /// The longest sum: its 32 bits hold that many products of an unsigned and a signed byte.
@@ -83,6 +127,9 @@ pub const LONGEST: usize = 1 << 16;
 
 /// Rows of bytes are walked in blocks of at most so many, which stay in a core's second cache for all panels.
 pub(crate) const ROW_BLOCK_BYTES: usize = 256 << 10;
+
+/// Rows that become bytes before they become numbers of 16 bits: those in between stay in the first cache.
+const FEW_ROWS: usize = 8;
 
 /// Where the weight is small, rows of so many bytes pass all panels together.
 const FEW_BYTES: usize = 8 << 10;
@@ -202,18 +249,23 @@ impl Packed {
         self.right.bytes()
     }
 
-    /// Bytes of one group of a row of activations.
+    /// Bytes of one group of a row of activations, as tiles read them.
     fn group_bytes(&self) -> usize {
-        self.geometry.k.next_multiple_of(4)
+        self.geometry.k.next_multiple_of(4) * self.kernel().unit()
+    }
+
+    /// Whether rows of bytes are brought elsewhere before tiles read them.
+    fn is_placed(&self) -> bool {
+        self.pixels.is_some() || self.kernel().widen.is_some()
     }
 
     /// How many numbers [`Packed::run`] or [`Packed::run_bytes`] works in.
     pub fn scratch(&self) -> usize {
         let Geometry { m, groups, .. } = self.geometry;
-        match (self.is_fixed, self.pixels) {
+        match (self.is_fixed, self.is_placed()) {
             (false, _) => m * groups * (2 + self.group_bytes() / 4),
-            (true, Some(_)) => m * groups * self.group_bytes() / 4,
-            (true, None) => 0,
+            (true, true) => m * groups * self.group_bytes() / 4,
+            (true, false) => 0,
         }
     }
 
@@ -235,37 +287,12 @@ impl Packed {
         self.check(a.len(), &c);
         let c = &c.share();
         let (marks, bytes) = scratch[..self.scratch()].split_at_mut(2 * g.m * g.groups);
-        let (tier, bytes) = (self.kernel().tier, as_bytes_mut(bytes));
         let rows = Marked {
             marks: SharedMut::new(marks.as_chunks_mut().0),
-            bytes: SharedMut::new(bytes),
+            bytes: SharedMut::new(as_bytes_mut(bytes)),
         };
-        let left = &Rows::Marked(&rows);
-        let (units, tiles) = (self.right.units(), g.m.div_ceil(self.right.rows()));
-        let parts = threads.parts(self.work(), units.max(tiles));
-        if self.by_rows(parts) {
-            threads.run(parts, &|part| {
-                let own = even(g.m, parts, part);
-                let block = self.block();
-                for first in own.clone().step_by(block) {
-                    let rows_here = first..(first + block).min(own.end);
-                    self.quantize(a, rows_here.clone(), &rows, tier);
-                    self.part(rows_here, 0..units, left, c);
-                }
-            });
-        } else {
-            let cpu = Cpu { tier, threads };
-            cpu.split(g.m, g.m * g.groups * self.group_bytes() * 2, |own| {
-                self.quantize(a, own, &rows, tier);
-            });
-            threads.run(parts, &|part| {
-                for first in (0..g.m).step_by(self.block()) {
-                    let rows_here = first..(first + self.block()).min(g.m);
-                    let panels = even(units, parts, part);
-                    self.part(rows_here, panels, left, c);
-                }
-            });
-        }
+        let prepare = |own: Range<usize>| self.quantize(a, own, &rows);
+        self.all(Some(&prepare), &Rows::Marked(&rows), c, threads);
     }
 
     /// The same for rows of bytes, of a layer packed with [`Packed::pack_fixed`]; `c` is what it was packed for.
@@ -277,27 +304,44 @@ impl Packed {
         assert!(self.is_fixed, "{self:?} reads numbers");
         self.check(a.len(), &c);
         let c = &c.share();
-        let tier = self.kernel().tier;
-        let (bytes, row) = match self.pixels {
-            None => (a, g.lda),
-            Some(_) => {
-                let row = g.groups * g.k;
-                let bytes = &mut as_bytes_mut(&mut scratch[..self.scratch()])[..g.m * row];
-                let shared = SharedMut::new(bytes);
-                Cpu { tier, threads }.split(g.m, g.m * row / 8, |rows| {
-                    for at in rows {
-                        // SAFETY: each row has its own bytes.
-                        let to = unsafe { shared.slice(at * row..(at + 1) * row) };
-                        to.copy_from_slice(&a[self.row(at)..][..row]);
-                    }
-                });
-                (&*bytes, row)
+        if !self.is_placed() {
+            let left = Rows::Given {
+                bytes: a,
+                row: g.lda,
+            };
+            return self.all(None, &left, c, threads);
+        }
+        let row = g.groups * self.group_bytes();
+        let scratch = as_bytes_mut(&mut scratch[..self.scratch()]);
+        let bytes = &SharedMut::new(&mut scratch[..g.m * row]);
+        let prepare = |own: Range<usize>| {
+            for at in own {
+                // SAFETY: each row has its own bytes.
+                let to = unsafe { bytes.slice(at * row..(at + 1) * row) };
+                let from = &a[self.row(at)..][..g.groups * g.k];
+                self.kernel().place(from, to);
             }
         };
-        let left = &Rows::Plain { bytes, row };
+        self.all(Some(&prepare), &Rows::Placed(bytes), c, threads);
+    }
+
+    /// All rows of all panels, each behind what prepares its row.
+    fn all(
+        &self,
+        prepare: Option<&(dyn Fn(Range<usize>) + Sync)>,
+        left: &Rows,
+        c: &Shared,
+        threads: &Threads,
+    ) {
+        let g = &self.geometry;
         let (units, tiles) = (self.right.units(), g.m.div_ceil(self.right.rows()));
         let parts = threads.parts(self.work(), units.max(tiles));
         let by_rows = self.by_rows(parts);
+        if let Some(prepare) = prepare.filter(|_| !by_rows) {
+            let tier = self.kernel().tier;
+            let work = g.m * g.groups * self.group_bytes() * 2;
+            Cpu { tier, threads }.split(g.m, work, prepare);
+        }
         threads.run(parts, &|part| {
             let (rows, panels) = match by_rows {
                 true => (even(g.m, parts, part), 0..units),
@@ -305,6 +349,9 @@ impl Packed {
             };
             for first in rows.clone().step_by(self.block()) {
                 let rows_here = first..(first + self.block()).min(rows.end);
+                if let Some(prepare) = prepare.filter(|_| by_rows) {
+                    prepare(rows_here.clone());
+                }
                 self.part(rows_here, panels.clone(), left, c);
             }
         });
@@ -349,8 +396,8 @@ impl Packed {
     }
 
     /// Brings some rows of every group to bytes.
-    fn quantize(&self, a: &[f32], rows: Range<usize>, to: &Marked, tier: Tier) {
-        let g = &self.geometry;
+    fn quantize(&self, a: &[f32], rows: Range<usize>, to: &Marked) {
+        let (g, kernel) = (&self.geometry, self.kernel());
         let width = self.group_bytes();
         // Rows that follow each other evenly pass at once: those of one group, and all where groups leave no gap.
         let (together, step) = match (g.groups, self.pixels) {
@@ -361,7 +408,15 @@ impl Packed {
         };
         let mut row = rows.start;
         while row < rows.end {
-            let end = rows.end.min(row - row % together + together);
+            let most = if kernel.widen.is_some() {
+                FEW_ROWS
+            } else {
+                g.m
+            };
+            let end = rows
+                .end
+                .min(row - row % together + together)
+                .min(row + most);
             let places = row * g.groups..end * g.groups;
             // SAFETY: each row has its own bytes and marks.
             let (bytes, marks) = unsafe {
@@ -369,7 +424,9 @@ impl Packed {
                 (bytes, to.marks.slice(places))
             };
             let rows = Stretch { k: g.k, step };
-            quantize_rows(tier, &a[self.row(row)..], rows, bytes, marks);
+            kernel.write(bytes, |bytes| {
+                quantize_rows(kernel.tier, &a[self.row(row)..], rows, bytes, marks);
+            });
             row = end;
         }
     }
@@ -408,7 +465,7 @@ impl Packed {
                     }
                     let left = Left {
                         tiles,
-                        ..left.tile((start, rows), group, g)
+                        ..left.tile((start, rows), group, self)
                     };
                     let to = To {
                         at: start * g.ldc,
@@ -469,14 +526,16 @@ pub(crate) fn repeat(tier: Tier, rounds: usize) -> usize {
     rounds * rows * width * SEGMENTS * QUADS * 4
 }
 
-/// Rows of activations in bytes.
+/// Rows of activations.
 enum Rows<'a> {
     Marked(&'a Marked<'a>),
-    /// As the layer found them, and from one row to the next.
-    Plain {
+    /// Bytes as the layer found them, and from one row to the next.
+    Given {
         bytes: &'a [u8],
         row: usize,
     },
+    /// Bytes as tiles read them.
+    Placed(&'a SharedMut<'a, u8>),
 }
 
 /// For each row and group its scale and middle, and its bytes, 128 too large.
@@ -487,7 +546,7 @@ struct Marked<'a> {
 
 impl Rows<'_> {
     /// Some rows of a group, from the first one on.
-    fn tile(&self, (first, rows): (usize, usize), group: usize, g: &Geometry) -> Left<'static> {
+    fn tile(&self, (first, rows): (usize, usize), group: usize, layer: &Packed) -> Left<'static> {
         let none = Left {
             tiles: 1,
             rows,
@@ -496,21 +555,28 @@ impl Rows<'_> {
             scales: (&1.0, 0),
             middles: (&0.0, 0),
         };
+        let width = layer.group_bytes();
         match self {
-            Self::Plain { bytes, row } => Left {
-                bytes: (bytes[first * row + group * g.k..].as_ptr(), *row),
+            Self::Given { bytes, row } => Left {
+                bytes: (bytes[first * row + group * width..].as_ptr(), *row),
                 ..none
             },
+            Self::Placed(bytes) => {
+                let row = layer.geometry.groups * width;
+                let from = bytes.pointer().wrapping_add(first * row + group * width);
+                Left {
+                    bytes: (from, row),
+                    ..none
+                }
+            }
             Self::Marked(Marked { marks, bytes }) => {
-                let (place, width) = (first * g.groups + group, g.k.next_multiple_of(4));
+                let groups = layer.geometry.groups;
+                let place = first * groups + group;
                 let marks = marks.pointer().wrapping_add(place).cast::<f32>();
                 Left {
-                    bytes: (
-                        bytes.pointer().wrapping_add(place * width),
-                        g.groups * width,
-                    ),
-                    scales: (marks, 2 * g.groups),
-                    middles: (marks.wrapping_add(1), 2 * g.groups),
+                    bytes: (bytes.pointer().wrapping_add(place * width), groups * width),
+                    scales: (marks, 2 * groups),
+                    middles: (marks.wrapping_add(1), 2 * groups),
                     ..none
                 }
             }

@@ -43,7 +43,7 @@ pub(crate) struct Right {
     pub shape: Shape,
     /// Panels of quads: four neighbours of a segment.
     pub panels: Panels,
-    /// `[groups][panel][segments][quads][width][4]`.
+    /// `[groups][panel][segments][quads][width][4]`, or `[..][quads][2][width][2]` for kernels that widen rows.
     data: Arc<Block<[i8; 4]>>,
     /// What the sum of each column over each segment starts from, padding included: `[groups][segments][columns]`.
     start: Arc<[i32]>,
@@ -78,6 +78,17 @@ pub(crate) struct To<'a> {
     pub output: &'a Shared<'a>,
 }
 
+/// Brings the first halves of some quads to the front, the second ones behind them.
+fn split_pairs(quads: &mut [[i8; 4]]) {
+    let half = 2 * quads.len();
+    let split = &mut [0; 4 * COLUMNS][..2 * half];
+    for (at, &[a, b, c, d]) in quads.iter().enumerate() {
+        split[2 * at..][..2].copy_from_slice(&[a, b]);
+        split[half + 2 * at..][..2].copy_from_slice(&[c, d]);
+    }
+    quads.as_flattened_mut().copy_from_slice(split);
+}
+
 impl Right {
     /// Packs `weight`, `[groups * n, segments * length]`, for activations whose byte of zero is `zero`, to a block of the slab.
     pub fn pack(weight: Weight, shape: Shape, zero: u8, tier: Tier, slab: &Slab) -> Right {
@@ -88,7 +99,7 @@ impl Right {
             length,
         } = shape;
         let kernel = Kernel::of(tier);
-        let zero = i32::from(zero) - if kernel.unsigned { 0 } else { 128 };
+        let zero = i32::from(zero);
         let quads = length.div_ceil(4);
         let registers = kernel.tiles[0][0].len();
         let panels = Panels::new((kernel.lanes, registers), segments * quads, n);
@@ -129,6 +140,10 @@ impl Right {
                             }
                         }
                     }
+                }
+                if kernel.widen.is_some() {
+                    let panel = &mut data[base..][..panels.k * width];
+                    panel.chunks_exact_mut(width).for_each(split_pairs);
                 }
             }
         }

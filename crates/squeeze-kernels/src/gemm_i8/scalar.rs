@@ -17,7 +17,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     tier: Tier::Scalar,
     is_present: || true,
     lanes: 8,
-    unsigned: false,
+    widen: None,
     short: I32Eight::SHORT,
     #[cfg(target_arch = "x86_64")]
     tiles: tiles!(I32Eight, [], [1 2] x [1]),
@@ -158,8 +158,9 @@ struct I32Eight([i32; 8]);
 // SAFETY (of every block below): by the contract of `Sums` pointers are valid for what is touched.
 impl Sums for I32Eight {
     type Floats = Eight;
-    type Quad = [i32; 4];
+    type Left = [i32; 4];
     type Weights = [[i8; 4]; 8];
+    const WIDE: bool = false;
     const SHORT: usize = 0;
 
     #[inline(always)]
@@ -171,8 +172,8 @@ impl Sums for I32Eight {
         Self(unsafe { from.cast::<[i32; 8]>().read_unaligned() })
     }
     #[inline(always)]
-    unsafe fn quad(from: *const u8) -> [i32; 4] {
-        unsafe { from.cast::<[u8; 4]>().read_unaligned() }.map(|byte| i32::from(byte) - 128)
+    unsafe fn left(from: *const u8) -> [i32; 4] {
+        unsafe { from.cast::<[u8; 4]>().read_unaligned() }.map(i32::from)
     }
     #[inline(always)]
     unsafe fn weights(from: *const i8) -> [[i8; 4]; 8] {

@@ -8,10 +8,12 @@ use crate::gemm_f32::tile::{Register, Tile as Output, WithBias, store};
 pub(crate) trait Sums: Copy {
     /// The sums in single precision.
     type Floats: Register;
-    /// Four bytes of one row for every lane, as [`Sums::add_dot`] takes them.
-    type Quad: Copy;
-    /// Four weights for each lane.
+    /// Neighbours of one row for every lane, as [`Sums::add_dot`] takes them.
+    type Left: Copy;
+    /// As many weights for each lane.
     type Weights: Copy;
+    /// Whether rows enter the products as numbers of 16 bits, two neighbours at a time, else as bytes, four at a time.
+    const WIDE: bool;
     /// How many rows tiles have that have a short way to numbers; none where 0.
     const SHORT: usize;
 
@@ -22,28 +24,28 @@ pub(crate) trait Sums: Copy {
     /// # Safety
     /// `from` is valid for reading a register of numbers.
     unsafe fn load(from: *const i32) -> Self;
-    /// The four bytes at `from`.
+    /// The neighbours at `from`: four bytes, or two numbers of 16 bits.
     ///
     /// # Safety
     /// `from` is valid for reading four bytes.
-    unsafe fn quad(from: *const u8) -> Self::Quad;
-    /// The quads of weights at `from`.
+    unsafe fn left(from: *const u8) -> Self::Left;
+    /// The weights at `from`.
     ///
     /// # Safety
-    /// `from` is valid for reading four bytes a lane.
+    /// `from` is valid for reading a byte for each neighbour of each lane.
     unsafe fn weights(from: *const i8) -> Self::Weights;
     /// `self + other`.
     fn add(self, other: Self) -> Self;
-    /// `self` and in each lane the four products.
-    fn add_dot(self, a: Self::Quad, b: Self::Weights) -> Self;
+    /// `self` and in each lane the products of the neighbours.
+    fn add_dot(self, a: Self::Left, b: Self::Weights) -> Self;
     /// In single precision.
     fn floats(self) -> Self::Floats;
 }
 
-/// A part of the sums whose bytes are neighbours in every row.
+/// A part of the sums whose activations are neighbours in every row.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Segment {
-    /// Where its bytes lie from a row's beginning.
+    /// Where they lie from a row's beginning, in bytes.
     pub at: usize,
     /// Which of the weight's segments it meets.
     pub index: usize,
@@ -54,13 +56,13 @@ pub(crate) struct Segment {
 pub(crate) struct Tile {
     /// How many there are: the rows of each follow those of the one before.
     pub count: usize,
-    /// The first row of bytes, and from one row to the next.
+    /// The first row, of bytes or of numbers of 16 bits, and from one row to the next in bytes.
     pub a: (*const u8, usize),
     /// The segments that are added up, and how many.
     pub segments: (*const Segment, usize),
     /// Quads of each.
     pub quads: usize,
-    /// `[segments, quads, V * LANES, 4]`.
+    /// `[segments, quads, V * LANES, 4]`, or `[segments, quads, 2, V * LANES, 2]` where rows enter as numbers of 16 bits.
     pub b: *const i8,
     /// What will be needed next, and how far to advance in it for each quad.
     pub prefetch: (*const i8, usize),
@@ -209,23 +211,28 @@ unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile, start: [S; V])
     // SAFETY (of all blocks below): the caller's promise.
     let mut sum = [start; M];
     let mut next = t.prefetch.0;
+    // All of a quad at once, or its halves.
+    let parts = if S::WIDE { 2 } else { 1 };
+    let register = 4 / parts * lanes;
     for segment in 0..t.segments.1 {
         let Segment { at, index } = unsafe { *t.segments.0.add(segment) };
         let mut b = t.b.wrapping_add(index * t.quads * 4 * V * lanes);
         let mut a = t.a.0.wrapping_add(at);
         for _ in 0..t.quads {
-            let column: [S::Weights; V] =
-                std::array::from_fn(|v| unsafe { S::weights(b.add(4 * v * lanes)) });
-            for row in 0..M {
-                let x = unsafe { S::quad(a.add(row * t.a.1)) };
-                for v in 0..V {
-                    sum[row][v] = sum[row][v].add_dot(x, column[v]);
-                }
-            }
             S::Floats::prefetch(next.cast());
             next = next.wrapping_add(t.prefetch.1);
-            b = b.wrapping_add(4 * V * lanes);
-            a = a.wrapping_add(4);
+            for _ in 0..parts {
+                let column: [S::Weights; V] =
+                    std::array::from_fn(|v| unsafe { S::weights(b.add(v * register)) });
+                for row in 0..M {
+                    let x = unsafe { S::left(a.add(row * t.a.1)) };
+                    for v in 0..V {
+                        sum[row][v] = sum[row][v].add_dot(x, column[v]);
+                    }
+                }
+                b = b.wrapping_add(V * register);
+                a = a.wrapping_add(4);
+            }
         }
     }
     let mut out = [[S::zero(); V]; M];
