@@ -149,18 +149,25 @@ impl Vector for F32x8 {
     }
     #[inline(always)]
     fn scale(self, power: Self) -> Self {
-        // Three factors, each within the exponents of f32, so that overflow and underflow happen in the product only.
+        // Two factors, each within the exponents of f32, so that overflow and underflow happen in the last product only.
         // SAFETY: see above.
         unsafe {
-            let third = _mm256_cvtps_epi32((power * Self::splat(1.0 / 3.0)).0);
-            let rest =
-                _mm256_sub_epi32(_mm256_cvtps_epi32(power.0), _mm256_add_epi32(third, third));
+            let whole = _mm256_cvtps_epi32(power.0);
+            let half = _mm256_srai_epi32::<1>(whole);
             let factor = |n| {
                 let biased = _mm256_add_epi32(n, _mm256_set1_epi32(127));
                 Self(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased)))
             };
-            self * factor(rest) * factor(third) * factor(third)
+            self * factor(_mm256_sub_epi32(whole, half)) * factor(half)
         }
+    }
+    #[inline(always)]
+    fn scale_normal(self, power: Self) -> Self {
+        // SAFETY: see above.
+        Self(unsafe {
+            let exponent = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(power.0));
+            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(self.0), exponent))
+        })
     }
     #[inline(always)]
     fn if_less(self, limit: Self, yes: Self, no: Self) -> Self {
