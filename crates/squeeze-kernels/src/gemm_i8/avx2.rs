@@ -4,6 +4,7 @@
 //! before, weights as they are loaded, so that an instruction multiplies and adds pairs exactly: two instructions for 16 products. Bytes
 //! as they are would take four for 32, since the sum of two of their products leaves 16 bits where both are unsigned and large.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::Kernel;
@@ -56,6 +57,11 @@ impl Sums for I32x8 {
     #[inline(always)]
     fn add_dot(self, a: __m256i, b: __m256i) -> Self {
         Self(unsafe { _mm256_add_epi32(self.0, _mm256_madd_epi16(a, b)) })
+    }
+    #[inline(always)]
+    fn end_row() {
+        // No instruction, but no load passes it: pairs of several rows at once would take registers that sums need.
+        unsafe { asm!("", options(nostack, preserves_flags)) }
     }
     #[inline(always)]
     fn floats(self) -> F32x8 {

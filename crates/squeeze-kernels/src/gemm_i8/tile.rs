@@ -38,6 +38,9 @@ pub(crate) trait Sums: Copy {
     fn add(self, other: Self) -> Self;
     /// `self` and in each lane the products of the neighbours.
     fn add_dot(self, a: Self::Left, b: Self::Weights) -> Self;
+    /// Between the products of one row and of the next.
+    #[inline(always)]
+    fn end_row() {}
     /// In single precision.
     fn floats(self) -> Self::Floats;
 }
@@ -229,6 +232,7 @@ unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile, start: [S; V])
                     for v in 0..V {
                         sum[row][v] = sum[row][v].add_dot(x, column[v]);
                     }
+                    S::end_row();
                 }
                 b = b.wrapping_add(V * register);
                 a = a.wrapping_add(4);
