@@ -32,6 +32,9 @@ pub struct Winograd {
     pub weight: f64,
     /// By how much weights are dearer to read where there are 4 MB of them or more.
     pub far: f64,
+    /// What windows over images of bytes take of the time of windows as they are; the transforms must take less.
+    #[serde(default)]
+    pub bytes: f64,
 }
 
 /// What tiles of one size cost.
@@ -171,6 +174,7 @@ impl Prices {
             },
             weight: 8.0,
             far: 1.0,
+            bytes: 0.7,
         },
         tiles: Tiles {
             f32: None,
@@ -242,6 +246,7 @@ impl Prices {
             },
             weight: 8.0,
             far: 1.8,
+            bytes: 0.0,
         },
         tiles: Tiles {
             bf16: Some(Tile {
@@ -268,6 +273,10 @@ impl Prices {
     /// times the vectors' rate (docs/engine.md), which is what products without zeros must be ahead of; less exact elements are further
     /// ahead and keep their registers.
     const MATRIX_REGISTERS: Self = Self {
+        winograd: Winograd {
+            bytes: 0.0,
+            ..Self::VECTORS.winograd
+        },
         tiles: Tiles {
             f32: Tile::without_macs(37.0, 28.0, 46.0),
             bf16x3: Tile::without_macs(14.0, 20.0, 14.0),

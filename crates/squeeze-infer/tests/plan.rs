@@ -126,6 +126,7 @@ fn winograd(number: f64) -> Winograd {
         four: transform,
         weight: 0.0,
         far: 1.0,
+        bytes: 1.0,
     }
 }
 

@@ -12,6 +12,7 @@ use squeeze_kernels::resize::{self, Resize};
 use squeeze_kernels::{Quantization, Slab, Threads, Tier, as_bytes, as_bytes_mut, conv_i8};
 
 use super::layer::{conv_geometry, depthwise_geometry, product_geometry};
+use super::transformed::Transformed;
 use super::{Context, name_of, pool_geometry, resize_geometry};
 use crate::arena::Cut;
 use crate::program::{self, Draft, Program, Value, Work};
@@ -35,6 +36,7 @@ struct Side {
 #[derive(Clone, Debug)]
 enum Kind {
     Layer(Box<Packed>, Rest),
+    Transformed(Box<Transformed>, Rest),
     Depthwise(Box<depthwise_i8::Packed>),
     Max(Pool),
     Average(Pool),
@@ -56,9 +58,9 @@ enum Packed {
 
 /// What a layer does to the numbers it writes.
 #[derive(Clone, Debug)]
-struct Rest {
-    bias: Option<Vec<f32>>,
-    activation: Activation,
+pub(super) struct Rest {
+    pub bias: Option<Vec<f32>>,
+    pub activation: Activation,
 }
 
 impl InBytes {
@@ -159,6 +161,9 @@ impl InBytes {
             bias: row.bias.clone(),
             activation: row.activation,
         };
+        if let Some(packed) = Transformed::pick(&row, [x, y], target, slab) {
+            return Kind::Transformed(Box::new(packed), rest);
+        }
         if !window.has_one_tap() {
             let conv = conv_geometry(&row, x.columns());
             let packed = conv_i8::Packed::pack_fixed(weight, &conv, &fixed, target.tier, slab);
@@ -202,6 +207,12 @@ impl InBytes {
                 };
                 packed.run(bytes(0), Output::Numbers(y, &epilogue), scratch, threads);
             }
+            (Kind::Transformed(packed, rest), Some(to)) => {
+                let y = &mut as_bytes_mut(y)[..self.output.len];
+                let coded = |index: usize| (bytes(index), code(index));
+                let residual = second.map(|_| coded(1));
+                packed.run(cpu, coded(0), residual, rest, (y, to), scratch);
+            }
             (Kind::Mean(shape), _) => {
                 pool::mean_forward_bytes(cpu, *shape, (bytes(0), code(0)), y);
             }
@@ -235,7 +246,7 @@ impl InBytes {
                         });
                     }
                     Kind::Move(block) => elementwise::copy_block_bytes(cpu, block, bytes(0), y),
-                    Kind::Layer(..) | Kind::Mean(_) => {
+                    Kind::Layer(..) | Kind::Transformed(..) | Kind::Mean(_) => {
                         unreachable!("they are above")
                     }
                 }
@@ -244,8 +255,9 @@ impl InBytes {
     }
 
     /// How many numbers it works in beside inputs and output.
-    pub fn scratch(&self) -> usize {
+    pub fn scratch(&self, threads: usize) -> usize {
         match &self.work {
+            Kind::Transformed(packed, _) => packed.scratch(threads),
             Kind::Layer(packed, _) => match &**packed {
                 Packed::Product(packed) => packed.scratch(),
                 Packed::Conv(packed) => packed.scratch(),
@@ -262,8 +274,9 @@ impl InBytes {
                     Packed::Product(packed) => packed.bytes(),
                     Packed::Conv(packed) => packed.bytes(),
                 };
-                packed + rest.bias.as_deref().map_or(0, size_of_val::<[f32]>)
+                packed + rest.bytes()
             }
+            Kind::Transformed(packed, rest) => packed.bytes() + rest.bytes(),
             Kind::Depthwise(packed) => packed.bytes(),
             _ => 0,
         }
@@ -277,12 +290,19 @@ impl InBytes {
                 Packed::Product(packed) => packed.kernel().name,
                 Packed::Conv(packed) => packed.kernel().name,
             },
+            Kind::Transformed(packed, _) => packed.name(),
             Kind::Depthwise(packed) => packed.kernel_name(),
             Kind::Max(_) | Kind::Average(_) | Kind::Mean(_) => of(pool::BYTE_KERNELS),
             Kind::Resize(_) => of(resize::BYTE_KERNELS),
             Kind::Activation(_) => of(activation::table::TABLE_KERNELS),
             Kind::Gate(_) | Kind::Add(_) | Kind::Move(_) => of(elementwise::BYTE_KERNELS),
         }
+    }
+}
+
+impl Rest {
+    fn bytes(&self) -> usize {
+        self.bias.as_deref().map_or(0, size_of_val::<[f32]>)
     }
 }
 
@@ -296,7 +316,7 @@ impl Packed {
 }
 
 /// Each row of a block, or all at once where none is apart.
-fn rows<X, Y>(block: &Block, x: &[X], y: &mut [Y], mut row: impl FnMut(&[X], &mut [Y])) {
+pub(super) fn rows<X, Y>(block: &Block, x: &[X], y: &mut [Y], mut row: impl FnMut(&[X], &mut [Y])) {
     let columns = block.columns;
     if block.from_stride == columns && block.to_stride == columns {
         return row(x, y);

@@ -199,6 +199,16 @@ impl LayerFacts {
         share.filter(|&(_, share)| share < 1.0)
     }
 
+    /// The tiles with which Winograd's transforms are quicker than windows in bytes though images are bytes; none where the transformed
+    /// weights, in single precision, would not stay near.
+    pub(crate) fn transforms_beat_bytes(&self, target: &Target) -> Option<Size> {
+        let (size, share) = self.on_winograd(target)?;
+        let direct = (self.product.m * self.weights) as f64;
+        let coded = CODED * (self.inputs + self.outputs) as f64 / direct;
+        let is_near = size.products() * self.weights / 9 * size_of::<f32>() < NEAR;
+        (is_near && share + coded < target.prices.winograd.bytes).then_some(size)
+    }
+
     /// Whether a product in bytes saves more time than it takes to bring its rows to bytes.
     fn product_gains_in_bytes(&self, target: &Target) -> bool {
         let Geometry { k, n, .. } = self.product;
@@ -237,6 +247,9 @@ pub(crate) fn multiplies_bytes(row: &program::Layer, values: [&Value; 2], target
         Family::Depthwise | Family::Product | Family::Windows | Family::Winograd(_) => false,
     }
 }
+
+/// What a byte costs that becomes a number or is made of one, in multiply-adds.
+const CODED: f64 = 8.0;
 
 /// Less than so many bytes of weights come from caches; larger layers are those of networks that do not fit there.
 const NEAR: usize = 4 << 20;

@@ -7,6 +7,7 @@ mod layer;
 mod pooled;
 mod run;
 mod sparse;
+mod transformed;
 
 use std::ops::Range;
 

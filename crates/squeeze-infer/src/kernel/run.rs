@@ -186,7 +186,7 @@ impl Kernel {
             Self::Layer(layer) => layer.scratch(threads),
             Self::Band(band) => band.scratch(threads),
             Self::Pooled(pooled) => pooled.scratch(threads),
-            Self::InBytes(step) => step.scratch(),
+            Self::InBytes(step) => step.scratch(threads),
             Self::Attention(heads, products) => {
                 let row = heads.row(None, None);
                 match *products {
