@@ -161,15 +161,15 @@ impl Prices {
         }
     }
 
-    /// Of the kernels' benchmarks `convolutions` and `spmm`, on a Zen 4.
+    /// Of `squeeze measure --kernels` on a Zen 3 (docs/prices.md); prices of products without zeros of the benchmark `spmm`.
     const VECTORS: Self = Self {
         winograd: Winograd {
             two: Transform {
                 number: 12.0,
-                weight: 8.0,
+                weight: 4.7,
             },
             four: Transform {
-                number: 12.0,
+                number: 3.9,
                 weight: 8.0,
             },
             weight: 8.0,
@@ -187,11 +187,12 @@ impl Prices {
             product: Least {
                 inputs: 16,
                 outputs: 16,
-                weights: 1024,
+                weights: 4096,
             },
+            // Transformed windows are quicker.
             window: Least {
                 inputs: 16,
-                outputs: 16,
+                outputs: 512,
                 weights: 0,
             },
         },
@@ -221,6 +222,20 @@ impl Prices {
                 f16: Under::HALVES,
                 int8: 0.9,
             },
+        },
+    };
+
+    /// Of the kernels' benchmarks on a Zen 4 with AVX-512.
+    const WIDE_BYTES: Bytes = Bytes {
+        product: Least {
+            inputs: 16,
+            outputs: 16,
+            weights: 1024,
+        },
+        window: Least {
+            inputs: 16,
+            outputs: 16,
+            weights: 0,
         },
     };
 
@@ -258,6 +273,7 @@ impl Prices {
             f16: Self::HALVES,
             ..Self::VECTORS.tiles
         },
+        bytes: Self::WIDE_BYTES,
         sparse: Sparse {
             f32: Product {
                 four: [0.95, 8.0],
@@ -274,9 +290,18 @@ impl Prices {
     /// ahead and keep their registers.
     const MATRIX_REGISTERS: Self = Self {
         winograd: Winograd {
+            two: Transform {
+                number: 12.0,
+                weight: 8.0,
+            },
+            four: Transform {
+                number: 12.0,
+                weight: 8.0,
+            },
             bytes: 0.0,
             ..Self::VECTORS.winograd
         },
+        bytes: Self::WIDE_BYTES,
         tiles: Tiles {
             f32: Tile::without_macs(37.0, 28.0, 46.0),
             bf16x3: Tile::without_macs(14.0, 20.0, 14.0),
