@@ -185,6 +185,28 @@ impl Image<'_> {
         }
     }
 
+    /// Points to what one tap, so far from the windows' corners, reads of each row, from its numbers `start` in the first pixel on, or
+    /// to zeros outside the image; whether any row is inside. There is nothing to remember: the next call has other rows.
+    fn one_tap(
+        &self,
+        rows: Range<usize>,
+        tap: [isize; 2],
+        start: *const f32,
+        to: &mut [*const f32; ROWS],
+    ) -> bool {
+        let [h, w, channels] = [self.window.h, self.window.w, self.channels].map(signed);
+        let mut reads = false;
+        *to = [ZEROS.as_ptr(); ROWS];
+        self.window.corners(rows, |row, at| {
+            let (y, x) = (at.y + tap[0], at.x + tap[1]);
+            if (0..h).contains(&y) && (0..w).contains(&x) {
+                to[row] = start.wrapping_offset(((at.image + y) * w + x) * channels);
+                reads = true;
+            }
+        });
+        reads
+    }
+
     /// Looks up which pixel each row's taps read, once for all groups and panels.
     fn look(&self, rows: &Range<usize>, runs: Range<usize>, memo: &mut Memo) {
         if memo.rows == *rows && memo.runs == runs {
@@ -365,6 +387,13 @@ impl Source for Image<'_> {
                     *pointer = from.wrapping_add(row * next);
                 }
                 place.next();
+            }
+            return;
+        }
+        if taps == 1 && runs.len() == 1 {
+            let place = Runs::new(self, runs.start * run);
+            if !self.one_tap(rows, [place.y, place.x], start, &mut feed.pointers[0]) {
+                feed.segments = 0;
             }
             return;
         }
