@@ -7,8 +7,8 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::Kernel;
-use super::tile::{Sums, tiles};
+use super::tile::{IN_BYTES, IN_NUMBERS, Sums, Tile, tiles};
+use super::{Kernel, TileFn};
 use crate::Tier;
 use crate::gemm_f32::avx2::F32x8;
 
@@ -20,8 +20,33 @@ pub(crate) const KERNEL: Kernel = Kernel {
     lanes: 8,
     widen: Some(widen),
     short: I32x8::SHORT,
-    tiles: tiles!(I32x8, ["avx2,fma"], [1 2 3 4 5 6] x [1 2]),
+    tiles: [&TILES[IN_NUMBERS], &TILES[IN_BYTES]],
 };
+
+const FEW: [&[&[TileFn]]; 2] = tiles!(I32x8, ["avx2,fma"], [1 2 3 4] x [1 2]);
+const SIX: [&[&[TileFn]]; 2] = tiles!(I32x8, ["avx2,fma"], [6] x [1 2]);
+static TILES: [[&[TileFn]; 6]; 2] = [rows::<IN_NUMBERS>(), rows::<IN_BYTES>()];
+
+const fn rows<const WHAT: usize>() -> [&'static [TileFn]; 6] {
+    let [few, six] = [FEW[WHAT], SIX[WHAT]];
+    let five: &[TileFn] = &[five::<WHAT, 1>, five::<WHAT, 2>];
+    [few[0], few[1], few[2], few[3], five, six[0]]
+}
+
+/// Tiles of five rows as three and two: the runner is to be small.
+///
+/// # Safety
+/// As for [`super::tile::compute`].
+unsafe fn five<const WHAT: usize, const V: usize>(t: &Tile) {
+    let mut next = Tile { count: 1, ..*t };
+    for _ in 0..t.count {
+        for rows in [3, 2] {
+            // SAFETY: the caller's promise.
+            unsafe { FEW[WHAT][rows - 1][V - 1](&next) };
+            next = next.next(rows);
+        }
+    }
+}
 
 #[derive(Clone, Copy)]
 struct I32x8(__m256i);

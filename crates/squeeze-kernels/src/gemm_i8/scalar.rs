@@ -8,10 +8,10 @@ use crate::gemm_f32::scalar::{Eight, finish};
 use crate::gemm_f32::{self, Epilogue, Geometry, Residual};
 use crate::{Quantization, Tier};
 
-/// The row of this tier: tiles of fewer rows, and so smaller, where hardly a machine is without vectors.
+/// The row of this tier: tiles of one row, which take little room, where hardly a machine is without vectors.
 pub(crate) const KERNEL: Kernel = Kernel {
     #[cfg(target_arch = "x86_64")]
-    name: "i8_gemm_2x8_scalar",
+    name: "i8_gemm_1x8_scalar",
     #[cfg(not(target_arch = "x86_64"))]
     name: "i8_gemm_4x8_scalar",
     tier: Tier::Scalar,
@@ -20,7 +20,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     widen: None,
     short: I32Eight::SHORT,
     #[cfg(target_arch = "x86_64")]
-    tiles: tiles!(I32Eight, [], [1 2] x [1]),
+    tiles: tiles!(I32Eight, [], [1] x [1]),
     #[cfg(not(target_arch = "x86_64"))]
     tiles: tiles!(I32Eight, [], [1 2 3 4] x [1]),
 };
