@@ -161,7 +161,7 @@ impl Prices {
         }
     }
 
-    /// Of `squeeze measure --kernels` on a Zen 3 (docs/prices.md); prices of products without zeros of the benchmark `spmm`.
+    /// Of Winograd's transforms of `squeeze measure --kernels` on a Zen 3 (docs/prices.md), the others of the kernels' benchmarks on a Zen 4.
     const VECTORS: Self = Self {
         winograd: Winograd {
             two: Transform {
@@ -187,12 +187,11 @@ impl Prices {
             product: Least {
                 inputs: 16,
                 outputs: 16,
-                weights: 4096,
+                weights: 1024,
             },
-            // Transformed windows are quicker.
             window: Least {
                 inputs: 16,
-                outputs: 512,
+                outputs: 16,
                 weights: 0,
             },
         },
@@ -222,20 +221,6 @@ impl Prices {
                 f16: Under::HALVES,
                 int8: 0.9,
             },
-        },
-    };
-
-    /// Of the kernels' benchmarks on a Zen 4 with AVX-512.
-    const WIDE_BYTES: Bytes = Bytes {
-        product: Least {
-            inputs: 16,
-            outputs: 16,
-            weights: 1024,
-        },
-        window: Least {
-            inputs: 16,
-            outputs: 16,
-            weights: 0,
         },
     };
 
@@ -273,7 +258,6 @@ impl Prices {
             f16: Self::HALVES,
             ..Self::VECTORS.tiles
         },
-        bytes: Self::WIDE_BYTES,
         sparse: Sparse {
             f32: Product {
                 four: [0.95, 8.0],
@@ -301,7 +285,6 @@ impl Prices {
             bytes: 0.0,
             ..Self::VECTORS.winograd
         },
-        bytes: Self::WIDE_BYTES,
         tiles: Tiles {
             f32: Tile::without_macs(37.0, 28.0, 46.0),
             bf16x3: Tile::without_macs(14.0, 20.0, 14.0),
