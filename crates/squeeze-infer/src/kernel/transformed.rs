@@ -22,7 +22,7 @@ pub(super) struct Transformed {
 }
 
 /// Bytes and what they stand for.
-pub(super) type Coded<'a> = (&'a [u8], Quantization);
+type Coded<'a> = (&'a [u8], Quantization);
 
 impl Transformed {
     /// The layer, if this is its quickest way.

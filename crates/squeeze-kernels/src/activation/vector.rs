@@ -1,9 +1,7 @@
 //! Activations and slopes on vectors of any tier.
 
 use super::Activation;
-use crate::vector::{
-    Vector, above_least, gelu_parts, inverse_sigmoid, normal_tail, rough_gelu, sigmoid, tanh,
-};
+use crate::vector::{Vector, gelu_parts, inverse_sigmoid, normal_tail, rough_gelu, sigmoid, tanh};
 
 const SQRT_8_OVER_PI: f32 = 1.595_769;
 const CUBE: f32 = 0.044_715;
@@ -23,14 +21,8 @@ pub(crate) fn apply<V: Vector>(activation: Activation, x: V) -> V {
             // x for positive x less |x| tail(|x|): no cancellation.
             a.neg_mul_add(normal_tail(a), zero.max(x))
         }
-        Activation::GeluTanh => {
-            let x = above_least(x);
-            x / inverse_sigmoid(above_least(gelu_tanh_argument(x)))
-        }
-        Activation::Silu => {
-            let x = above_least(x);
-            x / inverse_sigmoid(x)
-        }
+        Activation::GeluTanh => x / inverse_sigmoid(gelu_tanh_argument(x)),
+        Activation::Silu => x / inverse_sigmoid(x),
         Activation::HardSwish => x * hard_sigmoid(x),
         Activation::HardSigmoid => hard_sigmoid(x),
         Activation::Sigmoid => sigmoid(x),

@@ -67,11 +67,13 @@ fn quads(sum: i32, a: &[u8], b: &[u8]) -> f32 {
     f32::from_bits((sum + (0..64).map(product).sum::<i32>()) as u32)
 }
 
-/// Adds 32 products of bfloat16; the right ones come in twos, 64 bytes from one two to the next.
+/// Adds 32 products of bfloat16, rounded once; the right ones come in twos, 64 bytes from one two to the next.
 fn couples(sum: f32, a: &[u8], b: &[u8]) -> f32 {
-    (0..32).fold(sum, |sum, at| {
-        sum + wide(&a[2 * at..]) * wide(&b[at / 2 * 64 + at % 2 * 2..])
-    })
+    let product = |at: usize| {
+        let (a, b) = (wide(&a[2 * at..]), wide(&b[at / 2 * 64 + at % 2 * 2..]));
+        f64::from(a * b)
+    };
+    (f64::from(sum) + (0..32).map(product).sum::<f64>()) as f32
 }
 
 /// The blocks of one element.

@@ -162,14 +162,6 @@ impl Vector for F32x8 {
         }
     }
     #[inline(always)]
-    fn scale_normal(self, power: Self) -> Self {
-        // SAFETY: see above.
-        Self(unsafe {
-            let exponent = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(power.0));
-            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(self.0), exponent))
-        })
-    }
-    #[inline(always)]
     fn if_less(self, limit: Self, yes: Self, no: Self) -> Self {
         // SAFETY: see above.
         Self(unsafe { _mm256_blendv_ps(no.0, yes.0, _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, limit.0)) })

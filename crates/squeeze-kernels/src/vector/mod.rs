@@ -16,8 +16,7 @@ pub(crate) use avx2::F32x8;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::F32x16;
 pub(crate) use math::{
-    above_least, exp, gelu_parts, inverse_sigmoid, normal_tail, rough_exp2, rough_gelu, sigmoid,
-    tanh,
+    exp, gelu_parts, inverse_sigmoid, normal_tail, rough_exp2, rough_gelu, sigmoid, tanh,
 };
 
 /// A vector of `f32` in one register.
@@ -79,10 +78,6 @@ pub(crate) trait Vector:
     fn sqrt(self) -> Self;
     /// `self * 2^power` for whole powers in `-252..=252`; overflows to infinity, underflows to zero.
     fn scale(self, power: Self) -> Self;
-    /// The same where `self` and the result are normal numbers, or `self` is NaN.
-    fn scale_normal(self, power: Self) -> Self {
-        self.scale(power)
-    }
     /// In each lane `yes` where `self < limit`, else `no`.
     fn if_less(self, limit: Self, yes: Self, no: Self) -> Self;
     /// The lanes of both in turn, its own first, as two vectors.
