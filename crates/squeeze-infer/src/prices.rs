@@ -273,18 +273,6 @@ impl Prices {
     /// times the vectors' rate (docs/engine.md), which is what products without zeros must be ahead of; less exact elements are further
     /// ahead and keep their registers.
     const MATRIX_REGISTERS: Self = Self {
-        winograd: Winograd {
-            two: Transform {
-                number: 12.0,
-                weight: 8.0,
-            },
-            four: Transform {
-                number: 12.0,
-                weight: 8.0,
-            },
-            bytes: 0.0,
-            ..Self::VECTORS.winograd
-        },
         tiles: Tiles {
             f32: Tile::without_macs(37.0, 28.0, 46.0),
             bf16x3: Tile::without_macs(14.0, 20.0, 14.0),

@@ -161,7 +161,7 @@ impl InBytes {
             bias: row.bias.clone(),
             activation: row.activation,
         };
-        if let Some(packed) = Transformed::pick(&row, [x, y], target, slab) {
+        if let Some(packed) = Transformed::pick(&row, [x, y], residual.is_some(), target, slab) {
             return Kind::Transformed(Box::new(packed), rest);
         }
         if !window.has_one_tap() {

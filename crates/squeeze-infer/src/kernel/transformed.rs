@@ -17,6 +17,8 @@ pub(super) struct Transformed {
     packed: winograd::Packed,
     inputs: usize,
     outputs: usize,
+    /// Of the residual.
+    others: usize,
     /// From the sums to the output, which may be part of wider rows.
     home: Block,
 }
@@ -29,6 +31,7 @@ impl Transformed {
     pub fn pick(
         row: &program::Layer,
         [x, y]: [&Value; 2],
+        has_residual: bool,
         target: Target,
         slab: &Slab,
     ) -> Option<Self> {
@@ -42,10 +45,12 @@ impl Transformed {
         let weight: Vec<f32> = (bytes.chunks_exact(taps).zip(&*scales))
             .flat_map(|(row, scale)| row.iter().map(move |&w| scale * f32::from(w)))
             .collect();
+        let outputs = y.rows() * y.columns();
         Some(Self {
             packed: winograd::Packed::pack_in(&weight, &conv, size, target.tier, slab),
             inputs: x.rows() * x.columns(),
-            outputs: y.rows() * y.columns(),
+            outputs,
+            others: if has_residual { outputs } else { 0 },
             home: Block {
                 rows: y.rows(),
                 columns: y.columns(),
@@ -55,9 +60,9 @@ impl Transformed {
         })
     }
 
-    /// How many numbers it works in: those of both sides, and of the residual.
+    /// How many numbers it works in: those of both sides and of the residual, and what the transforms take.
     pub fn scratch(&self, threads: usize) -> usize {
-        self.inputs + 2 * self.outputs + self.packed.scratch(threads)
+        self.inputs + self.outputs + self.others + self.packed.scratch(threads)
     }
 
     /// Computes the layer.
@@ -72,10 +77,10 @@ impl Transformed {
     ) {
         let (numbers, scratch) = scratch.split_at_mut(self.inputs);
         let (sums, scratch) = scratch.split_at_mut(self.outputs);
-        let (other, scratch) = scratch.split_at_mut(self.outputs);
+        let (other, scratch) = scratch.split_at_mut(self.others);
         elementwise::dequantize(cpu, x.1, &x.0[..self.inputs], numbers);
         if let Some((bytes, code)) = residual {
-            elementwise::dequantize(cpu, code, &bytes[..self.outputs], other);
+            elementwise::dequantize(cpu, code, &bytes[..self.others], other);
         }
         let epilogue = Epilogue {
             bias: rest.bias.as_deref(),
