@@ -70,24 +70,22 @@ impl Window {
         }
     }
 
-    /// The corner of the first of these output pixels, if they lie in one row and their windows inside the image: then each next one
-    /// is `stride[1]` pixels on.
-    fn straight(&self, rows: &Range<usize>) -> Option<Corner> {
+    /// The corner of the first of these output pixels, and how many from it on lie in one row with their windows inside the image: each
+    /// is `stride[1]` pixels from the one before.
+    fn straight(&self, rows: &Range<usize>) -> (Corner, usize) {
         let (x, above) = (rows.start % self.out_w, rows.start / self.out_w);
-        if x + rows.len() > self.out_w {
-            return None;
-        }
         let (y, image) = (above % self.out_h, above / self.out_h);
         let corner = Corner {
             image: signed(image * self.h),
             y: signed(y * self.stride[0]) - self.before[0],
             x: signed(x * self.stride[1]) - self.before[1],
         };
-        let last = Corner {
-            x: corner.x + signed((rows.len() - 1) * self.stride[1]),
-            ..corner
-        };
-        (self.inside(corner) && self.inside(last)).then_some(corner)
+        if !self.inside(corner) {
+            return (corner, 0);
+        }
+        let room = (signed(self.w) - 1 - self.reach(1) - corner.x).unsigned_abs();
+        let count = (room / self.stride[1] + 1).min(self.out_w - x);
+        (corner, count.min(rows.len()))
     }
 
     fn reach(&self, axis: usize) -> isize {
@@ -353,6 +351,14 @@ impl Source for Image<'_> {
         ROWS
     }
 
+    fn together(&self, rows: Range<usize>, tile: usize) -> (usize, usize) {
+        let (_, count) = self.window.straight(&rows);
+        (
+            (count / tile).max(1),
+            self.window.stride[1] * self.channels,
+        )
+    }
+
     fn is_costly(&self) -> bool {
         true
     }
@@ -376,7 +382,8 @@ impl Source for Image<'_> {
         );
         let from = if k.start == 0 { 0 } else { k.start % run };
         let start = self.x[group * self.k + from..].as_ptr();
-        if let Some(corner) = self.window.straight(&rows) {
+        let (corner, straight) = self.window.straight(&rows);
+        if straight == rows.len() {
             let first = (corner.image + corner.y) * signed(self.window.w) + corner.x;
             let next = self.window.stride[1] * self.channels;
             let mut place = Runs::new(self, runs.start * run);

@@ -30,9 +30,10 @@ pub(crate) trait Source: Sync {
     fn step(&self) -> usize;
     /// Parts begin at multiples of so many rows.
     fn unit(&self) -> usize;
-    /// From one row to the next where all rows lie evenly, so that one call computes the tiles of a panel.
-    fn apart(&self) -> Option<usize> {
-        None
+    /// How many tiles of `tile` rows, from the first of `rows` on, lie so evenly that one call computes them, and from one row to the
+    /// next where they are more than one.
+    fn together(&self, _rows: Range<usize>, _tile: usize) -> (usize, usize) {
+        (1, 0)
     }
     /// Whether `feed` has something to look up for a tile's rows that it remembers for other panels.
     fn is_costly(&self) -> bool {
@@ -152,12 +153,9 @@ impl Product<'_> {
             true => 32 * mr,
             false => 4 * mr,
         };
-        let block = match small && self.source.is_costly() {
-            true => mr,
-            false => (ROW_BLOCK_BYTES / (4 * k * together))
-                .max(fewest)
-                .next_multiple_of(mr),
-        };
+        let block = (ROW_BLOCK_BYTES / (4 * k * together))
+            .max(fewest)
+            .next_multiple_of(mr);
         let mut feed = Feed {
             pointers: [[std::ptr::null(); ROWS]; SEGMENTS],
             segments: 0,
@@ -168,6 +166,10 @@ impl Product<'_> {
         let mut near = NEAR;
         let mut row = rows.start;
         while row < rows.end {
+            let block = match small && self.source.is_costly() {
+                true => mr * self.source.together(row..rows.end, mr).0,
+                false => block,
+            };
             let end = (row + block).min(rows.end);
             for panel in panels.clone() {
                 let mut k0 = 0;
@@ -236,16 +238,13 @@ impl Product<'_> {
             of_columns(e.bias.filter(|_| last)),
             of_columns(residual.and_then(|residual| residual.factors)),
         );
-        let apart = self.source.apart();
         let most = follows.map_or(usize::MAX, |_| NEAR_TILES);
         let mut start = rows.start;
         while start < rows.end {
             let tile = (start - rows.start) / mr;
             let tile_rows = mr.min(rows.end - start);
-            let together = match apart {
-                Some(_) => ((rows.end - start) / tile_rows).min(most),
-                None => 1,
-            };
+            let (together, apart) = self.source.together(start..rows.end, tile_rows);
+            let together = together.min(most);
             let here = start..start + together * tile_rows;
             let at = start * self.output.row + left;
             start = here.end;
@@ -256,7 +255,8 @@ impl Product<'_> {
             let ahead = b.len() + tile * advance * k.len();
             let place = (c.pointer().wrapping_add(at), self.output.row);
             let tile = Tile {
-                tiles: (together, apart.unwrap_or(0) * tile_rows),
+                tiles: (together, apart * tile_rows),
+                from: 0,
                 a: feed.pointers.as_ptr(),
                 segments: feed.segments,
                 length: feed.length,
@@ -397,8 +397,8 @@ impl Source for Strided<'_> {
         1
     }
 
-    fn apart(&self) -> Option<usize> {
-        Some(self.row)
+    fn together(&self, rows: Range<usize>, tile: usize) -> (usize, usize) {
+        (rows.len() / tile, self.row)
     }
 
     fn feed(&self, group: usize, rows: Range<usize>, k: Range<usize>, feed: &mut Feed) {

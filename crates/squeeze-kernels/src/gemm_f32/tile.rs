@@ -94,9 +94,10 @@ pub(crate) const COLUMNS: usize = 48;
 /// What tiles compute: `c = clamp(a b (+ c) + bias + residual * factor)`.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
-    /// How many there are, the rows of each behind those of the one before, and from a row of `a` to the same row of the next tile;
-    /// with one segment if there are more tiles than one.
+    /// How many there are, the rows of each behind those of the one before, and from a row of `a` to the same row of the next tile.
     pub tiles: (usize, usize),
+    /// Where every segment's rows begin from `a` on: further with each tile.
+    pub from: usize,
     /// For every segment of k the first element of each row.
     pub a: *const [*const f32; ROWS],
     /// How many segments there are.
@@ -132,6 +133,7 @@ impl Tile {
     /// A tile of nothing that goes nowhere.
     pub(crate) const EMPTY: Tile = Tile {
         tiles: (1, 0),
+        from: 0,
         a: std::ptr::null(),
         segments: 0,
         step: 0,
@@ -174,13 +176,10 @@ pub(crate) unsafe fn compute<R: Register, const M: usize, const V: usize>(t: &Ti
     if t.tiles.0 == 1 {
         return unsafe { tile::<R, M, V>(t) };
     }
-    let (mut t, mut a) = (*t, unsafe { *t.a });
+    let mut t = *t;
     for _ in 0..t.tiles.0 {
-        t.a = &a;
         unsafe { tile::<R, M, V>(&t) };
-        for row in &mut a {
-            *row = row.wrapping_add(t.tiles.1);
-        }
+        t.from += t.tiles.1;
         let (ahead, advance) = t.prefetch;
         t.prefetch = (ahead.wrapping_add(advance * t.length), advance);
         t = t.next(M);
@@ -224,7 +223,7 @@ unsafe fn sums<R: Register, const M: usize, const V: usize>(t: &Tile) -> [[R; V]
     for segment in 0..t.segments {
         // SAFETY: `a` has a row of pointers for each segment.
         let a = unsafe { *t.a.add(segment) };
-        let mut at = 0;
+        let mut at = t.from;
         for _ in 0..t.length {
             // Before anything is loaded: what waits behind a branch would take registers that the sums need.
             R::prefetch(next);
