@@ -120,7 +120,11 @@ fn rounds<const N: usize>(mut ways: [&mut dyn FnMut(); N]) -> [f64; N] {
     let best = std::env::args().any(|argument| argument == "--best");
     times.map(|mut times| {
         times.sort_by(f64::total_cmp);
-        if best { times[0] } else { times[times.len() / 2] }
+        if best {
+            times[0]
+        } else {
+            times[times.len() / 2]
+        }
     })
 }
 

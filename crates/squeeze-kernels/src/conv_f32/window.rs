@@ -353,10 +353,7 @@ impl Source for Image<'_> {
 
     fn together(&self, rows: Range<usize>, tile: usize) -> (usize, usize) {
         let (_, count) = self.window.straight(&rows);
-        (
-            (count / tile).max(1),
-            self.window.stride[1] * self.channels,
-        )
+        ((count / tile).max(1), self.window.stride[1] * self.channels)
     }
 
     fn is_costly(&self) -> bool {

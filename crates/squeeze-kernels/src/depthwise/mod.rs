@@ -1,10 +1,12 @@
 //! Depthwise convolution, channels-last: each channel has its own small kernel. One row of taps (`kh = 1`) serves tokens.
 
 mod lines;
+mod rows;
 pub mod scalar;
 mod vector;
 
 use self::lines::Line;
+use self::rows::{Row, vector_row};
 use self::vector::{tap_sums as vector_tap_sums, weighted_sum as vector_weighted_sum};
 use crate::activation::{Activation, slice_forward_in_place};
 use crate::elementwise::{column_sums, column_sums_scratch, slice_add_in_place};
@@ -143,18 +145,31 @@ pub fn forward(cpu: Cpu, depthwise: &Depthwise, x: &[f32], filter: Filter, y: &m
         Some((low, high)) => ([low, high], None),
         None => ([f32::NEG_INFINITY, f32::INFINITY], Some(filter.activation)),
     };
+    let is_wide = rows::has(depthwise);
     let shared = SharedMut::new(y);
     cpu.split(rows, depthwise.output() * depthwise.taps(), |range| {
         for row in range {
             // SAFETY: each row of the output belongs to one range.
             let y = unsafe { shared.slice(row * row_len..(row + 1) * row_len) };
-            lines::forward_row(depthwise, row, |line| {
-                let end = Epilogue {
-                    bias: filter.bias,
-                    clamp,
-                };
-                weighted_sum(cpu.tier, line, x, filter.weights, end, y);
-            });
+            let end = Epilogue {
+                bias: filter.bias,
+                clamp,
+            };
+            match is_wide {
+                true => {
+                    let row = Row {
+                        depthwise,
+                        index: row,
+                        x,
+                        weights: filter.weights,
+                        end,
+                    };
+                    whole_row(cpu.tier, row, y);
+                }
+                false => lines::forward_row(depthwise, row, |line| {
+                    weighted_sum(cpu.tier, line, x, filter.weights, end, y);
+                }),
+            }
             if let Some(activation) = after {
                 slice_forward_in_place(cpu.tier, activation, y);
             }
@@ -255,6 +270,12 @@ impl Epilogue<'_> {
         bias: None,
         clamp: [f32::NEG_INFINITY, f32::INFINITY],
     };
+}
+
+per_tier! {
+    /// One row of the output of windows of 3 x 3 or 5 x 5.
+    fn whole_row(row: Row, y: &mut [f32])
+    { scalar: scalar::row, vector: vector_row }
 }
 
 per_tier! {

@@ -1,6 +1,7 @@
 //! The definition of depthwise convolution.
 
-use super::lines::Line;
+use super::lines::{self, Line};
+use super::rows::Row;
 use super::{Depthwise, Epilogue, Filter, FilterGrads};
 use crate::activation::scalar::apply;
 
@@ -51,6 +52,13 @@ pub fn backward_weights(depthwise: &Depthwise, x: &[f32], dy: &[f32], grads: Fil
                 .sum::<f64>() as f32;
         }
     }
+}
+
+/// One row of the output.
+pub(super) fn row(row: Row, y: &mut [f32]) {
+    lines::forward_row(row.depthwise, row.index, |line| {
+        weighted_sum(line, row.x, row.weights, row.end, y);
+    });
 }
 
 /// The weighted sums of a line of pixels.

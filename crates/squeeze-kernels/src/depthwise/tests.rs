@@ -46,13 +46,39 @@ const BASE: Depthwise = Depthwise {
 };
 
 #[track_caller]
-fn check(row: Depthwise) {
-    let (x, dy) = (numbers(row.input(), 0.0), numbers(row.output(), 1.0));
+fn check_forward(row: Depthwise) {
+    let x = numbers(row.input(), 0.0);
     let (weights, bias) = (numbers(row.taps() * row.c, 2.0), numbers(row.c, 3.0));
     let mut packed = vec![0.0; weights.len()];
     pack(&row, &weights, &mut packed);
-    // Products of numbers below one: each addition loses at most half an ulp of the sum so far.
-    let bound = 2e-7 * row.taps() as f32;
+    for activation in [Activation::Identity, Activation::Relu6, Activation::Silu] {
+        let filter = Filter {
+            weights: &packed,
+            bias: Some(&bias),
+            activation,
+        };
+        let mut want = vec![0.0; row.output()];
+        scalar::forward(&row, &x, filter, &mut want);
+        everywhere(|cpu| {
+            let mut y = vec![f32::NAN; want.len()];
+            forward(cpu, &row, &x, filter, &mut y);
+            close(&y, &want, bound(&row) + 1e-6, "y");
+        });
+    }
+}
+
+/// Products of numbers below one: each addition loses at most half an ulp of the sum so far.
+fn bound(row: &Depthwise) -> f32 {
+    2e-7 * row.taps() as f32
+}
+
+#[track_caller]
+fn check(row: Depthwise) {
+    check_forward(row);
+    let (x, dy) = (numbers(row.input(), 0.0), numbers(row.output(), 1.0));
+    let weights = numbers(row.taps() * row.c, 2.0);
+    let mut packed = vec![0.0; weights.len()];
+    pack(&row, &weights, &mut packed);
     // Rounding errors of long sums add like a random walk: four deviations of it.
     let whole = 4.0 * 6e-8 * ((row.output() / row.c) as f32).sqrt() + 1e-6;
     let mut want_dx = vec![0.0; x.len()];
@@ -63,24 +89,10 @@ fn check(row: Depthwise) {
         bias: Some(&mut want_db),
     };
     scalar::backward_weights(&row, &x, &dy, grads);
-    for activation in [Activation::Identity, Activation::Relu6, Activation::Silu] {
-        let filter = Filter {
-            weights: &packed,
-            bias: Some(&bias),
-            activation,
-        };
-        let mut want = vec![0.0; dy.len()];
-        scalar::forward(&row, &x, filter, &mut want);
-        everywhere(|cpu| {
-            let mut y = vec![f32::NAN; dy.len()];
-            forward(cpu, &row, &x, filter, &mut y);
-            close(&y, &want, bound + 1e-6, "y");
-        });
-    }
     everywhere(|cpu| {
         let mut dx = vec![f32::NAN; x.len()];
         backward_input(cpu, &row, &packed, &dy, &mut dx);
-        close(&dx, &want_dx, bound, "dx");
+        close(&dx, &want_dx, bound(&row), "dx");
         let (mut dw, mut db) = (vec![1.0; weights.len()], vec![1.0; row.c]);
         let mut scratch = vec![f32::NAN; row.weights_scratch()];
         let grads = FilterGrads {
@@ -165,6 +177,26 @@ fn five_by_five_with_dilation() {
         padding: [2, 2, 2, 2],
         ..BASE
     });
+}
+
+#[test]
+fn windows_around_what_is_computed_together() {
+    for (w, c) in [(1, 16), (7, 40), (8, 17), (9, 20), (16, 300), (17, 513)] {
+        for kernel in [[3, 3], [5, 5], [1, 3], [2, 5]] {
+            for (stride, dilation) in [([1, 1], [1, 1]), ([2, 2], [1, 1]), ([1, 1], [2, 3])] {
+                check_forward(Depthwise {
+                    n: 1,
+                    h: 4,
+                    w,
+                    c,
+                    kernel,
+                    stride,
+                    dilation,
+                    padding: [2, 5, 1, 8],
+                });
+            }
+        }
+    }
 }
 
 #[test]

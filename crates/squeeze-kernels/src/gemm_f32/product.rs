@@ -256,8 +256,7 @@ impl Product<'_> {
             let place = (c.pointer().wrapping_add(at), self.output.row);
             let tile = Tile {
                 tiles: (together, apart * tile_rows),
-                from: 0,
-                a: feed.pointers.as_ptr(),
+                a: feed.pointers.as_mut_ptr(),
                 segments: feed.segments,
                 length: feed.length,
                 step: self.source.step(),

@@ -96,10 +96,8 @@ pub(crate) const COLUMNS: usize = 48;
 pub(crate) struct Tile {
     /// How many there are, the rows of each behind those of the one before, and from a row of `a` to the same row of the next tile.
     pub tiles: (usize, usize),
-    /// Where every segment's rows begin from `a` on: further with each tile.
-    pub from: usize,
-    /// For every segment of k the first element of each row.
-    pub a: *const [*const f32; ROWS],
+    /// For every segment of k the first element of each row, which go on to the next tile's behind each.
+    pub a: *mut [*const f32; ROWS],
     /// How many segments there are.
     pub segments: usize,
     /// From one k to the next in `a`. It stands between two numbers that are written one by one just before: side by side they
@@ -133,8 +131,7 @@ impl Tile {
     /// A tile of nothing that goes nowhere.
     pub(crate) const EMPTY: Tile = Tile {
         tiles: (1, 0),
-        from: 0,
-        a: std::ptr::null(),
+        a: std::ptr::null_mut(),
         segments: 0,
         step: 0,
         length: 0,
@@ -179,7 +176,12 @@ pub(crate) unsafe fn compute<R: Register, const M: usize, const V: usize>(t: &Ti
     let mut t = *t;
     for _ in 0..t.tiles.0 {
         unsafe { tile::<R, M, V>(&t) };
-        t.from += t.tiles.1;
+        for segment in 0..t.segments {
+            // In memory: a place common to all rows would be added up for each of them in the inner loop.
+            for row in unsafe { &mut *t.a.add(segment) } {
+                *row = row.wrapping_add(t.tiles.1);
+            }
+        }
         let (ahead, advance) = t.prefetch;
         t.prefetch = (ahead.wrapping_add(advance * t.length), advance);
         t = t.next(M);
@@ -223,7 +225,7 @@ unsafe fn sums<R: Register, const M: usize, const V: usize>(t: &Tile) -> [[R; V]
     for segment in 0..t.segments {
         // SAFETY: `a` has a row of pointers for each segment.
         let a = unsafe { *t.a.add(segment) };
-        let mut at = t.from;
+        let mut at = 0;
         for _ in 0..t.length {
             // Before anything is loaded: what waits behind a branch would take registers that the sums need.
             R::prefetch(next);

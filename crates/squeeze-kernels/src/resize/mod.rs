@@ -142,16 +142,17 @@ fn vector_forward<V: Vector>(resize: &Resize, first: usize, x: &[f32], y: &mut [
             let (p, q) = (upper * before, upper * after);
             let (r, s) = (lower * before, lower * after);
             let blend = |a: V, b: V, d: V, e: V| e.mul_add(s, d.mul_add(r, b.mul_add(q, a * p)));
-            let whole = c / V::LANES * V::LANES;
-            for at in (0..whole).step_by(V::LANES) {
+            if c < V::LANES {
+                let (a, b) = (V::load_part(a), V::load_part(b));
+                blend(a, b, V::load_part(d), V::load_part(e)).store_part(y);
+                continue;
+            }
+            for at in (0..c).step_by(V::LANES) {
+                // The last vector begins earlier rather than be masked, which costs some CPUs much.
+                let at = at.min(c - V::LANES);
                 let (upper, lower) = ((&a[at..], &b[at..]), (&d[at..], &e[at..]));
                 let (a, b) = (V::load(upper.0), V::load(upper.1));
                 blend(a, b, V::load(lower.0), V::load(lower.1)).store(&mut y[at..]);
-            }
-            if whole < c {
-                let (a, b) = (V::load_part(&a[whole..]), V::load_part(&b[whole..]));
-                let (d, e) = (V::load_part(&d[whole..]), V::load_part(&e[whole..]));
-                blend(a, b, d, e).store_part(&mut y[whole..]);
             }
         }
     }
