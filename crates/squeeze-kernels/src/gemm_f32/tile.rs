@@ -169,15 +169,13 @@ impl Tile {
 /// As for [`tile`], with so many rows as all of them have.
 #[inline(always)]
 pub(crate) unsafe fn compute<R: Register, const M: usize, const V: usize>(t: &Tile) {
-    // SAFETY (of all blocks below): the caller's promise.
-    if t.tiles.0 == 1 {
-        return unsafe { tile::<R, M, V>(t) };
-    }
     let mut t = *t;
     for _ in 0..t.tiles.0 {
+        // SAFETY: the caller's promise.
         unsafe { tile::<R, M, V>(&t) };
         for segment in 0..t.segments {
             // In memory: a place common to all rows would be added up for each of them in the inner loop.
+            // SAFETY: `a` has a row of pointers for each segment.
             for row in unsafe { &mut *t.a.add(segment) } {
                 *row = row.wrapping_add(t.tiles.1);
             }
@@ -198,19 +196,26 @@ unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile) {
     // What is written over and what is added may lie far away: both are asked for before the sums.
     for row in 0..M {
         for v in 0..V {
-            let at = row * t.c.1 + v * R::LANES;
-            if !t.add {
-                R::prefetch(t.c.0.wrapping_add(at));
-            }
-            if !t.residual.is_null() {
-                R::prefetch(t.residual.wrapping_add(at));
+            if (v * R::LANES).is_multiple_of(LINE) {
+                R::prefetch(t.c.0.wrapping_add(row * t.c.1 + v * R::LANES));
             }
         }
     }
-    // SAFETY: the caller's promise.
+    if !t.residual.is_null() {
+        for row in 0..M {
+            for v in 0..V {
+                if (v * R::LANES).is_multiple_of(LINE) {
+                    R::prefetch(t.residual.wrapping_add(row * t.c.1 + v * R::LANES));
+                }
+            }
+        }
+    }
+    // SAFETY (of all blocks below): the caller's promise.
     let sum = unsafe { sums::<R, M, V>(t) };
-    // SAFETY: the caller's promise.
-    unsafe { store::<R, M, V>(t, sum) }
+    match t.columns == V * R::LANES && !t.add && t.residual.is_null() {
+        true => unsafe { store_columns::<R, M, V, true, true>(t, sum) },
+        false => unsafe { store::<R, M, V>(t, sum) },
+    }
 }
 
 /// The sums of a tile. Its accumulators are touched only by loops of constant length, so that they stay in registers; what leaves
@@ -282,31 +287,37 @@ pub(crate) unsafe fn store<R: Register, const M: usize, const V: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         match t.columns == V * R::LANES {
-            true => store_columns::<R, M, V, true>(t, sums),
-            false => store_columns::<R, M, V, false>(t, sums),
+            true => store_columns::<R, M, V, true, false>(t, sums),
+            false => store_columns::<R, M, V, false, false>(t, sums),
         }
     }
 }
 
-/// The same where all columns of the last register exist, if `FULL`. Written out, because a loop over registers would not be unrolled,
+/// The same where all columns of the last register exist, if `FULL`, and nothing but the bias is added, if `PLAIN`. Written out, because a loop over registers would not be unrolled,
 /// and the sums would pass through memory.
 ///
 /// # Safety
 /// As for [`tile`].
 #[inline(always)]
-unsafe fn store_columns<R: Register, const M: usize, const V: usize, const FULL: bool>(
+unsafe fn store_columns<
+    R: Register,
+    const M: usize,
+    const V: usize,
+    const FULL: bool,
+    const PLAIN: bool,
+>(
     t: &Tile,
     sums: impl WithBias<R>,
 ) {
     const { assert!(V <= 3) }
     // SAFETY: the caller's promise.
     unsafe {
-        store_column::<R, M>(t, &sums, 0, FULL || V > 1);
+        store_column::<R, M, PLAIN>(t, &sums, 0, FULL || V > 1);
         if V > 1 {
-            store_column::<R, M>(t, &sums, 1, FULL || V > 2);
+            store_column::<R, M, PLAIN>(t, &sums, 1, FULL || V > 2);
         }
         if V > 2 {
-            store_column::<R, M>(t, &sums, 2, FULL);
+            store_column::<R, M, PLAIN>(t, &sums, 2, FULL);
         }
     }
 }
@@ -316,7 +327,7 @@ unsafe fn store_columns<R: Register, const M: usize, const V: usize, const FULL:
 /// # Safety
 /// As for [`tile`].
 #[inline(always)]
-unsafe fn store_column<R: Register, const M: usize>(
+unsafe fn store_column<R: Register, const M: usize, const PLAIN: bool>(
     t: &Tile,
     sums: &impl WithBias<R>,
     v: usize,
@@ -338,17 +349,17 @@ unsafe fn store_column<R: Register, const M: usize>(
     } else {
         load(t.bias)
     };
-    let factor = if t.factors.is_null() {
+    let factor = if PLAIN || t.factors.is_null() {
         R::splat(1.0)
     } else {
         load(t.factors)
     };
     for row in 0..M {
         let mut x = sums.with_bias(bias, row, v);
-        if t.add {
+        if !PLAIN && t.add {
             x = x.add(load(t.c.0.wrapping_add(row * t.c.1)));
         }
-        if !t.residual.is_null() {
+        if !PLAIN && !t.residual.is_null() {
             x = x.add_product(load(t.residual.wrapping_add(row * t.c.1)), factor);
         }
         x = x.clamp(low, high);
