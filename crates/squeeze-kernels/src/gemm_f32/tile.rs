@@ -7,6 +7,8 @@ use crate::activation::curve::Curve;
 pub(crate) trait Register: Copy {
     /// How many numbers it holds.
     const LANES: usize;
+    /// Whether four steps of k are worth code of their own: where each number of a row takes an instruction to be copied to all lanes.
+    const UNROLLED: bool = false;
     /// Which of the lanes a partial load or store touches.
     type Mask: Copy;
     /// What bytes are limited to.
@@ -230,8 +232,24 @@ unsafe fn sums<R: Register, const M: usize, const V: usize>(t: &Tile) -> [[R; V]
     for segment in 0..t.segments {
         // SAFETY: `a` has a row of pointers for each segment.
         let a = unsafe { *t.a.add(segment) };
-        let mut at = 0;
-        for _ in 0..t.length {
+        let (mut at, mut rest) = (0, t.length);
+        if R::UNROLLED && t.step == 1 && 4 * t.prefetch.1 <= LINE {
+            for _ in 0..t.length / 4 {
+                R::prefetch(next);
+                next = next.wrapping_add(4 * t.prefetch.1);
+                // SAFETY: as below.
+                unsafe {
+                    add_products(&a, at, b, &mut sum);
+                    add_products(&a, at + 1, b.add(V * R::LANES), &mut sum);
+                    add_products(&a, at + 2, b.add(2 * V * R::LANES), &mut sum);
+                    add_products(&a, at + 3, b.add(3 * V * R::LANES), &mut sum);
+                }
+                b = b.wrapping_add(4 * V * R::LANES);
+                at += 4;
+            }
+            rest = t.length % 4;
+        }
+        for _ in 0..rest {
             // Before anything is loaded: what waits behind a branch would take registers that the sums need.
             R::prefetch(next);
             for line in 1..(V * R::LANES).div_ceil(LINE) {
@@ -240,15 +258,8 @@ unsafe fn sums<R: Register, const M: usize, const V: usize>(t: &Tile) -> [[R; V]
                 }
             }
             next = next.wrapping_add(t.prefetch.1);
-            // SAFETY: `b` holds V registers for each k.
-            let column: [R; V] = std::array::from_fn(|v| unsafe { R::load(b.add(v * R::LANES)) });
-            for row in 0..M {
-                // SAFETY: each row is valid for `length` numbers `step` apart.
-                let x = R::splat(unsafe { *a[row].add(at) });
-                for v in 0..V {
-                    sum[row][v] = sum[row][v].add_product(x, column[v]);
-                }
-            }
+            // SAFETY: `b` holds V registers for each k, and each row is valid for `length` numbers `step` apart.
+            unsafe { add_products(&a, at, b, &mut sum) };
             b = b.wrapping_add(V * R::LANES);
             at += t.step;
         }
@@ -260,6 +271,27 @@ unsafe fn sums<R: Register, const M: usize, const V: usize>(t: &Tile) -> [[R; V]
         }
     }
     out
+}
+
+/// Adds the products of one k.
+///
+/// # Safety
+/// Each row is valid `at` numbers on, and `b` for V registers.
+#[inline(always)]
+unsafe fn add_products<R: Register, const M: usize, const V: usize>(
+    a: &[*const f32; ROWS],
+    at: usize,
+    b: *const f32,
+    sum: &mut [[R; V]; M],
+) {
+    // SAFETY (of both): the caller's promise.
+    let column: [R; V] = std::array::from_fn(|v| unsafe { R::load(b.add(v * R::LANES)) });
+    for row in 0..M {
+        let x = R::splat(unsafe { *a[row].add(at) });
+        for v in 0..V {
+            sum[row][v] = sum[row][v].add_product(x, column[v]);
+        }
+    }
 }
 
 /// The sums of a tile. Closures would not be inlined everywhere, and then their instructions are calls.
