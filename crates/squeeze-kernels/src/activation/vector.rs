@@ -1,7 +1,9 @@
 //! Activations and slopes on vectors of any tier.
 
 use super::Activation;
-use crate::vector::{Vector, gelu_parts, inverse_sigmoid, normal_tail, rough_gelu, sigmoid, tanh};
+use crate::vector::{
+    Vector, gelu_parts, inverse_sigmoid, normal_tail, rough_gelu, sigmoid, tail_end, tanh,
+};
 
 const SQRT_8_OVER_PI: f32 = 1.595_769;
 const CUBE: f32 = 0.044_715;
@@ -17,7 +19,7 @@ pub(crate) fn apply<V: Vector>(activation: Activation, x: V) -> V {
         Activation::Relu => zero.max(x),
         Activation::Relu6 => six.min(zero.max(x)),
         Activation::Gelu => {
-            let a = V::splat(14.5).min(x.abs());
+            let a = tail_end::<V>().min(x.abs());
             // x for positive x less |x| tail(|x|): no cancellation.
             a.neg_mul_add(normal_tail(a), zero.max(x))
         }

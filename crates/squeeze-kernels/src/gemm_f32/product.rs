@@ -359,16 +359,20 @@ fn finish_block<V: Vector>(
     (c, block): (&SharedMut<f32>, Block),
     activate: impl Fn(V) -> V,
 ) {
+    assert!(block.columns <= COLUMNS && block.rows * COLUMNS <= near.len());
     for row in 0..block.rows {
         let at = block.at + row * block.row;
         // SAFETY: no other part has these rows of these columns.
         let y = unsafe { c.slice(at..at + block.columns) };
-        // One call, which is inlined; what lies behind the last column is anything.
-        for (x, y) in near[row * COLUMNS..]
-            .chunks_exact(V::LANES)
-            .zip(y.chunks_mut(V::LANES))
-        {
-            activate(V::load(x)).store_part(y);
+        for at in (0..block.columns).step_by(V::LANES) {
+            // One call, which is inlined; what lies behind the last column is anything.
+            // SAFETY: rows of `near` are whole vectors, and no shorter than those of the output.
+            let result = activate(unsafe { V::load_ptr(near.as_ptr().add(row * COLUMNS + at)) });
+            match at + V::LANES <= block.columns {
+                // SAFETY: inside the row.
+                true => unsafe { result.store_ptr(y.as_mut_ptr().add(at)) },
+                false => result.store_part(&mut y[at..]),
+            }
         }
     }
 }

@@ -39,6 +39,8 @@ fn lanes(len: usize) -> __m256i {
 // and stores stay inside the slice that was cut or masked to its length on the same line.
 impl Vector for F32x8 {
     const LANES: usize = 8;
+    // As exponents they are all zeros and all ones: 0 and infinity.
+    const POWERS: [f32; 2] = [-127.0, 128.0];
 
     #[inline(always)]
     fn splat(value: f32) -> Self {
@@ -149,16 +151,10 @@ impl Vector for F32x8 {
     }
     #[inline(always)]
     fn scale(self, power: Self) -> Self {
-        // Two factors, each within the exponents of f32, so that overflow and underflow happen in the last product only.
         // SAFETY: see above.
         unsafe {
-            let whole = _mm256_cvtps_epi32(power.0);
-            let half = _mm256_srai_epi32::<1>(whole);
-            let factor = |n| {
-                let biased = _mm256_add_epi32(n, _mm256_set1_epi32(127));
-                Self(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased)))
-            };
-            self * factor(_mm256_sub_epi32(whole, half)) * factor(half)
+            let biased = _mm256_add_epi32(_mm256_cvtps_epi32(power.0), _mm256_set1_epi32(127));
+            self * Self(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased)))
         }
     }
     #[inline(always)]

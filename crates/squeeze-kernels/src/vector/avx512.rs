@@ -37,6 +37,8 @@ fn lanes(len: usize) -> __mmask16 {
 // and stores stay inside the slice that was cut or masked to its length on the same line.
 impl Vector for F32x16 {
     const LANES: usize = 16;
+    // Beyond what is left of 1 in either direction.
+    const POWERS: [f32; 2] = [-160.0, 130.0];
 
     #[inline(always)]
     fn splat(value: f32) -> Self {

@@ -14,11 +14,12 @@ fn polynomial<V: Vector, const N: usize>(x: V, coefficients: [f32; N]) -> V {
     sum
 }
 
-/// `e^x`, within 2 ulp; infinity above 88.73, zero below -103.98, NaN stays.
+/// `e^x`, within 2 ulp; infinity above 88.73 and zero below -103.98, NaN stays. With AVX2 they begin at 88.37 and -87.68.
 #[inline(always)]
 pub(crate) fn exp<V: Vector>(x: V) -> V {
     // e^x = 2^n e^r with |r| <= ln(2) / 2; the polynomial is that of Cephes' expf (Moshier, 1992).
-    let x = V::splat(89.0).min(V::splat(-105.0).max(x));
+    let least = V::POWERS[0] * std::f32::consts::LN_2;
+    let x = V::splat(89.0).min(V::splat(least).max(x));
     let n = (x * V::splat(std::f32::consts::LOG2_E)).round();
     let r = n.neg_mul_add(V::splat(0.693_359_4), x);
     let r = n.neg_mul_add(V::splat(-2.121_944_4e-4), r);
@@ -35,7 +36,7 @@ const EXP: [f32; 6] = [
     1.987_569_1e-4,
 ];
 
-/// `2^x` for `x` in -200..=200, within 1.5 ulp and `|x|` times half an ulp for what rounding took from `x`.
+/// `2^x` for `x` within [`Vector::POWERS`], within 1.5 ulp and `|x|` times half an ulp for what rounding took from `x`.
 #[inline(always)]
 fn exp2<V: Vector>(x: V) -> V {
     let n = x.round();
@@ -45,7 +46,7 @@ fn exp2<V: Vector>(x: V) -> V {
 /// `2^x` for results that are as exact as bfloat16: within 1e-4 of itself for `x` of -126 and more, and next to nothing below.
 #[inline(always)]
 pub(crate) fn rough_exp2<V: Vector>(x: V) -> V {
-    let x = V::splat(-150.0).max(x);
+    let x = V::splat(V::POWERS[0]).max(x);
     let n = x.round();
     polynomial(x - n, ROUGH_EXP2).scale(n)
 }
@@ -57,7 +58,8 @@ const ROUGH_EXP2: [f32; 4] = [0.999_928_06, 0.693_260_97, 0.242_611_17, 0.055_17
 #[inline(always)]
 pub(crate) fn inverse_sigmoid<V: Vector>(x: V) -> V {
     let log = x * V::splat(-std::f32::consts::LOG2_E);
-    V::splat(1.0) + exp2(V::splat(-160.0).max(V::splat(130.0).min(log)))
+    let (least, largest) = (V::splat(V::POWERS[0]), V::splat(V::POWERS[1]));
+    V::splat(1.0) + exp2(least.max(largest.min(log)))
 }
 
 /// `1 / (1 + e^-x)`, within 1e-7 or 3 ulp.
@@ -117,7 +119,7 @@ const TAIL: [f32; 10] = [
     5.316_125e-5,
 ];
 
-/// Of the standard normal distribution: the probability beyond `a`, for `a` in 0..=14.5.
+/// Of the standard normal distribution: the probability beyond `a`, for `a` from 0 to [`tail_end`].
 ///
 /// The error of `a` times it is at most 1.1e-7, which is all that GELU needs: no exponential, no division. Its logarithm to base 2
 /// is a polynomial, weighted for the error of the product and only roughly right beyond 6, where the product is below 6e-9; both
@@ -125,6 +127,12 @@ const TAIL: [f32; 10] = [
 #[inline(always)]
 pub(crate) fn normal_tail<V: Vector>(a: V) -> V {
     exp2(polynomial(a, LOG2_TAIL))
+}
+
+/// Where [`normal_tail`] is zero: its logarithm there is the least power.
+#[inline(always)]
+pub(crate) fn tail_end<V: Vector>() -> V {
+    V::splat(if V::POWERS[0] < -150.0 { 14.5 } else { 13.1 })
 }
 
 const LOG2_TAIL: [f32; 11] = [

@@ -16,7 +16,7 @@ pub(crate) use avx2::F32x8;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::F32x16;
 pub(crate) use math::{
-    exp, gelu_parts, inverse_sigmoid, normal_tail, rough_exp2, rough_gelu, sigmoid, tanh,
+    exp, gelu_parts, inverse_sigmoid, normal_tail, rough_exp2, rough_gelu, sigmoid, tail_end, tanh,
 };
 
 /// A vector of `f32` in one register.
@@ -32,6 +32,8 @@ pub(crate) trait Vector:
 {
     /// How many numbers one vector holds.
     const LANES: usize;
+    /// The least and the largest power that [`Vector::scale`] takes.
+    const POWERS: [f32; 2];
 
     /// The same number in every lane.
     fn splat(value: f32) -> Self;
@@ -76,7 +78,8 @@ pub(crate) trait Vector:
     fn whole(self) -> Self;
     /// The square root.
     fn sqrt(self) -> Self;
-    /// `self * 2^power` for whole powers in `-252..=252`; overflows to infinity, underflows to zero.
+    /// `self * 2^power`, for `self` of about 1 and whole powers within [`Vector::POWERS`], of which the largest gives infinity and the
+    /// least zero.
     fn scale(self, power: Self) -> Self;
     /// In each lane `yes` where `self < limit`, else `no`.
     fn if_less(self, limit: Self, yes: Self, no: Self) -> Self;
