@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::gemm_f32::product::{Feed, PATCH, SEGMENTS, Source};
+use crate::gemm_f32::product::{Feed, PATCH, SEGMENTS, Source, Tiles};
 use crate::gemm_f32::tile::ROWS;
 
 /// A window that slides over images `[n, h, w, channels]`.
@@ -70,9 +70,9 @@ impl Window {
         }
     }
 
-    /// The corner of the first of these output pixels, and how many from it on lie in one row with their windows inside the image: each
-    /// is `stride[1]` pixels from the one before.
-    fn straight(&self, rows: &Range<usize>) -> (Corner, usize) {
+    /// The corner of the first of these output pixels, and how many of them from it on lie in one row: each is `stride[1]` pixels from the
+    /// one before.
+    fn first(&self, rows: &Range<usize>) -> (Corner, usize) {
         let (x, above) = (rows.start % self.out_w, rows.start / self.out_w);
         let (y, image) = (above % self.out_h, above / self.out_h);
         let corner = Corner {
@@ -80,12 +80,35 @@ impl Window {
             y: signed(y * self.stride[0]) - self.before[0],
             x: signed(x * self.stride[1]) - self.before[1],
         };
-        if !self.inside(corner) {
-            return (corner, 0);
+        (corner, (self.out_w - x).min(rows.len()))
+    }
+
+    /// How many of `most` windows in a row, the first with this corner, have the tap of these places from their corners, and all others
+    /// between, inside the image.
+    fn inside_from(&self, at: Corner, [first, last]: [[isize; 2]; 2], most: usize) -> usize {
+        let room = signed(self.w) - 1 - last[1] - at.x;
+        let down = at.y + first[0] >= 0 && at.y + last[0] < signed(self.h);
+        if !down || at.x + first[1] < 0 || room < 0 {
+            return 0;
         }
-        let room = (signed(self.w) - 1 - self.reach(1) - corner.x).unsigned_abs();
-        let count = (room / self.stride[1] + 1).min(self.out_w - x);
-        (corner, count.min(rows.len()))
+        (room.unsigned_abs() / self.stride[1] + 1).min(most)
+    }
+
+    /// The same of those that have one tap outside.
+    fn outside_from(&self, at: Corner, tap: [isize; 2], most: usize) -> usize {
+        let (y, x) = (at.y + tap[0], at.x + tap[1]);
+        match y < 0 || y >= signed(self.h) || x >= signed(self.w) {
+            true => most,
+            false => (-x.min(0))
+                .unsigned_abs()
+                .div_ceil(self.stride[1])
+                .min(most),
+        }
+    }
+
+    /// From the first tap to the last.
+    fn taps(&self) -> [[isize; 2]; 2] {
+        [[0, 0], [self.reach(0), self.reach(1)]]
     }
 
     fn reach(&self, axis: usize) -> isize {
@@ -203,6 +226,20 @@ impl Image<'_> {
             }
         });
         reads
+    }
+
+    /// Points to what windows in a row read, the first of them with this corner, from one run on.
+    fn straight(&self, corner: Corner, mut place: Runs, start: *const f32, feed: &mut Feed) {
+        let first = (corner.image + corner.y) * signed(self.window.w) + corner.x;
+        feed.apart = self.window.stride[1] * self.channels;
+        for pointers in &mut feed.pointers[..feed.segments] {
+            let pixel = first + place.y * signed(self.window.w) + place.x;
+            let from = start.wrapping_offset(pixel * signed(self.channels));
+            for (row, pointer) in pointers.iter_mut().enumerate() {
+                *pointer = from.wrapping_add(row * feed.apart);
+            }
+            place.next();
+        }
     }
 
     /// Looks up which pixel each row's taps read, once for all groups and panels.
@@ -351,16 +388,24 @@ impl Source for Image<'_> {
         ROWS
     }
 
-    fn together(&self, rows: Range<usize>, tile: usize) -> (usize, usize) {
-        let (_, count) = self.window.straight(&rows);
-        ((count / tile).max(1), self.window.stride[1] * self.channels)
+    fn together(&self, rows: Range<usize>, tile: usize) -> usize {
+        let (corner, most) = self.window.first(&rows);
+        let inside = self.window.inside_from(corner, self.window.taps(), most);
+        (inside / tile).max(1)
     }
 
     fn is_costly(&self) -> bool {
         true
     }
 
-    fn feed(&self, group: usize, rows: Range<usize>, k: Range<usize>, feed: &mut Feed) {
+    fn feed(
+        &self,
+        group: usize,
+        rows: Range<usize>,
+        most: Tiles,
+        k: Range<usize>,
+        feed: &mut Feed,
+    ) -> usize {
         let (taps, run) = (self.run_taps(), self.run_taps() * self.k);
         let [kh, kw] = self.window.kernel;
         let all = if taps > 1 { kh } else { kh * kw };
@@ -379,32 +424,32 @@ impl Source for Image<'_> {
         );
         let from = if k.start == 0 { 0 } else { k.start % run };
         let start = self.x[group * self.k + from..].as_ptr();
-        let (corner, straight) = self.window.straight(&rows);
-        if straight == rows.len() {
-            let first = (corner.image + corner.y) * signed(self.window.w) + corner.x;
-            let next = self.window.stride[1] * self.channels;
-            let mut place = Runs::new(self, runs.start * run);
-            for pointers in &mut feed.pointers[..feed.segments] {
-                let pixel = first + place.y * signed(self.window.w) + place.x;
-                let from = start.wrapping_offset(pixel * signed(self.channels));
-                for (row, pointer) in pointers.iter_mut().enumerate() {
-                    *pointer = from.wrapping_add(row * next);
-                }
-                place.next();
-            }
-            return;
+        let (corner, most_inside) = self.window.first(&rows);
+        let place = Runs::new(self, runs.start * run);
+        let one_tap = (taps == 1 && runs.len() == 1).then_some([place.y, place.x]);
+        let read = one_tap.map_or(self.window.taps(), |tap| [tap, tap]);
+        let inside = self.window.inside_from(corner, read, most_inside);
+        if inside >= most.rows {
+            self.straight(corner, place, start, feed);
+            return (inside / most.rows).min(most.count);
         }
-        if taps == 1 && runs.len() == 1 {
-            let place = Runs::new(self, runs.start * run);
-            if !self.one_tap(rows, [place.y, place.x], start, &mut feed.pointers[0]) {
+        let here = rows.start..rows.start + most.rows;
+        if let Some(tap) = one_tap {
+            let outside = self.window.outside_from(corner, tap, most_inside);
+            if outside >= most.rows {
+                feed.segments = 0;
+                return (outside / most.rows).min(most.count);
+            }
+            if !self.one_tap(here, tap, start, &mut feed.pointers[0]) {
                 feed.segments = 0;
             }
-            return;
+            return 1;
         }
+        let rows = here;
         self.look(&rows, runs, &mut feed.memo);
         if feed.memo.is_outside {
             feed.segments = 0;
-            return;
+            return 1;
         }
         if taps > 1 {
             let place = Runs::new(self, k.start);
@@ -426,5 +471,6 @@ impl Source for Image<'_> {
                 feed.pointers[segment][row] = if pixels[row] < 0 { outside } else { inside };
             }
         }
+        1
     }
 }

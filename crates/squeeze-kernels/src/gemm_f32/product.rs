@@ -30,23 +30,38 @@ pub(crate) trait Source: Sync {
     fn step(&self) -> usize;
     /// Parts begin at multiples of so many rows.
     fn unit(&self) -> usize;
-    /// How many tiles of `tile` rows, from the first of `rows` on, lie so evenly that one call computes them, and from one row to the
-    /// next where they are more than one.
-    fn together(&self, _rows: Range<usize>, _tile: usize) -> (usize, usize) {
-        (1, 0)
-    }
     /// Whether `feed` has something to look up for a tile's rows that it remembers for other panels.
     fn is_costly(&self) -> bool {
         false
     }
-    /// Fills `feed` for `rows` of `group`, over `k`: a range inside one stretch, or whole stretches; with no segments where all of it is
-    /// zeros.
-    fn feed(&self, group: usize, rows: Range<usize>, k: Range<usize>, feed: &mut Feed);
+    /// How many tiles of `tile` rows, from the first of `rows` on, lie so evenly that one call computes them: one at least.
+    fn together(&self, _rows: Range<usize>, _tile: usize) -> usize {
+        1
+    }
+    /// Fills `feed` for the first tiles of `rows` of `group`, over `k`: a range inside one stretch, or whole stretches; with no segments
+    /// where all of it is zeros. How many tiles of `tile` rows it is for: those that [`Source::together`] tells, but no more than `most`.
+    fn feed(
+        &self,
+        group: usize,
+        rows: Range<usize>,
+        most: Tiles,
+        k: Range<usize>,
+        feed: &mut Feed,
+    ) -> usize;
+}
+
+/// Tiles of so many rows, and how many of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Tiles {
+    pub rows: usize,
+    pub count: usize,
 }
 
 /// The pointers of one tile's rows, and room to gather rows that do not lie evenly.
 pub(crate) struct Feed {
     pub pointers: [[*const f32; ROWS]; SEGMENTS],
+    /// From one row to the next, where there are more tiles than one.
+    pub apart: usize,
     pub segments: usize,
     pub length: usize,
     pub patch: [f32; ROWS * PATCH],
@@ -158,6 +173,7 @@ impl Product<'_> {
             .next_multiple_of(mr);
         let mut feed = Feed {
             pointers: [[std::ptr::null(); ROWS]; SEGMENTS],
+            apart: 0,
             segments: 0,
             length: 0,
             patch: [0.0; ROWS * PATCH],
@@ -167,7 +183,7 @@ impl Product<'_> {
         let mut row = rows.start;
         while row < rows.end {
             let block = match small && self.source.is_costly() {
-                true => mr * self.source.together(row..rows.end, mr).0,
+                true => mr * self.source.together(row..rows.end, mr),
                 false => block,
             };
             let end = (row + block).min(rows.end);
@@ -243,19 +259,21 @@ impl Product<'_> {
         while start < rows.end {
             let tile = (start - rows.start) / mr;
             let tile_rows = mr.min(rows.end - start);
-            let (together, apart) = self.source.together(start..rows.end, tile_rows);
-            let together = together.min(most);
-            let here = start..start + together * tile_rows;
+            let most = Tiles {
+                rows: tile_rows,
+                count: most,
+            };
+            let here = start..rows.end;
+            let together = self.source.feed(group, here, most, k.clone(), feed);
             let at = start * self.output.row + left;
-            start = here.end;
-            self.source.feed(group, here, k.clone(), feed);
+            start += together * tile_rows;
             if feed.segments == 0 && !first && !last {
                 continue;
             }
             let ahead = b.len() + tile * advance * k.len();
             let place = (c.pointer().wrapping_add(at), self.output.row);
             let tile = Tile {
-                tiles: (together, apart * tile_rows),
+                tiles: (together, feed.apart * tile_rows),
                 a: feed.pointers.as_mut_ptr(),
                 segments: feed.segments,
                 length: feed.length,
@@ -400,13 +418,21 @@ impl Source for Strided<'_> {
         1
     }
 
-    fn together(&self, rows: Range<usize>, tile: usize) -> (usize, usize) {
-        (rows.len() / tile, self.row)
+    fn together(&self, rows: Range<usize>, tile: usize) -> usize {
+        rows.len() / tile
     }
 
-    fn feed(&self, group: usize, rows: Range<usize>, k: Range<usize>, feed: &mut Feed) {
+    fn feed(
+        &self,
+        group: usize,
+        rows: Range<usize>,
+        most: Tiles,
+        k: Range<usize>,
+        feed: &mut Feed,
+    ) -> usize {
         let first = rows.start * self.row + group * self.group + k.start;
-        let count = rows.len();
+        let tiles = self.together(rows, most.rows).min(most.count);
+        let count = tiles * most.rows;
         assert!(
             first + (count - 1) * self.row + k.len() <= self.data.len(),
             "the left side is too short"
@@ -415,7 +441,8 @@ impl Source for Strided<'_> {
             // Rows beyond the last one repeat it and are not read.
             *pointer = self.data[first + row.min(count - 1) * self.row..].as_ptr();
         }
-        (feed.segments, feed.length) = (1, k.len());
+        (feed.segments, feed.length, feed.apart) = (1, k.len(), self.row);
+        tiles
     }
 }
 
@@ -441,7 +468,14 @@ impl Source for Interleaved<'_> {
         self.rows
     }
 
-    fn feed(&self, group: usize, rows: Range<usize>, k: Range<usize>, feed: &mut Feed) {
+    fn feed(
+        &self,
+        group: usize,
+        rows: Range<usize>,
+        _most: Tiles,
+        k: Range<usize>,
+        feed: &mut Feed,
+    ) -> usize {
         let first =
             group * self.group + rows.start / self.rows * self.rows * self.k + k.start * self.rows;
         let tile = &self.data[first..][..k.len() * self.rows];
@@ -449,5 +483,6 @@ impl Source for Interleaved<'_> {
             *pointer = tile[row.min(self.rows - 1)..].as_ptr();
         }
         (feed.segments, feed.length) = (1, k.len());
+        1
     }
 }
