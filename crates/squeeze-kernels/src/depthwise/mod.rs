@@ -1,7 +1,7 @@
 //! Depthwise convolution, channels-last: each channel has its own small kernel. One row of taps (`kh = 1`) serves tokens.
 
 mod lines;
-mod rows;
+pub(crate) mod rows;
 pub mod scalar;
 mod vector;
 
@@ -162,7 +162,7 @@ pub fn forward(cpu: Cpu, depthwise: &Depthwise, x: &[f32], filter: Filter, y: &m
                         index: row,
                         x,
                         weights: filter.weights,
-                        end,
+                        pixels: end,
                     };
                     whole_row(cpu.tier, row, y);
                 }
@@ -274,7 +274,7 @@ impl Epilogue<'_> {
 
 per_tier! {
     /// One row of the output of windows of 3 x 3 or 5 x 5.
-    fn whole_row(row: Row, y: &mut [f32])
+    fn whole_row(row: Row<f32, Epilogue>, y: &mut [f32])
     { scalar: scalar::row, vector: vector_row }
 }
 

@@ -55,9 +55,9 @@ pub fn backward_weights(depthwise: &Depthwise, x: &[f32], dy: &[f32], grads: Fil
 }
 
 /// One row of the output.
-pub(super) fn row(row: Row, y: &mut [f32]) {
+pub(super) fn row(row: Row<f32, Epilogue>, y: &mut [f32]) {
     lines::forward_row(row.depthwise, row.index, |line| {
-        weighted_sum(line, row.x, row.weights, row.end, y);
+        weighted_sum(line, row.x, row.weights, row.pixels, y);
     });
 }
 

@@ -1,13 +1,18 @@
-//! AVX2: bytes are widened to 16 bits, of which an instruction multiplies and adds pairs exactly.
+//! AVX2: bytes are widened to 16 bits, of which an instruction multiplies and adds pairs exactly; or to numbers, where each then serves
+//! several windows.
 
 use std::arch::x86_64::*;
 
-use super::Kernel;
+use super::finish::Finish;
+use super::pack::Channels;
+use super::rows::Rows;
 use super::strip::{self, Lanes, Room, Strip};
+use super::{Kernel, RowJob};
 use crate::Tier;
 use crate::activation::curve::Curve;
+use crate::depthwise::rows::{Pixels, Row, WINDOWS, compute};
 use crate::gemm_f32::{self, tile::Register};
-use crate::vector::F32x8;
+use crate::vector::{F32x8, Vector};
 
 /// The row of this tier.
 pub(super) const KERNEL: Kernel = Kernel {
@@ -16,7 +21,127 @@ pub(super) const KERNEL: Kernel = Kernel {
     is_present: || true,
     widened: true,
     strips: &[(32, narrow)],
+    row: Some(row),
 };
+
+/// As [`super::RowFn`].
+///
+/// # Safety
+/// The CPU has AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn row(job: RowJob, y: &mut [u8]) {
+    let RowJob { rows, .. } = job;
+    let row = Row {
+        depthwise: job.geometry,
+        index: job.index,
+        x: job.x,
+        weights: &rows.weights,
+        pixels: Bytes {
+            rows,
+            channels: job.channels,
+            finish: job.finish,
+        },
+    };
+    compute(row, y);
+}
+
+/// Images of bytes.
+#[derive(Clone, Copy)]
+struct Bytes<'a> {
+    rows: &'a Rows,
+    channels: &'a Channels,
+    finish: &'a Finish,
+}
+
+// SAFETY (of every block below): by the contract of `Pixels` the CPU has AVX2 and FMA, and pointers and channels are valid for what is
+// touched.
+impl Pixels<F32x8> for Bytes<'_> {
+    type Number = u8;
+    const LEAVES_OUT: bool = false;
+
+    #[inline(always)]
+    fn outside(&self) -> *const u8 {
+        self.rows.outside.as_ptr()
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> F32x8 {
+        F32x8(unsafe { gemm_f32::avx2::F32x8::load_bytes(from).0 })
+    }
+    #[inline(always)]
+    unsafe fn start(&self, channel: usize) -> F32x8 {
+        unsafe { F32x8::load_ptr(self.rows.start.as_ptr().add(channel)) }
+    }
+    #[inline(always)]
+    unsafe fn write(
+        &self,
+        channel: usize,
+        sums: [F32x8; WINDOWS],
+        windows: usize,
+        to: (*mut u8, usize),
+    ) {
+        unsafe {
+            self.write_four::<0>(channel, &sums, windows, to);
+            if windows > 4 {
+                self.write_four::<4>(channel, &sums, windows, to);
+            }
+        }
+    }
+}
+
+impl Bytes<'_> {
+    /// Writes four windows from `FIRST` on, if there are so many.
+    ///
+    /// # Safety
+    /// As for [`Pixels::write`].
+    #[inline(always)]
+    unsafe fn write_four<const FIRST: usize>(
+        &self,
+        channel: usize,
+        sums: &[F32x8; WINDOWS],
+        windows: usize,
+        (to, step): (*mut u8, usize),
+    ) {
+        // SAFETY (of all blocks below): the caller's promise.
+        let [factor, offset] = [&self.channels.factor, &self.channels.offset]
+            .map(|numbers| unsafe { F32x8::load_ptr(numbers.as_ptr().add(channel)) });
+        let mut whole = [unsafe { _mm256_setzero_si256() }; 4];
+        for window in 0..4 {
+            let mut place = sums[FIRST + window].mul_add(factor, offset);
+            if let Some(curve) = &self.finish.curve {
+                place = Narrow::curve(place, curve);
+            }
+            if self.finish.is_large {
+                // NaN, of an infinity times zero, becomes the lowest byte, as `max` gives its right operand.
+                place = place.max(F32x8::splat(0.0)).min(F32x8::splat(255.0));
+            }
+            whole[window] = Narrow::whole(place).0;
+        }
+        let [a, b, c, d] = whole.map(Narrow);
+        let [low, high] = self.finish.limits.map(Narrow::splat);
+        let bytes = a.words(b).bytes(c.words(d)).clamp(low, high);
+        // Words and bytes were made of the lower and the upper halves of registers apart.
+        let halves = unsafe {
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            let bytes = _mm256_permutevar8x32_epi32(bytes.0, order);
+            [
+                _mm256_castsi256_si128(bytes),
+                _mm256_extracti128_si256::<1>(bytes),
+            ]
+        };
+        for half in 0..2 {
+            let window = FIRST + 2 * half;
+            unsafe {
+                let to = to.wrapping_add(window * step);
+                if window < windows {
+                    _mm_storel_epi64(to.cast(), halves[half]);
+                }
+                if window + 1 < windows {
+                    _mm_storeh_pd(to.wrapping_add(step).cast(), _mm_castsi128_pd(halves[half]));
+                }
+            }
+        }
+    }
+}
 
 /// # Safety
 /// As for [`super::StripFn`].

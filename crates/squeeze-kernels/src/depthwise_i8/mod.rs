@@ -11,6 +11,7 @@ mod avx2;
 mod avx512;
 mod finish;
 mod pack;
+mod rows;
 pub mod scalar;
 mod strip;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use std::ops::Range;
 
 use self::finish::Finish;
 use self::pack::{Channels, Table};
+use self::rows::Rows;
 use self::strip::{Across, Room, Strip, StripFn};
 use crate::activation::Activation;
 use crate::depthwise::Depthwise;
@@ -38,6 +40,26 @@ pub struct Kernel {
     widened: bool,
     /// How many channels a register holds, and what computes so many; the widest first. None for the definition.
     strips: &'static [(usize, StripFn)],
+    /// What computes a row of the output of the layers that [`Rows`] has, where they are narrower than strips.
+    row: Option<RowFn>,
+}
+
+/// Computes one row of the output, which is all that the bytes hold.
+///
+/// # Safety
+/// The CPU has what the kernel needs.
+type RowFn = unsafe fn(RowJob, &mut [u8]);
+
+/// What a row of the output is computed from.
+#[derive(Clone, Copy)]
+struct RowJob<'a> {
+    geometry: &'a Depthwise,
+    /// The row, counted through all images.
+    index: usize,
+    x: &'a [u8],
+    rows: &'a Rows,
+    channels: &'a Channels,
+    finish: &'a Finish,
 }
 
 /// The kernels of this family, in rising order of tiers.
@@ -103,7 +125,14 @@ pub struct Packed {
 
 /// What the kernels in registers need.
 #[derive(Clone)]
-struct Fast {
+enum Fast {
+    Rows(RowFn, Rows),
+    Strips(Strips),
+}
+
+/// Channels in strips as wide as registers.
+#[derive(Clone)]
+struct Strips {
     table: Table,
     across: Across,
     /// A row of an image of zeros.
@@ -122,11 +151,25 @@ impl Packed {
         let (finish, channels) = Finish::of(filter, channels, geometry.taps());
         let kernel = Kernel::of(tier);
         let zero = filter.codes.input.zero;
-        let fast = Across::of(geometry, kernel, zero).map(|across| Fast {
-            table: Table::of(&channels, geometry, kernel, across.rows),
-            padding: vec![zero; geometry.w * geometry.c],
-            across,
-        });
+        // The narrowest strip would be cut, which takes longer than its products.
+        let is_narrow = kernel
+            .strips
+            .last()
+            .is_some_and(|strip| geometry.c < strip.0);
+        let rows = kernel
+            .row
+            .filter(|_| is_narrow)
+            .and_then(|run| Rows::of(&channels, geometry, zero).map(|rows| Fast::Rows(run, rows)));
+        let strips = || {
+            Across::of(geometry, kernel, zero).map(|across| {
+                Fast::Strips(Strips {
+                    table: Table::of(&channels, geometry, kernel, across.rows),
+                    padding: vec![zero; geometry.w * geometry.c],
+                    across,
+                })
+            })
+        };
+        let fast = rows.or_else(strips);
         let kernel = match fast {
             Some(_) => kernel,
             None => &scalar::KERNEL,
@@ -148,7 +191,10 @@ impl Packed {
 
     /// Bytes of the packed weights with all that belongs to them.
     pub fn bytes(&self) -> usize {
-        let fast = |fast: &Fast| fast.table.bytes() + fast.padding.len();
+        let fast = |fast: &Fast| match fast {
+            Fast::Rows(_, rows) => rows.bytes(),
+            Fast::Strips(strips) => strips.table.bytes() + strips.padding.len(),
+        };
         self.channels.bytes() + self.fast.as_ref().map_or(0, fast)
     }
 
@@ -161,7 +207,10 @@ impl Packed {
         assert_eq!(x.len(), geometry.input());
         assert_eq!(y.len(), geometry.output());
         let (out_h, row_len) = (geometry.out_h(), geometry.out_w() * geometry.c);
-        let together = self.fast.as_ref().map_or(1, |fast| fast.across.rows);
+        let together = match &self.fast {
+            Some(Fast::Strips(strips)) => strips.across.rows,
+            _ => 1,
+        };
         let units = out_h.div_ceil(together);
         let size = geometry.h * geometry.w * geometry.c;
         let y = SharedMut::new(y);
@@ -180,11 +229,26 @@ impl Packed {
                 let place = (first + rows.start) * row_len..(first + rows.end) * row_len;
                 // SAFETY: each row of the output belongs to one unit.
                 let y = unsafe { y.slice(place) };
-                let x = &x[image * size..][..size];
+                let (channels, finish) = (&self.channels, &self.finish);
+                let of_image = || &x[image * size..][..size];
                 match &self.fast {
-                    Some(fast) => self.rows(fast, (rows, x, y), &mut room),
+                    Some(Fast::Rows(run, rows)) => {
+                        let job = RowJob {
+                            geometry,
+                            index: unit,
+                            x,
+                            rows,
+                            channels,
+                            finish,
+                        };
+                        // SAFETY: the machine has what the kernel needs (`Kernel::of`).
+                        unsafe { run(job, y) };
+                    }
+                    Some(Fast::Strips(strips)) => {
+                        self.strips(strips, (rows, of_image(), y), &mut room);
+                    }
                     None => {
-                        let (channels, finish) = (&self.channels, &self.finish);
+                        let x = of_image();
                         scalar::rows(geometry, (channels, finish, self.zero), (rows, x, y));
                     }
                 }
@@ -193,7 +257,12 @@ impl Packed {
     }
 
     /// Rows of the output, as many as are computed together or fewer, from their image.
-    fn rows(&self, fast: &Fast, (rows, x, y): (Range<usize>, &[u8], &mut [u8]), room: &mut Room) {
+    fn strips(
+        &self,
+        fast: &Strips,
+        (rows, x, y): (Range<usize>, &[u8], &mut [u8]),
+        room: &mut Room,
+    ) {
         let geometry = &self.geometry;
         let width = geometry.w * geometry.c;
         // Rows of the image that the taps read: a line of zeros where there is none.

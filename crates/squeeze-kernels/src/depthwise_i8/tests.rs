@@ -214,6 +214,29 @@ fn dilated() {
 }
 
 #[test]
+fn fewer_channels_than_registers_have() {
+    for (w, c) in [(1, 16), (7, 17), (8, 24), (19, 31)] {
+        for kernel in [[3, 3], [5, 5], [1, 3], [2, 5]] {
+            for (stride, dilation) in [([1, 1], [1, 1]), ([2, 2], [1, 1]), ([1, 1], [2, 3])] {
+                check(Depthwise {
+                    n: 2,
+                    h: 4,
+                    w,
+                    c,
+                    kernel,
+                    stride,
+                    dilation,
+                    padding: [2, 5, 1, 8],
+                });
+            }
+        }
+    }
+    for activation in [Activation::Relu6, Activation::HardSwish, Activation::Silu] {
+        check_activation(Depthwise { c: 24, ..BASE }, activation);
+    }
+}
+
+#[test]
 fn padding_on_some_sides() {
     for padding in [[0; 4], [0, 1, 2, 0], [1, 0, 0, 2], [2, 3, 1, 4], [4; 4]] {
         for stride in [1, 2] {
