@@ -127,7 +127,7 @@ pub struct Packed {
 #[derive(Clone)]
 enum Fast {
     Rows(RowFn, Rows),
-    Strips(Strips),
+    Strips(Box<Strips>),
 }
 
 /// Channels in strips as wide as registers.
@@ -162,11 +162,11 @@ impl Packed {
             .and_then(|run| Rows::of(&channels, geometry, zero).map(|rows| Fast::Rows(run, rows)));
         let strips = || {
             Across::of(geometry, kernel, zero).map(|across| {
-                Fast::Strips(Strips {
+                Fast::Strips(Box::new(Strips {
                     table: Table::of(&channels, geometry, kernel, across.rows),
                     padding: vec![zero; geometry.w * geometry.c],
                     across,
-                })
+                }))
             })
         };
         let fast = rows.or_else(strips);
