@@ -83,8 +83,8 @@ impl Window {
         (corner, (self.out_w - x).min(rows.len()))
     }
 
-    /// How many of `most` windows in a row, the first with this corner, have the tap of these places from their corners, and all others
-    /// between, inside the image.
+    /// How many of `most` windows in a row, the first with this corner, read nothing but the image between these two places, counted from
+    /// their corners.
     fn inside_from(&self, at: Corner, [first, last]: [[isize; 2]; 2], most: usize) -> usize {
         let room = signed(self.w) - 1 - last[1] - at.x;
         let down = at.y + first[0] >= 0 && at.y + last[0] < signed(self.h);
@@ -433,19 +433,18 @@ impl Source for Image<'_> {
             self.straight(corner, place, start, feed);
             return (inside / most.rows).min(most.count);
         }
-        let here = rows.start..rows.start + most.rows;
+        let rows = rows.start..rows.start + most.rows;
         if let Some(tap) = one_tap {
             let outside = self.window.outside_from(corner, tap, most_inside);
             if outside >= most.rows {
                 feed.segments = 0;
                 return (outside / most.rows).min(most.count);
             }
-            if !self.one_tap(here, tap, start, &mut feed.pointers[0]) {
+            if !self.one_tap(rows, tap, start, &mut feed.pointers[0]) {
                 feed.segments = 0;
             }
             return 1;
         }
-        let rows = here;
         self.look(&rows, runs, &mut feed.memo);
         if feed.memo.is_outside {
             feed.segments = 0;
