@@ -1,8 +1,8 @@
 //! Layers of published networks by every family that computes them, in turn: `cargo bench --bench convolutions [filter] [--threads N]
 //! [--best]`.
 //!
-//! Each figure is the median of many rounds in which the ways take turns, or the best of them where others use the machine; weights and images lie as cold as a network's would, behind
-//! a buffer that is walked between two runs.
+//! Each figure is the median of many rounds in which the ways take turns, or the best of them where others use the machine; weights
+//! and images lie as cold as a network's would, behind a buffer that is walked between two runs.
 
 use std::time::Instant;
 
@@ -120,11 +120,7 @@ fn rounds<const N: usize>(mut ways: [&mut dyn FnMut(); N]) -> [f64; N] {
     let best = std::env::args().any(|argument| argument == "--best");
     times.map(|mut times| {
         times.sort_by(f64::total_cmp);
-        if best {
-            times[0]
-        } else {
-            times[times.len() / 2]
-        }
+        times[if best { 0 } else { times.len() / 2 }]
     })
 }
 

@@ -2,8 +2,8 @@
 //! `cargo bench --bench depthwise [filter] [--threads N] [--warm] [--best]`.
 //!
 //! Each line gives medians with quartiles of many rounds in which the two take turns, or the best in place of the medians where others
-//! use the machine. Unless `--warm` is asked for, a buffer as large
-//! as a second cache is walked between two runs, so that images come from behind it.
+//! use the machine. Unless `--warm` is asked for, a buffer as large as a second cache is walked between two runs, so that images come
+//! from behind it.
 
 use std::time::Instant;
 

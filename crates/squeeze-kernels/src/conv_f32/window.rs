@@ -54,12 +54,7 @@ impl Window {
         let (mut x, above) = (rows.start % self.out_w, rows.start / self.out_w);
         let (mut y, mut image) = (above % self.out_h, above / self.out_h);
         for index in 0..rows.len() {
-            let corner = Corner {
-                image: signed(image * self.h),
-                y: signed(y * self.stride[0]) - self.before[0],
-                x: signed(x * self.stride[1]) - self.before[1],
-            };
-            each(index, corner);
+            each(index, self.corner([image, y, x]));
             x += 1;
             if x == self.out_w {
                 (x, y) = (0, y + 1);
@@ -75,12 +70,17 @@ impl Window {
     fn first(&self, rows: &Range<usize>) -> (Corner, usize) {
         let (x, above) = (rows.start % self.out_w, rows.start / self.out_w);
         let (y, image) = (above % self.out_h, above / self.out_h);
-        let corner = Corner {
+        (self.corner([image, y, x]), (self.out_w - x).min(rows.len()))
+    }
+
+    /// The corner of an output pixel.
+    #[inline(always)]
+    fn corner(&self, [image, y, x]: [usize; 3]) -> Corner {
+        Corner {
             image: signed(image * self.h),
             y: signed(y * self.stride[0]) - self.before[0],
             x: signed(x * self.stride[1]) - self.before[1],
-        };
-        (corner, (self.out_w - x).min(rows.len()))
+        }
     }
 
     /// How many of `most` windows in a row, the first with this corner, read nothing but the image between these two places, counted from
