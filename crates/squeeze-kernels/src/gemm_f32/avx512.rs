@@ -7,7 +7,9 @@ use std::arch::x86_64::*;
 use super::Kernel;
 use super::tile::{Register, tiles};
 use crate::Tier;
+use crate::activation::Activation;
 use crate::activation::curve::{Curve, FIRST, LAST, MIDDLE};
+use crate::activation::vector::apply;
 use crate::vector;
 
 /// The row of this tier.
@@ -125,6 +127,10 @@ impl Register for F32x16 {
     #[inline(always)]
     fn gelu(self) -> Self {
         Self(vector::rough_gelu(vector::F32x16(self.0)).0)
+    }
+    #[inline(always)]
+    fn hard_swish(self) -> Self {
+        Self(apply(Activation::HardSwish, vector::F32x16(self.0)).0)
     }
     #[inline(always)]
     fn prefetch(at: *const f32) {

@@ -243,13 +243,16 @@ impl Product<'_> {
         let tiles = rows.len().div_ceil(mr);
         let advance = width.div_ceil(tiles);
         let e = &self.epilogue;
-        let follows = follows(e.activation).filter(|_| last);
         let limits = if last { e.activation.limits() } else { None };
         let column = group * self.panels.n + columns.start;
         let of_columns = |numbers: Option<&[f32]>| {
             numbers.map_or(std::ptr::null(), |numbers| numbers[column..].as_ptr())
         };
         let residual = e.residual.filter(|_| last);
+        let add = !first || e.start == Start::Add;
+        let is_plain = columns.len() == width && !add && residual.is_none();
+        let hard_swish = last && is_plain && e.activation == Activation::HardSwish;
+        let follows = follows(e.activation).filter(|_| last && !hard_swish);
         let (bias, factors) = (
             of_columns(e.bias.filter(|_| last)),
             of_columns(residual.and_then(|residual| residual.factors)),
@@ -286,11 +289,12 @@ impl Product<'_> {
                     None => place,
                 },
                 columns: columns.len(),
-                add: !first || e.start == Start::Add,
+                add,
                 bias,
                 residual: residual.map_or(std::ptr::null(), |r| r.values[at..].as_ptr()),
                 factors,
                 limits: limits.unwrap_or((f32::NEG_INFINITY, f32::INFINITY)),
+                hard_swish,
             };
             let run = self.kernel.tiles[tile_rows - 1][width / self.kernel.lanes - 1];
             // SAFETY: the machine has the kernel's tier (`Kernel::of`); the source gives all rows of `k.len()` numbers; `b`

@@ -185,5 +185,12 @@ impl Register for Eight {
         )
     }
     #[inline(always)]
+    fn hard_swish(self) -> Self {
+        Self(
+            self.0
+                .map(|x| activation::scalar::apply(Activation::HardSwish, x)),
+        )
+    }
+    #[inline(always)]
     fn prefetch(_: *const f32) {}
 }

@@ -81,6 +81,8 @@ pub(crate) trait Register: Copy {
     fn curve(self, curve: &Curve) -> Self;
     /// GELU, as exact as bytes are.
     fn gelu(self) -> Self;
+    /// [`Activation::HardSwish`](crate::activation::Activation::HardSwish).
+    fn hard_swish(self) -> Self;
     /// Asks for the cache line at `at` to be brought near. Any address will do.
     fn prefetch(at: *const f32);
 }
@@ -93,7 +95,7 @@ pub(crate) const ROWS: usize = 8;
 /// The most columns of a tile.
 pub(crate) const COLUMNS: usize = 48;
 
-/// What tiles compute: `c = clamp(a b (+ c) + bias + residual * factor)`.
+/// What tiles compute: `c = clamp(a b (+ c) + bias + residual * factor)`, or `hard_swish(a b + bias)`.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
     /// How many there are, the rows of each behind those of the one before, and from a row of `a` to the same row of the next tile.
@@ -127,6 +129,9 @@ pub(crate) struct Tile {
     pub factors: *const f32,
     /// Lower and upper limit of the result.
     pub limits: (f32, f32),
+    /// Whether the result goes through [`Register::hard_swish`]. Only where all columns of the tile exist and nothing but a bias is added:
+    /// for other tiles that would be too much code.
+    pub hard_swish: bool,
 }
 
 impl Tile {
@@ -147,6 +152,7 @@ impl Tile {
         residual: std::ptr::null(),
         factors: std::ptr::null(),
         limits: (f32::NEG_INFINITY, f32::INFINITY),
+        hard_swish: false,
     };
 
     /// The output of the tile of the rows behind these.
@@ -214,9 +220,11 @@ unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile) {
     }
     // SAFETY (of all blocks below): the caller's promise.
     let sum = unsafe { sums::<R, M, V>(t) };
-    match t.columns == V * R::LANES && !t.add && t.residual.is_null() {
-        true => unsafe { store_columns::<R, M, V, true, true>(t, sum) },
-        false => unsafe { store::<R, M, V>(t, sum) },
+    let is_plain = t.columns == V * R::LANES && !t.add && t.residual.is_null();
+    match (is_plain, t.hard_swish) {
+        (true, false) => unsafe { store_columns::<R, M, V, true, true>(t, sum) },
+        (true, true) => unsafe { store_columns::<R, M, V, true, true>(t, HardSwish(sum)) },
+        (false, _) => unsafe { store::<R, M, V>(t, sum) },
     }
 }
 
@@ -307,6 +315,16 @@ impl<R: Register, const M: usize, const V: usize> WithBias<R> for [[R; V]; M] {
     }
 }
 
+/// Sums whose only activation is this one.
+struct HardSwish<S>(S);
+
+impl<R: Register, S: WithBias<R>> WithBias<R> for HardSwish<S> {
+    #[inline(always)]
+    fn with_bias(&self, bias: R, row: usize, v: usize) -> R {
+        self.0.with_bias(bias, row, v).hard_swish()
+    }
+}
+
 /// Writes the sums out with bias, limited, from register to memory: added to `c` where asked, and with a residual if there is one.
 ///
 /// # Safety
@@ -325,8 +343,8 @@ pub(crate) unsafe fn store<R: Register, const M: usize, const V: usize>(
     }
 }
 
-/// The same where all columns of the last register exist, if `FULL`, and nothing but the bias is added, if `PLAIN`. Written out, because a loop over registers would not be unrolled,
-/// and the sums would pass through memory.
+/// The same where all columns of the last register exist, if `FULL`, and nothing but a bias and limits follows the sums, if `PLAIN`.
+/// Written out, because a loop over registers would not be unrolled, and the sums would pass through memory.
 ///
 /// # Safety
 /// As for [`tile`].
