@@ -7,8 +7,11 @@
 # paging, with which it stops), LIMIT the most seconds (3600). The exit status is that of the tests; 124 when time ran out, 125 when
 # the emulated machine stopped without one.
 set -euo pipefail
-kernel=${KERNEL:?name a Linux image, such as vmlinuz of the Debian package linux-image-amd64}
-kernel=$(realpath "$kernel")
+if [ ! -f "${KERNEL:-}" ]; then
+    echo "KERNEL must name a Linux image, such as vmlinuz of Debian's package linux-image-amd64: see docs/emulation.md" >&2
+    exit 2
+fi
+kernel=$(realpath "$KERNEL")
 cd "$(dirname "$0")/../../.."
 for tool in "${BOCHS:=bochs}" genisoimage busybox cpio; do
     command -v "$tool" > /dev/null || { echo "$tool is missing: see docs/emulation.md" >&2; exit 2; }
@@ -19,7 +22,8 @@ RUSTFLAGS="-C target-feature=+crt-static" cargo test -p squeeze-kernels --lib --
 tests=$(ls -t target/emulated/x86_64-unknown-linux-gnu/release/deps/squeeze_kernels-* | grep -v '\.d$' | head -n 1)
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+emulator=
+trap 'if [ "$emulator" ]; then kill "$emulator" 2> /dev/null || true; fi; rm -rf "$work"' EXIT
 mkdir -p "$work"/root/{bin,dev,proc,tmp} "$work"/disc/isolinux
 cp "$(command -v busybox)" "$work"/root/bin/busybox
 strip -o "$work"/root/tests "$tests"

@@ -226,6 +226,7 @@ fn nan_and_infinity_reach_the_output() {
             Activation::Relu,
             Activation::Relu6,
             Activation::Gelu,
+            Activation::HardSwish,
         ] {
             let mut a = vec![1.0; g.m * g.lda];
             a[0] = f32::NAN;

@@ -221,6 +221,7 @@ unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile) {
     // SAFETY (of all blocks below): the caller's promise.
     let sum = unsafe { sums::<R, M, V>(t) };
     let is_plain = t.columns == V * R::LANES && !t.add && t.residual.is_null();
+    debug_assert!(is_plain || !t.hard_swish, "other tiles have no hard-swish");
     match (is_plain, t.hard_swish) {
         (true, false) => unsafe { store_columns::<R, M, V, true, true>(t, sum) },
         (true, true) => unsafe { store_columns::<R, M, V, true, true>(t, HardSwish(sum)) },
