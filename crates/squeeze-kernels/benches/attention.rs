@@ -27,7 +27,14 @@ fn main() {
         "GFLOP/s",
         "of peak"
     );
-    for (tokens, heads, dim) in [(128, 12, 64), (128, 12, 32), (128, 4, 32), (32, 12, 64)] {
+    for (tokens, heads, dim) in [
+        (128, 12, 64),
+        (256, 12, 64),
+        (384, 12, 64),
+        (128, 12, 32),
+        (128, 4, 32),
+        (32, 12, 64),
+    ] {
         let attention = Attention {
             n: 1,
             tokens,

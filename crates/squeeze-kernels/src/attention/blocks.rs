@@ -1,6 +1,6 @@
 //! Attention by heads: keys and values are packed once, blocks of query rows go through scores, softmax and values.
 
-use super::product::{Left, PANEL, Size, WIDTH, pack_rows, pack_transposed, packed_len, product};
+use super::product::{Left, Size, WIDTH, pack_rows, pack_transposed, packed_len, panel, product};
 use super::{Attention, AttentionOut, AttentionSaved, Qkv, QkvGrads, Rows};
 use crate::elementwise::Dropout;
 use crate::elementwise::dropout::masked;
@@ -211,17 +211,9 @@ fn head_forward(
     let (values, scratch) = scratch.split_at_mut(wide * deep);
     let (scores, scratch) = scratch.split_at_mut(QUERIES * wide);
     let (weights, out) = scratch.split_at_mut(QUERIES * wide);
-    let size = Size {
-        m: 0,
-        n: length,
-        k: dim,
-    };
+    let size = Size::new(cpu.tier, [0, length, dim]);
     pack_transposed(cpu.tier, head.key_rows(qkv.k), qkv.k.stride, size, keys);
-    let size = Size {
-        m: 0,
-        n: dim,
-        k: length,
-    };
+    let size = Size::new(cpu.tier, [0, dim, length]);
     pack_rows(cpu.tier, head.key_rows(qkv.v), qkv.v.stride, size, values);
     let additive = attention
         .additive
@@ -239,11 +231,10 @@ fn head_forward(
             cpu.tier,
             q,
             keys,
-            Size {
-                m,
-                n: length.min(seen.next_multiple_of(PANEL)),
-                k: dim,
-            },
+            Size::new(
+                cpu.tier,
+                [m, length.min(seen.next_multiple_of(panel(cpu.tier))), dim],
+            ),
             scores,
             wide,
         );
@@ -276,18 +267,24 @@ fn head_forward(
             row_step: wide,
             k_step: 1,
         };
-        for column in (0..dim).step_by(PANEL) {
-            let n = PANEL.min(dim - column);
+        let panel = panel(cpu.tier);
+        for column in (0..dim).step_by(panel) {
+            let n = panel.min(dim - column);
             let (values, out) = (&values[column * length..], &mut out[column..]);
-            product(cpu.tier, p, values, Size { m, n, k: seen }, out, deep);
+            product(
+                cpu.tier,
+                p,
+                values,
+                Size::new(cpu.tier, [m, n, seen]),
+                out,
+                deep,
+            );
         }
         for i in 0..m {
             let place = head.place(Of::Queries, first + i, attention.channels());
             // SAFETY: each row of each head is written by one part.
             let y = unsafe { y.slice(place) };
-            for (y, out) in y.iter_mut().zip(&out[i * deep..]) {
-                *y = out * factors[i];
-            }
+            scaled(cpu.tier, factors[i], &out[i * deep..][..dim], y);
         }
     }
 }
@@ -355,7 +352,7 @@ fn head_backward(
         head: dim,
     };
     let dy_head = head.rows(dy, 0);
-    let columns = |k: usize| Size { m: 0, n: dim, k };
+    let columns = |k: usize| Size::new(cpu.tier, [0, dim, k]);
 
     // The gradient of the probabilities is dy v^T.
     let v = saved.qkv.v;
@@ -363,11 +360,7 @@ fn head_backward(
         cpu.tier,
         head.key_rows(v),
         v.stride,
-        Size {
-            m: 0,
-            n: length,
-            k: dim,
-        },
+        Size::new(cpu.tier, [0, length, dim]),
         packed,
     );
     let left = Left {
@@ -379,11 +372,7 @@ fn head_backward(
         cpu.tier,
         left,
         packed,
-        Size {
-            m: tokens,
-            n: length,
-            k: dim,
-        },
+        Size::new(cpu.tier, [tokens, length, dim]),
         ds,
         wide,
     );
@@ -427,11 +416,7 @@ fn head_backward(
         cpu.tier,
         p,
         upstream,
-        Size {
-            m: length,
-            n: dim,
-            k: tokens,
-        },
+        Size::new(cpu.tier, [length, dim, tokens]),
         out,
         deep,
     );
@@ -447,11 +432,7 @@ fn head_backward(
         cpu.tier,
         left,
         packed,
-        Size {
-            m: length,
-            n: dim,
-            k: tokens,
-        },
+        Size::new(cpu.tier, [length, dim, tokens]),
         out,
         deep,
     );
@@ -475,11 +456,7 @@ fn head_backward(
         cpu.tier,
         left,
         packed,
-        Size {
-            m: tokens,
-            n: dim,
-            k: length,
-        },
+        Size::new(cpu.tier, [tokens, dim, length]),
         out,
         deep,
     );
@@ -533,6 +510,19 @@ fn score_exponentials_vector<V: Vector>(
             (V::load_part(score) * V::splat(scale)).store_part(score);
         }
         crate::softmax::vector::exponentials::<V>(scores, 1.0, weights)[1]
+    }
+}
+
+per_tier! {
+    /// `to = factor from`.
+    fn scaled(factor: f32, from: &[f32], to: &mut [f32])
+    { compiled: scaled_body }
+}
+
+#[inline(always)]
+fn scaled_body(factor: f32, from: &[f32], to: &mut [f32]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = from * factor;
     }
 }
 

@@ -1,5 +1,6 @@
 //! Small matrix products of one head: a packed right side, a strided left side.
 
+use crate::Tier;
 use crate::elementwise::transpose::interleave;
 use crate::vector::{Vector, per_tier};
 
@@ -14,13 +15,40 @@ pub(super) struct Left<'a> {
 /// Rows, columns and depth of a product.
 #[derive(Clone, Copy)]
 pub(super) struct Size {
-    pub m: usize,
-    pub n: usize,
-    pub k: usize,
+    m: usize,
+    n: usize,
+    k: usize,
+    /// Columns of a full panel of the packed right side.
+    panel: usize,
 }
 
-/// How many columns a full panel has: the columns of the widest register tile of any tier.
-pub(super) const PANEL: usize = 64;
+impl Size {
+    /// That of `m` x `k` times `k` x `n` on a tier.
+    pub(super) fn new(tier: Tier, [m, n, k]: [usize; 3]) -> Size {
+        Size {
+            m,
+            n,
+            k,
+            panel: panel(tier),
+        }
+    }
+
+    /// The width of the panel that begins at a column.
+    #[inline(always)]
+    fn width(&self, column: usize) -> usize {
+        self.panel.min(self.n.next_multiple_of(WIDTH) - column)
+    }
+}
+
+/// How many columns a full panel has: those of the tier's widest register tile. Where a tile takes a part of a wider panel, its
+/// lines lie apart, and many of them put each other out of the first cache.
+pub(super) fn panel(tier: Tier) -> usize {
+    match tier {
+        Tier::Avx2 => 16,
+        Tier::Scalar | Tier::Avx512 | Tier::Amx => 64,
+    }
+}
+
 /// Columns are padded to whole vectors of the widest tier.
 pub(super) const WIDTH: usize = 16;
 
@@ -29,28 +57,37 @@ pub(super) fn packed_len(n: usize, k: usize) -> usize {
     n.next_multiple_of(WIDTH) * k
 }
 
-/// The width of the panel that begins at a column.
-#[inline(always)]
-fn panel_width(n: usize, column: usize) -> usize {
-    PANEL.min(n.next_multiple_of(WIDTH) - column)
-}
-
 per_tier! {
-    /// Packs `k` rows of `n` numbers, `stride` apart: panels of up to 64 columns, each `[k][width]`, padded with zeros.
+    /// Packs `k` rows of `n` numbers, `stride` apart: panels of columns, each `[k][width]`, padded with zeros.
     pub(super) fn pack_rows(from: &[f32], stride: usize, size: Size, packed: &mut [f32])
-    { compiled: pack_rows_body }
+    { scalar: pack_rows_scalar, vector: pack_rows_vector }
 }
 
-#[inline(always)]
-fn pack_rows_body(from: &[f32], stride: usize, size: Size, packed: &mut [f32]) {
+fn pack_rows_scalar(from: &[f32], stride: usize, size: Size, packed: &mut [f32]) {
     let Size { n, k, .. } = size;
-    for column in (0..n).step_by(PANEL) {
-        let width = panel_width(n, column);
+    for column in (0..n).step_by(size.panel) {
+        let width = size.width(column);
         let real = width.min(n - column);
         let panel = &mut packed[column * k..][..width * k];
         for (row, to) in panel.chunks_exact_mut(width).enumerate() {
             to[..real].copy_from_slice(&from[row * stride + column..][..real]);
             to[real..].fill(0.0);
+        }
+    }
+}
+
+#[inline(always)]
+fn pack_rows_vector<V: Vector>(from: &[f32], stride: usize, size: Size, packed: &mut [f32]) {
+    let Size { n, k, .. } = size;
+    for column in (0..n).step_by(size.panel) {
+        let width = size.width(column);
+        let real = width.min(n - column);
+        let panel = &mut packed[column * k..][..width * k];
+        for (row, to) in panel.chunks_exact_mut(width).enumerate() {
+            let from = &from[row * stride + column..][..real];
+            for (at, to) in to.chunks_exact_mut(V::LANES).enumerate() {
+                V::load_part(&from[(at * V::LANES).min(real)..]).store(to);
+            }
         }
     }
 }
@@ -63,8 +100,8 @@ per_tier! {
 
 fn pack_transposed_scalar(from: &[f32], stride: usize, size: Size, packed: &mut [f32]) {
     let Size { n, k, .. } = size;
-    for column in (0..n).step_by(PANEL) {
-        let width = panel_width(n, column);
+    for column in (0..n).step_by(size.panel) {
+        let width = size.width(column);
         let panel = &mut packed[column * k..][..width * k];
         for (row, to) in panel.chunks_exact_mut(width).enumerate() {
             for (i, to) in to.iter_mut().enumerate() {
@@ -95,8 +132,8 @@ fn pack_squares<V: Vector, const P: usize>(
     packed: &mut [f32],
 ) {
     let Size { n, k, .. } = size;
-    for column in (0..n).step_by(PANEL) {
-        let width = panel_width(n, column);
+    for column in (0..n).step_by(size.panel) {
+        let width = size.width(column);
         let panel = &mut packed[column * k..][..width * k];
         for strip in (0..width).step_by(P) {
             let first = column + strip;
@@ -124,8 +161,8 @@ per_tier! {
 fn product_scalar(a: Left, b: &[f32], size: Size, out: &mut [f32], out_step: usize) {
     for row in 0..size.m {
         for column in 0..size.n {
-            let panel = column / PANEL * PANEL;
-            let width = panel_width(size.n, panel);
+            let panel = column / size.panel * size.panel;
+            let width = size.width(panel);
             let mut sum = 0.0;
             for k in 0..size.k {
                 sum += a.data[row * a.row_step + k * a.k_step]
@@ -138,7 +175,7 @@ fn product_scalar(a: Left, b: &[f32], size: Size, out: &mut [f32], out_step: usi
 
 #[inline(always)]
 fn product_vector<V: Vector>(a: Left, b: &[f32], size: Size, out: &mut [f32], out_step: usize) {
-    let Size { m, n, k } = size;
+    let Size { m, n, k, .. } = size;
     if m == 0 || n == 0 {
         return;
     }
@@ -146,8 +183,8 @@ fn product_vector<V: Vector>(a: Left, b: &[f32], size: Size, out: &mut [f32], ou
     assert!(k == 0 || (m - 1) * a.row_step + (k - 1) * a.k_step < a.data.len());
     assert!(packed_len(n, k) <= b.len());
     assert!((m - 1) * out_step + n <= out.len());
-    for column in (0..n).step_by(PANEL) {
-        let width = panel_width(n, column);
+    for column in (0..n).step_by(size.panel) {
+        let width = size.width(column);
         // 6 rows x 4 vectors (AVX-512: 24 accumulators of 32 registers) or 6 x 2 (AVX2: 12 of 16).
         let step = V::LANES * if V::LANES == 16 { 4 } else { 2 };
         for strip in (0..width).step_by(step) {
@@ -169,8 +206,9 @@ fn product_vector<V: Vector>(a: Left, b: &[f32], size: Size, out: &mut [f32], ou
             match real.min(step).div_ceil(V::LANES) {
                 1 => rows::<V, 1>(tile, m, out),
                 2 => rows::<V, 2>(tile, m, out),
-                3 => rows::<V, 3>(tile, m, out),
-                _ => rows::<V, 4>(tile, m, out),
+                3 if V::LANES == 16 => rows::<V, 3>(tile, m, out),
+                _ if V::LANES == 16 => rows::<V, 4>(tile, m, out),
+                _ => unreachable!("a strip has two vectors of the narrow tier"),
             }
         }
     }
@@ -219,20 +257,34 @@ fn rows<V: Vector, const C: usize>(tile: Tile, m: usize, out: &mut [f32]) {
 #[inline(always)]
 fn registers<V: Vector, const R: usize, const C: usize>(tile: Tile, row: usize, out: &mut [f32]) {
     let mut sums = [[V::splat(0.0); C]; R];
-    let a = tile.a.data[row * tile.a.row_step..].as_ptr();
-    for k in 0..tile.k {
+    let first = tile.a.data[row * tile.a.row_step..].as_ptr();
+    // A pointer for each row and one place for all: so an instruction reads a number and nothing is added up for it.
+    let a: [*const f32; R] = std::array::from_fn(|r| first.wrapping_add(r * tile.a.row_step));
+    let (mut at, mut b) = (0, tile.b);
+    for _ in 0..tile.k {
         let mut columns = [V::splat(0.0); C];
         for (c, column) in columns.iter_mut().enumerate() {
             // SAFETY: `k` and the strip are inside the panel, as `product_vector` asserts.
-            *column = unsafe { V::load_ptr(tile.b.add(k * tile.width + c * V::LANES)) };
+            *column = unsafe { V::load_ptr(b.add(c * V::LANES)) };
         }
         for (r, sums) in sums.iter_mut().enumerate() {
             // SAFETY: row and `k` are inside the left side, as `product_vector` asserts.
-            let a = V::splat(unsafe { *a.add(r * tile.a.row_step + k * tile.a.k_step) });
+            let a = V::splat(unsafe { *a[r].add(at) });
             for (sum, column) in sums.iter_mut().zip(columns) {
                 *sum = a.mul_add(column, *sum);
             }
         }
+        at += tile.a.k_step;
+        b = b.wrapping_add(tile.width);
+    }
+    if tile.real >= C * V::LANES {
+        for (r, sums) in sums.into_iter().enumerate() {
+            let out = &mut out[(row + r) * tile.out_step..][..C * V::LANES];
+            for (c, sum) in sums.into_iter().enumerate() {
+                sum.store(&mut out[c * V::LANES..]);
+            }
+        }
+        return;
     }
     for (r, sums) in sums.into_iter().enumerate() {
         let out = &mut out[(row + r) * tile.out_step..];

@@ -87,6 +87,34 @@ fn extremes() {
         forward(cpu, &whole, &x, &mut y);
         assert_eq!(y[..3], [1.0, 0.0, 0.0]);
         assert!(y[3..].iter().all(|y| y.is_nan()));
+        let mut x = [0.0; 2 * 19];
+        x[5] = 1e30;
+        x[6] = f32::NEG_INFINITY;
+        x[19 + 7] = f32::NAN;
+        x[19 + 8] = 200.0;
+        let mut y = [0.0; 2 * 19];
+        forward(cpu, &Softmax::whole(19), &x, &mut y);
+        assert!((0..19).all(|at| y[at] == if at == 5 { 1.0 } else { 0.0 }));
+        assert!(y[19..].iter().all(|y| y.is_nan()));
+    });
+}
+
+/// Small shares are as exact as large ones.
+#[test]
+fn errors_are_relative() {
+    everywhere(|cpu| {
+        let x: Vec<f32> = (0..950).map(|at| at as f32 * -0.0913).collect();
+        let mut y = vec![0.0; x.len()];
+        forward(cpu, &Softmax::whole(x.len()), &x, &mut y);
+        for (y, log) in y.iter().zip(log_softmax(&wide(&x))) {
+            let error = (f64::from(*y) / log.exp() - 1.0).abs();
+            // Two units for the exponential, three for the sum, its inverse and the product.
+            assert!(
+                error <= 5.0 * f64::from(f32::EPSILON),
+                "{}: {error}",
+                cpu.tier
+            );
+        }
     });
 }
 

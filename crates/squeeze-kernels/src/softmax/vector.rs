@@ -1,6 +1,6 @@
 //! Softmax on vectors of any tier, row by row.
 
-use crate::vector::{Vector, exp};
+use crate::vector::{Cooled, Vector};
 
 /// `y = softmax(x)`.
 #[inline(always)]
@@ -11,25 +11,27 @@ pub(crate) fn row_forward<V: Vector>(x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// `y = e^(cool (x - largest))`; gives the largest and the sum. A NaN makes the sum NaN.
+/// `y = e^(cool (x - largest))` for a positive `cool`; gives the largest and the sum. A NaN makes the sum NaN.
 #[inline(always)]
 pub(crate) fn exponentials<V: Vector>(x: &[f32], cool: f32, y: &mut [f32]) -> [f32; 2] {
     let highest = largest::<V>(x);
     let top = V::splat(highest);
-    let cool = V::splat(cool);
+    let cooled = Cooled::<V>::new(cool);
     let mut sum = V::splat(0.0);
     let whole = x.len() / V::LANES * V::LANES;
     for (x, y) in x[..whole]
         .chunks_exact(V::LANES)
         .zip(y.chunks_exact_mut(V::LANES))
     {
-        let e = exp((V::load(x) - top) * cool);
+        let e = cooled.exp(V::load(x) - top);
         sum = sum + e;
         e.store(y);
     }
     let mut total = sum.sum();
     if whole < x.len() {
-        exp((V::load_part(&x[whole..]) - top) * cool).store_part(&mut y[whole..x.len()]);
+        cooled
+            .exp(V::load_part(&x[whole..]) - top)
+            .store_part(&mut y[whole..x.len()]);
         total += y[whole..x.len()].iter().sum::<f32>();
     }
     [highest, total]

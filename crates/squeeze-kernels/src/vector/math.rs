@@ -36,7 +36,39 @@ const EXP: [f32; 6] = [
     1.987_569_1e-4,
 ];
 
-/// `2^x` for `x` within [`Vector::POWERS`], within 1.5 ulp and `|x|` times half an ulp for what rounding took from `x`.
+/// `e^(cool x)` of the numbers up to zero.
+#[derive(Clone, Copy)]
+pub(crate) struct Cooled<V> {
+    /// `cool` over the logarithm of 2, and what rounding took from it.
+    factors: [V; 2],
+    /// Where the results end in zero.
+    least: V,
+}
+
+impl<V: Vector> Cooled<V> {
+    /// For a positive `cool`.
+    #[inline(always)]
+    pub(crate) fn new(cool: f32) -> Self {
+        let exact = f64::from(cool) * std::f64::consts::LOG2_E;
+        let near = exact as f32;
+        Self {
+            factors: [V::splat(near), V::splat((exact - f64::from(near)) as f32)],
+            least: V::splat((V::POWERS[0] / near).max(f32::MIN)),
+        }
+    }
+
+    /// Within 3 ulp (2.4e-7 of its value); NaN stays.
+    #[inline(always)]
+    pub(crate) fn exp(self, x: V) -> V {
+        let x = self.least.max(x);
+        let [near, rest] = self.factors;
+        let n = (x * near).round();
+        let fraction = x.mul_add(rest, x.mul_add(near, V::splat(0.0) - n));
+        polynomial(fraction, EXP2).scale(n)
+    }
+}
+
+/// `2^x` for `x` within [`Vector::POWERS`], within 3 ulp and `|x|` times half an ulp for what rounding took from `x`.
 #[inline(always)]
 fn exp2<V: Vector>(x: V) -> V {
     let n = x.round();

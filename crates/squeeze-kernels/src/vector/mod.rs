@@ -16,7 +16,8 @@ pub(crate) use avx2::F32x8;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::F32x16;
 pub(crate) use math::{
-    exp, gelu_parts, inverse_sigmoid, normal_tail, rough_exp2, rough_gelu, sigmoid, tail_end, tanh,
+    Cooled, exp, gelu_parts, inverse_sigmoid, normal_tail, rough_exp2, rough_gelu, sigmoid,
+    tail_end, tanh,
 };
 
 /// A vector of `f32` in one register.
