@@ -1,4 +1,4 @@
-//! Products without carries, in registers of 128 and of 512 bits.
+//! Products without carries, in registers of 128, 256 and 512 bits.
 
 use std::arch::x86_64::*;
 
@@ -10,8 +10,14 @@ pub(super) const NARROW: Kernel = Kernel {
     update: narrow,
 };
 
+pub(super) const MIDDLE: Kernel = Kernel {
+    name: "crc64_vpclmulqdq_256",
+    is_present: || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("vpclmulqdq"),
+    update: middle,
+};
+
 pub(super) const WIDE: Kernel = Kernel {
-    name: "crc64_vpclmulqdq",
+    name: "crc64_vpclmulqdq_512",
     is_present: || is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("vpclmulqdq"),
     update: wide,
 };
@@ -19,81 +25,166 @@ pub(super) const WIDE: Kernel = Kernel {
 /// Registers of a block: enough that none waits for its own products.
 const REGISTERS: usize = 8;
 
+/// A register of words. Its methods are instructions that may run only below a `#[target_feature]` function that has them.
+trait Words: Copy {
+    /// Its bytes.
+    const BYTES: usize;
+    /// Zeros behind a word.
+    fn first(word: u64) -> Self;
+    /// Two words again and again.
+    fn pairs(low: i64, high: i64) -> Self;
+    /// # Safety
+    /// So many bytes can be read.
+    unsafe fn load(from: *const u8) -> Self;
+    /// # Safety
+    /// So many bytes can be written.
+    unsafe fn store(self, to: *mut u8);
+    /// The sum of both.
+    fn plus(self, other: Self) -> Self;
+    /// The products of its pairs of words with the factors, and `next`, added up.
+    fn fold(self, factors: Self, next: Self) -> Self;
+}
+
 /// What the low and the high word of 128 bits are multiplied by, to be added to those a block of so many bytes on.
-const fn factors(bytes: u64) -> [i64; 2] {
+const fn factors(bytes: usize) -> [i64; 2] {
+    let bits = 8 * bytes as u64;
     // The low word stands 64 powers higher, and a product one lower than its place.
-    let (low, high) = (power(8 * bytes + 63), power(8 * bytes - 1));
+    let (low, high) = (power(bits + 63), power(bits - 1));
     [low.cast_signed(), high.cast_signed()]
+}
+
+/// Blocks of `BLOCK` bytes, which are `REGISTERS` registers.
+#[inline(always)]
+fn update<W: Words, const BLOCK: usize>(state: u64, bytes: &[u8]) -> u64 {
+    const { assert!(BLOCK == W::BYTES * REGISTERS) };
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    let Some((first, blocks)) = blocks.split_first() else {
+        return scalar::update(state, bytes);
+    };
+    let [low, high] = const { factors(BLOCK) };
+    let factors = W::pairs(low, high);
+    let mut sums = [W::first(0); REGISTERS];
+    for (at, sum) in sums.iter_mut().enumerate() {
+        // SAFETY (of all blocks below): a block is as long as all registers.
+        *sum = unsafe { W::load(first.as_ptr().add(at * W::BYTES)) };
+    }
+    sums[0] = sums[0].plus(W::first(state));
+    for block in blocks {
+        for (at, sum) in sums.iter_mut().enumerate() {
+            let next = unsafe { W::load(block.as_ptr().add(at * W::BYTES)) };
+            *sum = sum.fold(factors, next);
+        }
+    }
+    let mut last = [0; BLOCK];
+    for (at, sum) in sums.into_iter().enumerate() {
+        unsafe { sum.store(last.as_mut_ptr().add(at * W::BYTES)) };
+    }
+    scalar::update(scalar::update(0, &last), rest)
 }
 
 #[target_feature(enable = "avx512f,vpclmulqdq")]
 fn wide(state: u64, bytes: &[u8]) -> u64 {
-    const LINE: usize = 64;
-    const BLOCK: usize = LINE * REGISTERS;
-    const FACTORS: [i64; 2] = factors(BLOCK as u64);
-    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
-    let Some((first, blocks)) = blocks.split_first() else {
-        return scalar::update(state, bytes);
-    };
-    let load = |line: &[u8; LINE]| {
-        // SAFETY: a line is as long as a register.
-        unsafe { _mm512_loadu_si512(line.as_ptr().cast()) }
-    };
-    let [low, high] = FACTORS;
-    let factors = _mm512_set4_epi64(high, low, high, low);
-    let mut sums = [_mm512_setzero_si512(); REGISTERS];
-    for (sum, line) in sums.iter_mut().zip(first.as_chunks().0) {
-        *sum = load(line);
-    }
-    let state = _mm512_zextsi128_si512(_mm_cvtsi64_si128(state.cast_signed()));
-    sums[0] = _mm512_xor_si512(sums[0], state);
-    for block in blocks {
-        for (sum, line) in sums.iter_mut().zip(block.as_chunks().0) {
-            let low = _mm512_clmulepi64_epi128::<0x00>(*sum, factors);
-            let high = _mm512_clmulepi64_epi128::<0x11>(*sum, factors);
-            // Of three bits the sum without carries.
-            *sum = _mm512_ternarylogic_epi64::<0x96>(low, high, load(line));
-        }
-    }
-    let mut last = [0; BLOCK];
-    for (line, sum) in last.as_chunks_mut::<LINE>().0.iter_mut().zip(sums) {
-        // SAFETY: a line is as long as a register.
-        unsafe { _mm512_storeu_si512(line.as_mut_ptr().cast(), sum) };
-    }
-    scalar::update(scalar::update(0, &last), rest)
+    update::<__m512i, 512>(state, bytes)
+}
+
+#[target_feature(enable = "avx2,vpclmulqdq")]
+fn middle(state: u64, bytes: &[u8]) -> u64 {
+    update::<__m256i, 256>(state, bytes)
 }
 
 #[target_feature(enable = "pclmulqdq")]
 fn narrow(state: u64, bytes: &[u8]) -> u64 {
-    const WORDS: usize = 16;
-    const BLOCK: usize = WORDS * REGISTERS;
-    const FACTORS: [i64; 2] = factors(BLOCK as u64);
-    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
-    let Some((first, blocks)) = blocks.split_first() else {
-        return scalar::update(state, bytes);
-    };
-    let load = |words: &[u8; WORDS]| {
-        // SAFETY: two words are as long as a register.
-        unsafe { _mm_loadu_si128(words.as_ptr().cast()) }
-    };
-    let [low, high] = FACTORS;
-    let factors = _mm_set_epi64x(high, low);
-    let mut sums = [_mm_setzero_si128(); REGISTERS];
-    for (sum, words) in sums.iter_mut().zip(first.as_chunks().0) {
-        *sum = load(words);
+    update::<__m128i, 128>(state, bytes)
+}
+
+// SAFETY (of all blocks below): the instructions are there, as the trait demands; pointers are the caller's promise.
+impl Words for __m128i {
+    const BYTES: usize = 16;
+    #[inline(always)]
+    fn first(word: u64) -> Self {
+        unsafe { _mm_cvtsi64_si128(word.cast_signed()) }
     }
-    sums[0] = _mm_xor_si128(sums[0], _mm_cvtsi64_si128(state.cast_signed()));
-    for block in blocks {
-        for (sum, words) in sums.iter_mut().zip(block.as_chunks().0) {
-            let low = _mm_clmulepi64_si128::<0x00>(*sum, factors);
-            let high = _mm_clmulepi64_si128::<0x11>(*sum, factors);
-            *sum = _mm_xor_si128(_mm_xor_si128(low, high), load(words));
-        }
+    #[inline(always)]
+    fn pairs(low: i64, high: i64) -> Self {
+        unsafe { _mm_set_epi64x(high, low) }
     }
-    let mut last = [0; BLOCK];
-    for (words, sum) in last.as_chunks_mut::<WORDS>().0.iter_mut().zip(sums) {
-        // SAFETY: two words are as long as a register.
-        unsafe { _mm_storeu_si128(words.as_mut_ptr().cast(), sum) };
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> Self {
+        unsafe { _mm_loadu_si128(from.cast()) }
     }
-    scalar::update(scalar::update(0, &last), rest)
+    #[inline(always)]
+    unsafe fn store(self, to: *mut u8) {
+        unsafe { _mm_storeu_si128(to.cast(), self) };
+    }
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        unsafe { _mm_xor_si128(self, other) }
+    }
+    #[inline(always)]
+    fn fold(self, factors: Self, next: Self) -> Self {
+        let low = unsafe { _mm_clmulepi64_si128::<0x00>(self, factors) };
+        let high = unsafe { _mm_clmulepi64_si128::<0x11>(self, factors) };
+        low.plus(high).plus(next)
+    }
+}
+
+impl Words for __m256i {
+    const BYTES: usize = 32;
+    #[inline(always)]
+    fn first(word: u64) -> Self {
+        unsafe { _mm256_zextsi128_si256(__m128i::first(word)) }
+    }
+    #[inline(always)]
+    fn pairs(low: i64, high: i64) -> Self {
+        unsafe { _mm256_set_epi64x(high, low, high, low) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> Self {
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut u8) {
+        unsafe { _mm256_storeu_si256(to.cast(), self) };
+    }
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        unsafe { _mm256_xor_si256(self, other) }
+    }
+    #[inline(always)]
+    fn fold(self, factors: Self, next: Self) -> Self {
+        let low = unsafe { _mm256_clmulepi64_epi128::<0x00>(self, factors) };
+        let high = unsafe { _mm256_clmulepi64_epi128::<0x11>(self, factors) };
+        low.plus(high).plus(next)
+    }
+}
+
+impl Words for __m512i {
+    const BYTES: usize = 64;
+    #[inline(always)]
+    fn first(word: u64) -> Self {
+        unsafe { _mm512_zextsi128_si512(__m128i::first(word)) }
+    }
+    #[inline(always)]
+    fn pairs(low: i64, high: i64) -> Self {
+        unsafe { _mm512_set4_epi64(high, low, high, low) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> Self {
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut u8) {
+        unsafe { _mm512_storeu_si512(to.cast(), self) };
+    }
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        unsafe { _mm512_xor_si512(self, other) }
+    }
+    #[inline(always)]
+    fn fold(self, factors: Self, next: Self) -> Self {
+        let low = unsafe { _mm512_clmulepi64_epi128::<0x00>(self, factors) };
+        let high = unsafe { _mm512_clmulepi64_epi128::<0x11>(self, factors) };
+        // Of three bits the sum without carries.
+        unsafe { _mm512_ternarylogic_epi64::<0x96>(low, high, next) }
+    }
 }

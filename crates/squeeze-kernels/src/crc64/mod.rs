@@ -28,7 +28,7 @@ type Update = unsafe fn(u64, &[u8]) -> u64;
 
 /// The kernels of this family, in rising order of speed.
 #[cfg(target_arch = "x86_64")]
-pub const KERNELS: &[Kernel] = &[scalar::KERNEL, fold::NARROW, fold::WIDE];
+pub const KERNELS: &[Kernel] = &[scalar::KERNEL, fold::NARROW, fold::MIDDLE, fold::WIDE];
 /// The kernels of this family, in rising order of speed.
 #[cfg(not(target_arch = "x86_64"))]
 pub const KERNELS: &[Kernel] = &[scalar::KERNEL];
