@@ -2,7 +2,8 @@
 
 use super::Activation;
 use crate::vector::{
-    Vector, gelu_parts, inverse_sigmoid, normal_tail, rough_gelu, sigmoid, tail_end, tanh,
+    Vector, gelu_parts, inverse_sigmoid, normal_tail, normal_tails, rough_gelu, sigmoid, tail_end,
+    tanh,
 };
 
 const SQRT_8_OVER_PI: f32 = 1.595_769;
@@ -32,7 +33,36 @@ pub(crate) fn apply<V: Vector>(activation: Activation, x: V) -> V {
     }
 }
 
-/// The same for results that are as exact as bytes: GELU within 7e-4.
+/// Whether four vectors at once are quicker than one by one: where one takes long chains of multiplications.
+pub(crate) const fn is_long(activation: Activation) -> bool {
+    matches!(activation, Activation::Gelu)
+}
+
+/// [`apply`] to four vectors at once.
+#[inline(always)]
+pub(crate) fn apply_four<V: Vector>(activation: Activation, x: [V; 4]) -> [V; 4] {
+    let mut y = x;
+    match activation {
+        Activation::Gelu => {
+            let mut sizes = x;
+            for size in &mut sizes {
+                *size = tail_end::<V>().min(size.abs());
+            }
+            let parts = sizes.into_iter().zip(normal_tails(sizes));
+            for (y, (a, tail)) in y.iter_mut().zip(parts) {
+                *y = a.neg_mul_add(tail, V::splat(0.0).max(*y));
+            }
+        }
+        short => {
+            for y in &mut y {
+                *y = apply(short, *y);
+            }
+        }
+    }
+    y
+}
+
+/// [`apply`] for results that are as exact as bytes: GELU within 7e-4.
 #[inline(always)]
 pub(crate) fn apply_roughly<V: Vector>(activation: Activation, x: V) -> V {
     match activation {
@@ -142,13 +172,13 @@ pub(crate) use with_constant;
 #[inline(always)]
 pub(super) fn forward<V: Vector>(activation: Activation, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len());
-    with_constant!(activation, F => map::<V>(x, y, |x| apply(F, x)));
+    with_constant!(activation, F => map::<V>(F, x, y));
 }
 
 /// `x = f(x)`.
 #[inline(always)]
 pub(super) fn forward_in_place<V: Vector>(activation: Activation, x: &mut [f32]) {
-    with_constant!(activation, F => map_in_place::<V>(x, |x| apply(F, x)));
+    with_constant!(activation, F => map_in_place::<V>(F, x));
 }
 
 /// `dx = dy f'(x)`.
@@ -182,16 +212,63 @@ pub(super) fn backward_from_output<V: Vector>(activation: Activation, y: &[f32],
 }
 
 #[inline(always)]
-fn map<V: Vector>(x: &[f32], y: &mut [f32], f: impl Fn(V) -> V) {
-    for (x, y) in x.chunks(V::LANES).zip(y.chunks_mut(V::LANES)) {
-        f(V::load_part(x)).store_part(y);
+fn map<V: Vector>(activation: Activation, x: &[f32], y: &mut [f32]) {
+    let (mut x, mut y) = (x, y);
+    if is_long(activation) {
+        let (fours, rest) = x.split_at(x.len() - x.len() % (4 * V::LANES));
+        let (to, y_rest) = y.split_at_mut(fours.len());
+        for (x, y) in fours
+            .chunks_exact(4 * V::LANES)
+            .zip(to.chunks_exact_mut(4 * V::LANES))
+        {
+            store_four(apply_four(activation, load_four::<V>(x)), y);
+        }
+        (x, y) = (rest, y_rest);
+    }
+    let mut to = y.chunks_exact_mut(V::LANES);
+    let from = x.chunks_exact(V::LANES);
+    let rest = from.remainder();
+    for (x, y) in from.zip(&mut to) {
+        apply(activation, V::load(x)).store(y);
+    }
+    if !rest.is_empty() {
+        apply(activation, V::load_part(rest)).store_part(to.into_remainder());
     }
 }
 
 #[inline(always)]
-fn map_in_place<V: Vector>(x: &mut [f32], f: impl Fn(V) -> V) {
-    for x in x.chunks_mut(V::LANES) {
-        f(V::load_part(x)).store_part(x);
+fn map_in_place<V: Vector>(activation: Activation, x: &mut [f32]) {
+    let mut x = x;
+    if is_long(activation) {
+        let (fours, rest) = x.split_at_mut(x.len() - x.len() % (4 * V::LANES));
+        for x in fours.chunks_exact_mut(4 * V::LANES) {
+            store_four(apply_four(activation, load_four::<V>(x)), x);
+        }
+        x = rest;
+    }
+    let mut all = x.chunks_exact_mut(V::LANES);
+    for x in &mut all {
+        apply(activation, V::load(x)).store(x);
+    }
+    let rest = all.into_remainder();
+    if !rest.is_empty() {
+        apply(activation, V::load_part(rest)).store_part(rest);
+    }
+}
+
+#[inline(always)]
+fn load_four<V: Vector>(from: &[f32]) -> [V; 4] {
+    let mut four = [V::splat(0.0); 4];
+    for (one, from) in four.iter_mut().zip(from.chunks_exact(V::LANES)) {
+        *one = V::load(from);
+    }
+    four
+}
+
+#[inline(always)]
+fn store_four<V: Vector>(four: [V; 4], to: &mut [f32]) {
+    for (to, one) in to.chunks_exact_mut(V::LANES).zip(four) {
+        one.store(to);
     }
 }
 

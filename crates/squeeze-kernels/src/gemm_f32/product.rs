@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::panels::Panels;
 use super::tile::{COLUMNS, ROWS, Tile};
 use super::{Epilogue, Kernel, Start};
-use crate::activation::vector::{apply, apply_roughly, with_constant};
+use crate::activation::vector::{apply, apply_four, apply_roughly, is_long, with_constant};
 use crate::activation::{self, Activation};
 use crate::conv_f32::window::Memo;
 use crate::vector::{Vector, per_tier};
@@ -360,7 +360,7 @@ fn scalar_after(activation: Activation, near: &Near, c: &SharedMut<f32>, block: 
 
 #[inline(always)]
 fn vector_after<V: Vector>(activation: Activation, near: &Near, c: &SharedMut<f32>, block: Block) {
-    with_constant!(activation, F => finish_block::<V>(near, (c, block), |x| apply(F, x)));
+    with_constant!(activation, F => finish_block::<V, false>(F, near, c, block));
 }
 
 #[inline(always)]
@@ -370,32 +370,87 @@ fn vector_after_bytes<V: Vector>(
     c: &SharedMut<f32>,
     block: Block,
 ) {
-    with_constant!(activation, F => {
-        finish_block::<V>(near, (c, block), |x| apply_roughly(F, x))
-    });
+    with_constant!(activation, F => finish_block::<V, true>(F, near, c, block));
 }
 
 #[inline(always)]
-fn finish_block<V: Vector>(
+fn finish_block<V: Vector, const ROUGH: bool>(
+    activation: Activation,
     near: &Near,
-    (c, block): (&SharedMut<f32>, Block),
-    activate: impl Fn(V) -> V,
+    c: &SharedMut<f32>,
+    block: Block,
 ) {
     assert!(block.columns <= COLUMNS && block.rows * COLUMNS <= near.len());
+    if is_long(activation) && !ROUGH {
+        return finish_in_fours::<V>(activation, near, c, block);
+    }
     for row in 0..block.rows {
-        let at = block.at + row * block.row;
-        // SAFETY: no other part has these rows of these columns.
-        let y = unsafe { c.slice(at..at + block.columns) };
-        for at in (0..block.columns).step_by(V::LANES) {
-            // One call, which is inlined; what lies behind the last column is anything.
-            // SAFETY: rows of `near` are whole vectors, and no shorter than those of the output.
-            let result = activate(unsafe { V::load_ptr(near.as_ptr().add(row * COLUMNS + at)) });
-            match at + V::LANES <= block.columns {
-                // SAFETY: inside the row.
-                true => unsafe { result.store_ptr(y.as_mut_ptr().add(at)) },
-                false => result.store_part(&mut y[at..]),
-            }
+        for column in (0..block.columns).step_by(V::LANES) {
+            let one = load_near::<V>(near, [row, column]);
+            let result = match ROUGH {
+                true => apply_roughly(activation, one),
+                false => apply(activation, one),
+            };
+            write(result, [row, column], c, block);
         }
+    }
+}
+
+#[inline(always)]
+fn finish_in_fours<V: Vector>(
+    activation: Activation,
+    near: &Near,
+    c: &SharedMut<f32>,
+    block: Block,
+) {
+    let mut place = [0; 2];
+    for _ in 0..block.rows * block.columns.div_ceil(V::LANES) / 4 {
+        let (mut four, mut places) = ([V::splat(0.0); 4], [place; 4]);
+        for (one, at) in four.iter_mut().zip(&mut places) {
+            *at = place;
+            *one = load_near(near, place);
+            place = behind::<V>(place, block);
+        }
+        for (one, at) in apply_four(activation, four).into_iter().zip(places) {
+            write(one, at, c, block);
+        }
+    }
+    while place[0] < block.rows {
+        write(
+            apply(activation, load_near::<V>(near, place)),
+            place,
+            c,
+            block,
+        );
+        place = behind::<V>(place, block);
+    }
+}
+
+/// The place, row and column, of the vector behind one.
+#[inline(always)]
+fn behind<V: Vector>([row, column]: [usize; 2], block: Block) -> [usize; 2] {
+    match column + V::LANES < block.columns {
+        true => [row, column + V::LANES],
+        false => [row + 1, 0],
+    }
+}
+
+/// What is behind the last column is anything.
+#[inline(always)]
+fn load_near<V: Vector>(near: &Near, [row, column]: [usize; 2]) -> V {
+    // SAFETY: rows of `near` are whole vectors, and the place is one of the block's, which `finish_block` asserts to be inside.
+    unsafe { V::load_ptr(near.as_ptr().add(row * COLUMNS + column)) }
+}
+
+#[inline(always)]
+fn write<V: Vector>(one: V, [row, column]: [usize; 2], c: &SharedMut<f32>, block: Block) {
+    let at = block.at + row * block.row;
+    // SAFETY: no other part has these rows of these columns.
+    let y = unsafe { c.slice(at..at + block.columns) };
+    match column + V::LANES <= block.columns {
+        // SAFETY: inside the row.
+        true => unsafe { one.store_ptr(y.as_mut_ptr().add(column)) },
+        false => one.store_part(&mut y[column..]),
     }
 }
 

@@ -35,6 +35,16 @@ fn lanes(len: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(MASKS[8 - len.min(8)..][..8].as_ptr().cast()) }
 }
 
+/// `2^power` for whole powers within [`Vector::POWERS`].
+#[inline(always)]
+fn power_of_two(power: F32x8) -> F32x8 {
+    // SAFETY: runs only below a function with AVX2.
+    unsafe {
+        let biased = _mm256_add_epi32(_mm256_cvtps_epi32(power.0), _mm256_set1_epi32(127));
+        F32x8(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased)))
+    }
+}
+
 // SAFETY of every block below: the instructions run only below a function with AVX2 and FMA, as `Vector` demands; loads
 // and stores stay inside the slice that was cut or masked to its length on the same line.
 impl Vector for F32x8 {
@@ -151,11 +161,16 @@ impl Vector for F32x8 {
     }
     #[inline(always)]
     fn scale(self, power: Self) -> Self {
+        self * power_of_two(power)
+    }
+    #[inline(always)]
+    fn scale_and_add(self, power: Self, addend: Self) -> Self {
+        self.mul_add(power_of_two(power), addend)
+    }
+    #[inline(always)]
+    fn in_step(four: [Self; 4]) -> [Self; 4] {
         // SAFETY: see above.
-        unsafe {
-            let biased = _mm256_add_epi32(_mm256_cvtps_epi32(power.0), _mm256_set1_epi32(127));
-            self * Self(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased)))
-        }
+        unsafe { in_step(four) }
     }
     #[inline(always)]
     fn if_less(self, limit: Self, yes: Self, no: Self) -> Self {
@@ -350,4 +365,21 @@ impl F32x8 {
         // SAFETY: runs only below a function with AVX2, as `Vector` demands.
         unsafe { _mm256_cvtps_epi32(places.0) }
     }
+}
+
+#[target_feature(enable = "avx")]
+#[inline]
+fn in_step([mut a, mut b, mut c, mut d]: [F32x8; 4]) -> [F32x8; 4] {
+    // SAFETY: no instruction. The compiler takes it for one that changes all four, and so has computed all four before it.
+    unsafe {
+        std::arch::asm!(
+            "/* {} {} {} {} */",
+            inout(ymm_reg) a.0,
+            inout(ymm_reg) b.0,
+            inout(ymm_reg) c.0,
+            inout(ymm_reg) d.0,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    [a, b, c, d]
 }

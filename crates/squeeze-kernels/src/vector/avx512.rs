@@ -152,6 +152,15 @@ impl Vector for F32x16 {
         Self(unsafe { _mm512_scalef_ps(self.0, power.0) })
     }
     #[inline(always)]
+    fn scale_and_add(self, power: Self, addend: Self) -> Self {
+        self.scale(power) + addend
+    }
+    #[inline(always)]
+    fn in_step(four: [Self; 4]) -> [Self; 4] {
+        // SAFETY: see above.
+        unsafe { in_step(four) }
+    }
+    #[inline(always)]
     fn if_less(self, limit: Self, yes: Self, no: Self) -> Self {
         // SAFETY: see above.
         Self(unsafe {
@@ -308,4 +317,21 @@ impl F32x16 {
         // SAFETY: runs only below a function with AVX-512, as `Vector` demands.
         unsafe { _mm512_cvtps_epi32(places.0) }
     }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn in_step([mut a, mut b, mut c, mut d]: [F32x16; 4]) -> [F32x16; 4] {
+    // SAFETY: no instruction. The compiler takes it for one that changes all four, and so has computed all four before it.
+    unsafe {
+        std::arch::asm!(
+            "/* {} {} {} {} */",
+            inout(zmm_reg) a.0,
+            inout(zmm_reg) b.0,
+            inout(zmm_reg) c.0,
+            inout(zmm_reg) d.0,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    [a, b, c, d]
 }

@@ -16,8 +16,8 @@ pub(crate) use avx2::F32x8;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::F32x16;
 pub(crate) use math::{
-    Cooled, exp, gelu_parts, inverse_sigmoid, normal_tail, rough_exp2, rough_gelu, sigmoid,
-    tail_end, tanh,
+    Cooled, exp, gelu_parts, inverse_sigmoid, normal_tail, normal_tails, rough_exp2, rough_gelu,
+    sigmoid, tail_end, tanh,
 };
 
 /// A vector of `f32` in one register.
@@ -82,6 +82,11 @@ pub(crate) trait Vector:
     /// `self * 2^power`, for `self` of about 1 and whole powers within [`Vector::POWERS`], of which the largest gives infinity and the
     /// least zero.
     fn scale(self, power: Self) -> Self;
+    /// The same, and another number added.
+    fn scale_and_add(self, power: Self, addend: Self) -> Self;
+    /// Four vectors as they are. What is computed for them before is done for all of them first: left alone, the compiler computes one
+    /// after the other, each of whose steps waits for the one before.
+    fn in_step(four: [Self; 4]) -> [Self; 4];
     /// In each lane `yes` where `self < limit`, else `no`.
     fn if_less(self, limit: Self, yes: Self, no: Self) -> Self;
     /// The lanes of both in turn, its own first, as two vectors.
