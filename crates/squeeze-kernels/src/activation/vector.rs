@@ -33,31 +33,16 @@ pub(crate) fn apply<V: Vector>(activation: Activation, x: V) -> V {
     }
 }
 
-/// Whether four vectors at once are quicker than one by one: where one takes long chains of multiplications.
-pub(crate) const fn is_long(activation: Activation) -> bool {
-    matches!(activation, Activation::Gelu)
-}
-
-/// [`apply`] to four vectors at once.
+/// GELU of four vectors in step: one alone is a long chain of multiplications.
 #[inline(always)]
-pub(crate) fn apply_four<V: Vector>(activation: Activation, x: [V; 4]) -> [V; 4] {
+pub(crate) fn gelu_four<V: Vector>(x: [V; 4]) -> [V; 4] {
+    let mut sizes = x;
+    for size in &mut sizes {
+        *size = tail_end::<V>().min(size.abs());
+    }
     let mut y = x;
-    match activation {
-        Activation::Gelu => {
-            let mut sizes = x;
-            for size in &mut sizes {
-                *size = tail_end::<V>().min(size.abs());
-            }
-            let parts = sizes.into_iter().zip(normal_tails(sizes));
-            for (y, (a, tail)) in y.iter_mut().zip(parts) {
-                *y = a.neg_mul_add(tail, V::splat(0.0).max(*y));
-            }
-        }
-        short => {
-            for y in &mut y {
-                *y = apply(short, *y);
-            }
-        }
+    for (y, (a, tail)) in y.iter_mut().zip(sizes.into_iter().zip(normal_tails(sizes))) {
+        *y = a.neg_mul_add(tail, V::splat(0.0).max(*y));
     }
     y
 }
@@ -214,14 +199,14 @@ pub(super) fn backward_from_output<V: Vector>(activation: Activation, y: &[f32],
 #[inline(always)]
 fn map<V: Vector>(activation: Activation, x: &[f32], y: &mut [f32]) {
     let (mut x, mut y) = (x, y);
-    if is_long(activation) {
+    if activation == Activation::Gelu {
         let (fours, rest) = x.split_at(x.len() - x.len() % (4 * V::LANES));
         let (to, y_rest) = y.split_at_mut(fours.len());
         for (x, y) in fours
             .chunks_exact(4 * V::LANES)
             .zip(to.chunks_exact_mut(4 * V::LANES))
         {
-            store_four(apply_four(activation, load_four::<V>(x)), y);
+            store_four(gelu_four(load_four::<V>(x)), y);
         }
         (x, y) = (rest, y_rest);
     }
@@ -239,10 +224,10 @@ fn map<V: Vector>(activation: Activation, x: &[f32], y: &mut [f32]) {
 #[inline(always)]
 fn map_in_place<V: Vector>(activation: Activation, x: &mut [f32]) {
     let mut x = x;
-    if is_long(activation) {
+    if activation == Activation::Gelu {
         let (fours, rest) = x.split_at_mut(x.len() - x.len() % (4 * V::LANES));
         for x in fours.chunks_exact_mut(4 * V::LANES) {
-            store_four(apply_four(activation, load_four::<V>(x)), x);
+            store_four(gelu_four(load_four::<V>(x)), x);
         }
         x = rest;
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::panels::Panels;
 use super::tile::{COLUMNS, ROWS, Tile};
 use super::{Epilogue, Kernel, Start};
-use crate::activation::vector::{apply, apply_four, apply_roughly, is_long, with_constant};
+use crate::activation::vector::{apply, apply_roughly, gelu_four, with_constant};
 use crate::activation::{self, Activation};
 use crate::conv_f32::window::Memo;
 use crate::vector::{Vector, per_tier};
@@ -381,8 +381,8 @@ fn finish_block<V: Vector, const ROUGH: bool>(
     block: Block,
 ) {
     assert!(block.columns <= COLUMNS && block.rows * COLUMNS <= near.len());
-    if is_long(activation) && !ROUGH {
-        return finish_in_fours::<V>(activation, near, c, block);
+    if activation == Activation::Gelu && !ROUGH {
+        return finish_with_gelu::<V>(near, c, block);
     }
     for row in 0..block.rows {
         for column in (0..block.columns).step_by(V::LANES) {
@@ -397,12 +397,7 @@ fn finish_block<V: Vector, const ROUGH: bool>(
 }
 
 #[inline(always)]
-fn finish_in_fours<V: Vector>(
-    activation: Activation,
-    near: &Near,
-    c: &SharedMut<f32>,
-    block: Block,
-) {
+fn finish_with_gelu<V: Vector>(near: &Near, c: &SharedMut<f32>, block: Block) {
     let mut place = [0; 2];
     for _ in 0..block.rows * block.columns.div_ceil(V::LANES) / 4 {
         let (mut four, mut places) = ([V::splat(0.0); 4], [place; 4]);
@@ -411,17 +406,13 @@ fn finish_in_fours<V: Vector>(
             *one = load_near(near, place);
             place = behind::<V>(place, block);
         }
-        for (one, at) in apply_four(activation, four).into_iter().zip(places) {
+        for (one, at) in gelu_four(four).into_iter().zip(places) {
             write(one, at, c, block);
         }
     }
     while place[0] < block.rows {
-        write(
-            apply(activation, load_near::<V>(near, place)),
-            place,
-            c,
-            block,
-        );
+        let one = apply(Activation::Gelu, load_near::<V>(near, place));
+        write(one, place, c, block);
         place = behind::<V>(place, block);
     }
 }
