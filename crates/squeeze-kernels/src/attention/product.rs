@@ -60,24 +60,11 @@ pub(super) fn packed_len(n: usize, k: usize) -> usize {
 per_tier! {
     /// Packs `k` rows of `n` numbers, `stride` apart: panels of columns, each `[k][width]`, padded with zeros.
     pub(super) fn pack_rows(from: &[f32], stride: usize, size: Size, packed: &mut [f32])
-    { scalar: pack_rows_scalar, vector: pack_rows_vector }
-}
-
-fn pack_rows_scalar(from: &[f32], stride: usize, size: Size, packed: &mut [f32]) {
-    let Size { n, k, .. } = size;
-    for column in (0..n).step_by(size.panel) {
-        let width = size.width(column);
-        let real = width.min(n - column);
-        let panel = &mut packed[column * k..][..width * k];
-        for (row, to) in panel.chunks_exact_mut(width).enumerate() {
-            to[..real].copy_from_slice(&from[row * stride + column..][..real]);
-            to[real..].fill(0.0);
-        }
-    }
+    { compiled: pack_rows_body }
 }
 
 #[inline(always)]
-fn pack_rows_vector<V: Vector>(from: &[f32], stride: usize, size: Size, packed: &mut [f32]) {
+fn pack_rows_body(from: &[f32], stride: usize, size: Size, packed: &mut [f32]) {
     let Size { n, k, .. } = size;
     for column in (0..n).step_by(size.panel) {
         let width = size.width(column);
@@ -85,8 +72,15 @@ fn pack_rows_vector<V: Vector>(from: &[f32], stride: usize, size: Size, packed: 
         let panel = &mut packed[column * k..][..width * k];
         for (row, to) in panel.chunks_exact_mut(width).enumerate() {
             let from = &from[row * stride + column..][..real];
-            for (at, to) in to.chunks_exact_mut(V::LANES).enumerate() {
-                V::load_part(&from[(at * V::LANES).min(real)..]).store(to);
+            // Of a known length they are moved by vectors, not by a call.
+            let (whole, rest) = from.as_chunks::<WIDTH>();
+            let mut places = to.chunks_exact_mut(WIDTH);
+            for (from, to) in whole.iter().zip(&mut places) {
+                to.copy_from_slice(from);
+            }
+            if let Some(to) = places.next() {
+                to[..rest.len()].copy_from_slice(rest);
+                to[rest.len()..].fill(0.0);
             }
         }
     }

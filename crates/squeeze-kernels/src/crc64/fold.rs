@@ -97,94 +97,68 @@ fn narrow(state: u64, bytes: &[u8]) -> u64 {
     update::<__m128i, 128>(state, bytes)
 }
 
-// SAFETY (of all blocks below): the instructions are there, as the trait demands; pointers are the caller's promise.
-impl Words for __m128i {
-    const BYTES: usize = 16;
-    #[inline(always)]
-    fn first(word: u64) -> Self {
-        unsafe { _mm_cvtsi64_si128(word.cast_signed()) }
-    }
-    #[inline(always)]
-    fn pairs(low: i64, high: i64) -> Self {
-        unsafe { _mm_set_epi64x(high, low) }
-    }
-    #[inline(always)]
-    unsafe fn load(from: *const u8) -> Self {
-        unsafe { _mm_loadu_si128(from.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: *mut u8) {
-        unsafe { _mm_storeu_si128(to.cast(), self) };
-    }
-    #[inline(always)]
-    fn plus(self, other: Self) -> Self {
-        unsafe { _mm_xor_si128(self, other) }
-    }
-    #[inline(always)]
-    fn fold(self, factors: Self, next: Self) -> Self {
-        let low = unsafe { _mm_clmulepi64_si128::<0x00>(self, factors) };
-        let high = unsafe { _mm_clmulepi64_si128::<0x11>(self, factors) };
-        low.plus(high).plus(next)
-    }
+macro_rules! words {
+    ($register:ident, $bytes:literal, $widened:expr, $pairs:expr, $load:ident, $store:ident, $sum:ident, $product:ident) => {
+        // SAFETY (of all blocks): the instructions are there, as the trait demands; pointers are the caller's promise.
+        impl Words for $register {
+            const BYTES: usize = $bytes;
+            #[inline(always)]
+            fn first(word: u64) -> Self {
+                unsafe { $widened(_mm_cvtsi64_si128(word.cast_signed())) }
+            }
+            #[inline(always)]
+            fn pairs(low: i64, high: i64) -> Self {
+                unsafe { $pairs(_mm_set_epi64x(high, low)) }
+            }
+            #[inline(always)]
+            unsafe fn load(from: *const u8) -> Self {
+                unsafe { $load(from.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn store(self, to: *mut u8) {
+                unsafe { $store(to.cast(), self) };
+            }
+            #[inline(always)]
+            fn plus(self, other: Self) -> Self {
+                unsafe { $sum(self, other) }
+            }
+            #[inline(always)]
+            fn fold(self, factors: Self, next: Self) -> Self {
+                let low = unsafe { $product::<0x00>(self, factors) };
+                let high = unsafe { $product::<0x11>(self, factors) };
+                low.plus(high).plus(next)
+            }
+        }
+    };
 }
 
-impl Words for __m256i {
-    const BYTES: usize = 32;
-    #[inline(always)]
-    fn first(word: u64) -> Self {
-        unsafe { _mm256_zextsi128_si256(__m128i::first(word)) }
-    }
-    #[inline(always)]
-    fn pairs(low: i64, high: i64) -> Self {
-        unsafe { _mm256_set_epi64x(high, low, high, low) }
-    }
-    #[inline(always)]
-    unsafe fn load(from: *const u8) -> Self {
-        unsafe { _mm256_loadu_si256(from.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: *mut u8) {
-        unsafe { _mm256_storeu_si256(to.cast(), self) };
-    }
-    #[inline(always)]
-    fn plus(self, other: Self) -> Self {
-        unsafe { _mm256_xor_si256(self, other) }
-    }
-    #[inline(always)]
-    fn fold(self, factors: Self, next: Self) -> Self {
-        let low = unsafe { _mm256_clmulepi64_epi128::<0x00>(self, factors) };
-        let high = unsafe { _mm256_clmulepi64_epi128::<0x11>(self, factors) };
-        low.plus(high).plus(next)
-    }
-}
-
-impl Words for __m512i {
-    const BYTES: usize = 64;
-    #[inline(always)]
-    fn first(word: u64) -> Self {
-        unsafe { _mm512_zextsi128_si512(__m128i::first(word)) }
-    }
-    #[inline(always)]
-    fn pairs(low: i64, high: i64) -> Self {
-        unsafe { _mm512_set4_epi64(high, low, high, low) }
-    }
-    #[inline(always)]
-    unsafe fn load(from: *const u8) -> Self {
-        unsafe { _mm512_loadu_si512(from.cast()) }
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: *mut u8) {
-        unsafe { _mm512_storeu_si512(to.cast(), self) };
-    }
-    #[inline(always)]
-    fn plus(self, other: Self) -> Self {
-        unsafe { _mm512_xor_si512(self, other) }
-    }
-    #[inline(always)]
-    fn fold(self, factors: Self, next: Self) -> Self {
-        let low = unsafe { _mm512_clmulepi64_epi128::<0x00>(self, factors) };
-        let high = unsafe { _mm512_clmulepi64_epi128::<0x11>(self, factors) };
-        // Of three bits the sum without carries.
-        unsafe { _mm512_ternarylogic_epi64::<0x96>(low, high, next) }
-    }
-}
+words!(
+    __m128i,
+    16,
+    std::convert::identity,
+    std::convert::identity,
+    _mm_loadu_si128,
+    _mm_storeu_si128,
+    _mm_xor_si128,
+    _mm_clmulepi64_si128
+);
+words!(
+    __m256i,
+    32,
+    _mm256_zextsi128_si256,
+    _mm256_broadcastsi128_si256,
+    _mm256_loadu_si256,
+    _mm256_storeu_si256,
+    _mm256_xor_si256,
+    _mm256_clmulepi64_epi128
+);
+words!(
+    __m512i,
+    64,
+    _mm512_zextsi128_si512,
+    _mm512_broadcast_i32x4,
+    _mm512_loadu_si512,
+    _mm512_storeu_si512,
+    _mm512_xor_si512,
+    _mm512_clmulepi64_epi128
+);

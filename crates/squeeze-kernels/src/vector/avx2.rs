@@ -367,19 +367,4 @@ impl F32x8 {
     }
 }
 
-#[target_feature(enable = "avx")]
-#[inline]
-fn in_step([mut a, mut b, mut c, mut d]: [F32x8; 4]) -> [F32x8; 4] {
-    // SAFETY: no instruction. The compiler takes it for one that changes all four, and so has computed all four before it.
-    unsafe {
-        std::arch::asm!(
-            "/* {} {} {} {} */",
-            inout(ymm_reg) a.0,
-            inout(ymm_reg) b.0,
-            inout(ymm_reg) c.0,
-            inout(ymm_reg) d.0,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    [a, b, c, d]
-}
+in_step!(F32x8, ymm_reg, "avx");

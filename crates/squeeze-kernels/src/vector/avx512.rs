@@ -319,19 +319,4 @@ impl F32x16 {
     }
 }
 
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn in_step([mut a, mut b, mut c, mut d]: [F32x16; 4]) -> [F32x16; 4] {
-    // SAFETY: no instruction. The compiler takes it for one that changes all four, and so has computed all four before it.
-    unsafe {
-        std::arch::asm!(
-            "/* {} {} {} {} */",
-            inout(zmm_reg) a.0,
-            inout(zmm_reg) b.0,
-            inout(zmm_reg) c.0,
-            inout(zmm_reg) d.0,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    [a, b, c, d]
-}
+in_step!(F32x16, zmm_reg, "avx512f");

@@ -3,6 +3,29 @@
 //! The bodies are `#[inline(always)]` and generic over [`Vector`]; [`per_tier`] instantiates them inside
 //! `#[target_feature]` functions, where every operation becomes one instruction.
 
+/// The function behind [`Vector::in_step`] for vectors in a class of registers.
+#[cfg(target_arch = "x86_64")]
+macro_rules! in_step {
+    ($vector:ident, $class:ident, $feature:literal) => {
+        #[target_feature(enable = $feature)]
+        #[inline]
+        fn in_step([mut a, mut b, mut c, mut d]: [$vector; 4]) -> [$vector; 4] {
+            // SAFETY: no instruction. The compiler takes it for one that changes all four, and so has computed all four before it.
+            unsafe {
+                std::arch::asm!(
+                    "/* {} {} {} {} */",
+                    inout($class) a.0,
+                    inout($class) b.0,
+                    inout($class) c.0,
+                    inout($class) d.0,
+                    options(pure, nomem, nostack, preserves_flags),
+                );
+            }
+            [a, b, c, d]
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
