@@ -5,6 +5,7 @@ mod error;
 mod map;
 pub mod model;
 pub mod onnx;
+mod panels;
 pub mod safetensors;
 mod scales;
 pub mod tflite;

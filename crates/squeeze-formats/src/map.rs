@@ -1,4 +1,4 @@
-//! Files in memory without reading them: the one memory map.
+//! Files in memory without reading them.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -6,28 +6,19 @@ use std::ops::Range;
 use std::path::Path;
 
 use bytes::Bytes;
-use memmap2::MmapOptions;
+use squeeze_kernels::{FileMap, Reading};
 
 use crate::FileError;
 
 /// A file whose bytes are at hand: pages come when they are touched and go when the last part that holds them goes.
 pub(crate) struct Mapped {
     /// What was mapped; none for a pipe and the like, which is read.
-    file: Option<File>,
+    file: Option<(File, FileMap)>,
     whole: Bytes,
 }
 
 /// Smaller parts are read: a map takes whole pages, and the system brings those around them too.
 const SMALL: usize = 64 << 10;
-
-/// How a part will be read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reading {
-    /// From one end to the other.
-    Whole,
-    /// A row here and there: not more than the pages around one should come.
-    Rows,
-}
 
 impl Mapped {
     /// Opens a file.
@@ -43,8 +34,9 @@ impl Mapped {
             return Ok(Self { file: None, whole });
         }
         let length = usize::try_from(about.len()).unwrap_or(usize::MAX);
-        let whole = map(&file, 0..length, Reading::Whole).map_err(error)?;
-        let file = Some(file);
+        let map = FileMap::new(&file, 0..length, Reading::Whole).map_err(error)?;
+        let whole = Bytes::from_owner(map.clone());
+        let file = Some((file, map));
         Ok(Self { file, whole })
     }
 
@@ -53,12 +45,15 @@ impl Mapped {
         &self.whole
     }
 
-    /// Some bytes in a map of their own, whose pages do not stay because other parts are still in use.
+    /// Some bytes, whose pages do not stay because other parts are still in use: those of rows in a map of their own.
     pub fn part(&self, range: Range<usize>, reading: Reading) -> Bytes {
-        let own = match &self.file {
-            None => None,
-            Some(file) if range.len() < SMALL => read(file, range.clone()).ok(),
-            Some(file) => map(file, range.clone(), reading).ok(),
+        let own = match (&self.file, reading) {
+            (None, _) => None,
+            (Some((file, _)), _) if range.len() < SMALL => read(file, range.clone()).ok(),
+            (Some((file, _)), Reading::Rows) => FileMap::new(file, range.clone(), reading)
+                .ok()
+                .map(Bytes::from_owner),
+            (Some((_, map)), Reading::Whole) => Some(Bytes::from_owner(map.part(range.clone()))),
         };
         own.unwrap_or_else(|| self.whole.slice(range))
     }
@@ -69,21 +64,6 @@ fn read(mut file: &File, range: Range<usize>) -> std::io::Result<Bytes> {
     file.seek(SeekFrom::Start(range.start as u64))?;
     file.read_exact(&mut bytes)?;
     Ok(bytes.into())
-}
-
-#[expect(unsafe_code, reason = "a map is only as constant as its file")]
-fn map(file: &File, range: Range<usize>, reading: Reading) -> std::io::Result<Bytes> {
-    let mut options = MmapOptions::new();
-    options.offset(range.start as u64).len(range.len());
-    // SAFETY: a model file is never changed: `write` puts a new file under its name and leaves the old one as it is. Who cuts
-    // or overwrites one in place under a running program gets other numbers, or the end of the program.
-    let map = unsafe { options.map(file)? };
-    // A hint: a file that lies in huge pages would be in memory 2 MiB a row.
-    #[cfg(target_os = "linux")]
-    if reading == Reading::Rows {
-        let _ = map.advise(memmap2::Advice::NoHugePage);
-    }
-    Ok(Bytes::from_owner(map))
 }
 
 #[cfg(test)]

@@ -9,12 +9,14 @@ use std::path::Path;
 use bytes::Bytes;
 use serde_json::Value;
 use squeeze_graph::{Graph, Op};
+use squeeze_kernels::Reading;
 use squeeze_tensor::{Dtype, Tensor, Weights};
 
 use crate::FileError;
 use crate::checksum::crc64;
 use crate::error::Broken;
-use crate::map::{Mapped, Reading};
+use crate::map::Mapped;
+use crate::panels::{in_panels, of_panels};
 use crate::safetensors::{Parsed, parse, serialize};
 use crate::scales::{apart, together};
 
@@ -42,8 +44,8 @@ pub struct Meta {
     pub card: Value,
 }
 
-/// Versions of the layout below that are read: without weights in bytes, and with some.
-const VERSIONS: [&str; 2] = ["1", "2"];
+/// Versions of the layout below that are read: with numbers alone, with some weights in bytes, and with some in panels.
+const VERSIONS: [&str; 3] = ["1", "2", "3"];
 
 const FORMAT: &str = "squeeze model";
 
@@ -77,18 +79,22 @@ pub fn load_on(path: &Path, threads: usize) -> Result<ModelFile, FileError> {
 
 fn to_bytes(model: &ModelFile) -> Result<Vec<u8>, Broken> {
     fits(&model.graph, &model.weights)?;
-    with_tensors(model, &apart(&model.weights)?)
+    let (tensors, has_panels) = in_panels(&model.graph, &model.weights);
+    let version = match has_panels {
+        true => VERSIONS[2],
+        false => VERSIONS[usize::from(tensors.has_bytes())],
+    };
+    with_tensors(model, version, &apart(&tensors)?)
 }
 
 /// The bytes of a model's file whose tensors are these.
-fn with_tensors(model: &ModelFile, tensors: &Weights) -> Result<Vec<u8>, Broken> {
+fn with_tensors(model: &ModelFile, version: &str, tensors: &Weights) -> Result<Vec<u8>, Broken> {
     let Meta {
         task,
         labels,
         input,
         card,
     } = &model.meta;
-    let version = VERSIONS[usize::from(model.weights.has_bytes())];
     let json = |value: Result<String, serde_json::Error>| {
         value.map_err(|error| Broken::new(format!("cannot be written as JSON: {error}")))
     };
@@ -140,9 +146,9 @@ fn from_bytes(
     };
     let version = take_text("version")?;
     if !VERSIONS.contains(&&*version) {
-        let [first, last] = VERSIONS;
+        let [first, .., last] = VERSIONS;
         return Err(Broken::new(format!(
-            "layout version {version}, this program reads {first} and {last}: update it"
+            "layout version {version}, this program reads {first} to {last}: update it"
         )));
     }
     fn json<T: serde::de::DeserializeOwned>(key: &str, text: &str) -> Result<T, Broken> {
@@ -150,7 +156,7 @@ fn from_bytes(
             .map_err(|error| Broken::new(format!("`{key}` in its metadata: {error}")))
     }
     let graph: Graph = json("graph", &take_text("graph")?)?;
-    let mut weights = together(&graph, weights)?;
+    let mut weights = together(&graph, of_panels(&graph, weights))?;
     fits(&graph, &weights)?;
     // All of a table was read for its checksum, and few of its rows will be: their pages come anew.
     for node in graph.nodes() {
@@ -330,7 +336,8 @@ mod tests {
         let model = model_in_bytes();
         let mut tensors = apart(&model.weights).expect("a layer's");
         change(&mut tensors);
-        let Err(Broken(reason)) = read(&with_tensors(&model, &tensors).expect("JSON")) else {
+        let Err(Broken(reason)) = read(&with_tensors(&model, VERSIONS[1], &tensors).expect("JSON"))
+        else {
             panic!("the file lies");
         };
         assert_eq!(reason, message);

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
+use squeeze_kernels::Reading;
 use squeeze_tensor::{Dtype, Tensor, Weights};
 
 use crate::FileError;
 use crate::error::Broken;
-use crate::map::{Mapped, Reading};
+use crate::map::Mapped;
 
 /// Maps every tensor of a safetensors file; integers and half-precision numbers stay as they are.
 ///
@@ -31,7 +32,7 @@ pub fn load(path: &Path) -> Result<Weights, FileError> {
 pub fn save(path: &Path, weights: &Weights) -> Result<(), FileError> {
     let number = |tensor: &Tensor| match tensor.scaled() {
         Some(_) => Tensor::from_f32(tensor.shape(), &tensor.floats()),
-        None => tensor.clone(),
+        None => tensor.in_rows(),
     };
     let named = weights.iter();
     let numbers: Weights = named
@@ -95,11 +96,17 @@ impl Row {
     }
 }
 
-/// A file's bytes: wide elements first, so that every tensor is aligned, then by name. The same
-/// weights give the same bytes.
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+
+/// A file's bytes: tensors of whole cache lines first, so that each starts on one, then wide elements first, so that every tensor is
+/// aligned, then by name. The same weights give the same bytes.
 pub(crate) fn serialize(weights: &Weights, metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let mut rows: Vec<(&str, &Tensor)> = weights.iter().collect();
-    rows.sort_by_key(|(name, tensor)| (usize::MAX - tensor.dtype().bytes(), *name));
+    rows.sort_by_key(|(name, tensor)| {
+        let is_broken = !tensor.bytes().len().is_multiple_of(LINE);
+        (is_broken, usize::MAX - tensor.dtype().bytes(), *name)
+    });
     let mut header = Map::new();
     if !metadata.is_empty() {
         header.insert("__metadata__".into(), json!(metadata));
@@ -116,10 +123,11 @@ pub(crate) fn serialize(weights: &Weights, metadata: &BTreeMap<String, String>) 
         header.insert((*name).into(), entry);
     }
     let mut text = Value::Object(header).to_string();
-    while !text.len().is_multiple_of(8) {
+    let length = size_of::<u64>();
+    while !(length + text.len()).is_multiple_of(LINE) {
         text.push(' ');
     }
-    let mut bytes = Vec::with_capacity(8 + text.len() + end);
+    let mut bytes = Vec::with_capacity(length + text.len() + end);
     bytes.extend((text.len() as u64).to_le_bytes());
     bytes.extend(text.as_bytes());
     rows.iter().for_each(|(_, t)| bytes.extend(t.bytes()));

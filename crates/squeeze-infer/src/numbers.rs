@@ -1,8 +1,11 @@
 //! Numbers of weights, where the file has them.
 
 use std::borrow::Cow;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use squeeze_kernels::Weight;
+use squeeze_kernels::gemm_f32::{Kept, PANEL};
 use squeeze_tensor::Tensor;
 
 /// The weight of a layer: tensors whose rows lie below each other, or take turns, not yet read.
@@ -24,6 +27,20 @@ pub(crate) enum Held<'a> {
 /// A table that a plan reads as it lies, so that only the rows it takes are ever in memory.
 #[derive(Clone, Debug)]
 pub(crate) struct Table(Tensor);
+
+/// A weight that lies in panels.
+struct InPanels(Tensor);
+
+impl Deref for InPanels {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        self.0.panels().expect("it was asked for them before")
+    }
+}
+
+// What files hold is what products read.
+const _: () = assert!(squeeze_tensor::PANEL == PANEL);
 
 impl Rows {
     /// Those of one tensor.
@@ -61,6 +78,17 @@ impl Rows {
     /// How many numbers there are.
     pub fn len(&self) -> usize {
         self.parts.iter().map(Tensor::len).sum()
+    }
+
+    /// The weight as products read it where it lies, below each other if in several pieces, if all of it is held in panels.
+    pub fn panels(&self) -> Option<Vec<Kept>> {
+        let kept = |part: &Tensor| -> Option<Kept> {
+            part.panels()?;
+            Some(Arc::new(InPanels(part.clone())))
+        };
+        let in_order = self.turns == 1 || self.parts.len() == 1;
+        let parts = self.parts.iter().map(kept);
+        in_order.then(|| parts.collect()).flatten()
     }
 
     /// The numbers: where they lie if they are single precision in one piece, else copied for as long as they are needed.

@@ -15,6 +15,7 @@ pub mod depthwise;
 pub mod depthwise_i8;
 pub mod elementwise;
 pub mod embedding;
+mod file_map;
 pub mod gemm_f32;
 pub mod gemm_i8;
 pub mod norm;
@@ -34,6 +35,7 @@ pub mod winograd;
 
 pub use buffer::{Buffer, as_bytes, as_bytes_mut};
 pub use cpu::Cpu;
+pub use file_map::{FileMap, FilePart, Reading};
 pub use quantization::Quantization;
 pub use slab::Slab;
 pub use threads::{SharedMut, Threads, even};

@@ -39,7 +39,7 @@ unsafe impl Plain for f32 {}
 unsafe impl Plain for [i8; 4] {}
 
 /// Blocks start on cache lines.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 impl Slab {
     /// A slab of so many bytes; what does not fit is asked for on its own.

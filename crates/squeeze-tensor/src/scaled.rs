@@ -104,14 +104,15 @@ impl Tensor {
     /// When a row is not there, or there are more or fewer than before.
     pub fn rows_in(&self, order: &[usize]) -> Self {
         assert_eq!(self.shape.first(), Some(&order.len()));
-        let width = self.bytes.len() / order.len().max(1);
-        let row = |&from: &usize| &self.bytes[from * width..][..width];
+        let all = self.in_rows();
+        let width = all.bytes.len() / order.len().max(1);
+        let row = |&from: &usize| &all.bytes[from * width..][..width];
         let rows: Vec<&[u8]> = order.iter().map(row).collect();
         let scales = self.scales.as_deref();
         Self {
             bytes: rows.concat().into(),
             scales: scales.map(|scales| order.iter().map(|&from| scales[from]).collect()),
-            ..self.clone()
+            ..all
         }
     }
 
@@ -122,15 +123,16 @@ impl Tensor {
     pub fn columns_in(&self, order: &[usize]) -> Self {
         assert_eq!(self.shape[1], order.len());
         let each = self.shape[2..].iter().product::<usize>() * self.dtype.bytes();
-        let mut bytes = Vec::with_capacity(self.bytes.len());
-        for row in self.bytes.chunks((order.len() * each).max(1)) {
+        let all = self.in_rows();
+        let mut bytes = Vec::with_capacity(all.bytes.len());
+        for row in all.bytes.chunks((order.len() * each).max(1)) {
             for from in order {
                 bytes.extend(&row[from * each..][..each]);
             }
         }
         Self {
             bytes: bytes.into(),
-            ..self.clone()
+            ..all
         }
     }
 }

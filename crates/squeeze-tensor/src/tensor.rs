@@ -13,13 +13,15 @@ use crate::Dtype;
 ///
 /// The elements live in bytes, as they do in files, and may be a part of a mapped file. Clones share them.
 /// [`Tensor::numbers`] gives them as `f32`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Tensor {
     pub(crate) dtype: Dtype,
     pub(crate) shape: Vec<usize>,
     pub(crate) bytes: Bytes,
     /// Of each row, for a weight in bytes.
     pub(crate) scales: Option<Arc<[f32]>>,
+    /// Whether the elements lie in panels instead of row by row.
+    pub(crate) in_panels: bool,
 }
 
 /// A tensor whose parts do not fit together, or that has another element type than asked for.
@@ -97,6 +99,7 @@ impl Tensor {
             shape: shape.to_vec(),
             bytes,
             scales: None,
+            in_panels: false,
         })
     }
 
@@ -119,6 +122,7 @@ impl Tensor {
             shape: shape.to_vec(),
             bytes: bytes.into(),
             scales: None,
+            in_panels: false,
         }
     }
 
@@ -130,6 +134,7 @@ impl Tensor {
             shape: shape.to_vec(),
             bytes: bytes.into(),
             scales: None,
+            in_panels: false,
         }
     }
 
@@ -153,14 +158,15 @@ impl Tensor {
         self.bytes.is_empty()
     }
 
-    /// The elements as little-endian bytes.
+    /// The elements as little-endian bytes, as they lie.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The elements as `f32` where they lie, if that is what they are and each lies on a multiple of four bytes.
+    /// The elements as `f32` where they lie, if that is what they are, row by row, and each lies on a multiple of four bytes.
     pub fn as_f32(&self) -> Option<&[f32]> {
-        let is_native = self.dtype == Dtype::F32 && cfg!(target_endian = "little");
+        let is_native =
+            self.dtype == Dtype::F32 && !self.in_panels && cfg!(target_endian = "little");
         bytemuck::try_cast_slice(&self.bytes)
             .ok()
             .filter(|_| is_native)
@@ -178,6 +184,7 @@ impl Tensor {
     pub fn floats(&self) -> Vec<f32> {
         let bytes = &self.bytes;
         match self.dtype {
+            Dtype::F32 if self.in_panels => self.rows_of_panels(),
             Dtype::F32 => bytes
                 .as_chunks()
                 .0
@@ -238,11 +245,23 @@ impl Tensor {
     /// # Errors
     /// When `shape` has another number of elements, or, for bytes with scales, of rows.
     pub fn reshaped(self, shape: &[usize]) -> Result<Self, TensorError> {
-        let tensor = Self::new(self.dtype, shape, self.bytes)?;
-        match self.scales {
+        let rows = self.in_rows();
+        let tensor = Self::new(rows.dtype, shape, rows.bytes)?;
+        match rows.scales {
             Some(scales) => tensor.with_scales(&scales),
             None => Ok(tensor),
         }
+    }
+}
+
+impl PartialEq for Tensor {
+    /// Whether they are the same to the last bit, however their elements lie.
+    fn eq(&self, other: &Self) -> bool {
+        (self.dtype, &self.shape, &self.scales) == (other.dtype, &other.shape, &other.scales)
+            && match self.in_panels == other.in_panels {
+                true => self.bytes == other.bytes,
+                false => self.in_rows().bytes == other.in_rows().bytes,
+            }
     }
 }
 

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::path::{Component, Path};
 use std::rc::Rc;
 
+use squeeze_kernels::Reading;
 use squeeze_tensor::{Dtype, Tensor};
 
 use super::array::{self, Array};
 use super::proto;
 use crate::error::Broken;
-use crate::map::{Mapped, Reading};
+use crate::map::Mapped;
 
 /// A file's tensors by name.
 pub(super) struct Stored<'a> {

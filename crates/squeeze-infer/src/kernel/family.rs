@@ -60,7 +60,11 @@ impl LayerFacts {
     pub(crate) fn of(row: &program::Layer, [x, y]: [&Value; 2]) -> Self {
         let product = product_geometry(row, [x, y]);
         let may_have_zeros = row.window.is_point() && !row.is_depthwise();
-        let stored = may_have_zeros.then(|| match row.weight.held().weight() {
+        let has_some = row
+            .weight
+            .panels()
+            .is_none_or(|panels| panels.iter().any(|panels| has_zeros(panels)));
+        let stored = (may_have_zeros && has_some).then(|| match row.weight.held().weight() {
             Weight::Numbers(weight) => stored_weights(weight, &product),
             Weight::Bytes(weight, _) => stored_weights(weight, &product),
         });

@@ -71,7 +71,14 @@ impl Layer {
                 Product::Amx(Box::new(packed))
             }
             Family::Product => {
-                Product::Gemm(gemm_f32::Packed::pack_in(&weight(), &point(), tier, slab))
+                let panels = row.weight.panels();
+                let of_panels = |panels| gemm_f32::Packed::of_panels(panels, &point(), tier, slab);
+                let packed = panels.and_then(of_panels);
+                Product::Gemm(
+                    packed.unwrap_or_else(|| {
+                        gemm_f32::Packed::pack_in(&weight(), &point(), tier, slab)
+                    }),
+                )
             }
             Family::ProductInBytes => Product::GemmI8(gemm_i8::Packed::pack_in(
                 held().weight(),

@@ -17,11 +17,11 @@ pub(crate) mod tile;
 
 pub use gradients::{Scratch, bias_gradient, forward, input_gradient, weight_gradient};
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use crate::activation::Activation;
-use crate::slab::{Block, Slab};
+use crate::slab::{LINE, Slab};
 use crate::{Cpu, Threads, Tier};
 use panels::Panels;
 use product::{Output, Product, Strided};
@@ -226,13 +226,19 @@ impl Kernel {
     }
 }
 
+/// Columns of the panels of [`Packed::of_panels`].
+pub const PANEL: usize = 16;
+
+/// Numbers that something else keeps where they are.
+pub type Kept = Arc<dyn Deref<Target = [f32]> + Send + Sync>;
+
 /// The weight of a layer, packed once for the kernel that will run it.
 #[derive(Clone)]
 pub struct Packed {
     geometry: Geometry,
     kernel: &'static Kernel,
     panels: Panels,
-    data: Arc<Block<f32>>,
+    data: Kept,
 }
 
 impl Packed {
@@ -266,6 +272,40 @@ impl Packed {
         }
     }
 
+    /// Takes a weight that lies in panels already, `[groups * n / PANEL, k, PANEL]`, of whole panels in each group: where it lies, if that is
+    /// one piece that starts on a cache line, else copied to the slab. `None` if the kernel reads no such panels.
+    ///
+    /// # Panics
+    /// If the weight's length or the geometry is wrong.
+    pub fn of_panels(
+        mut pieces: Vec<Kept>,
+        geometry: &Geometry,
+        tier: Tier,
+        slab: &Slab,
+    ) -> Option<Packed> {
+        let len = pieces.iter().map(|piece| piece.len()).sum();
+        geometry.check(usize::MAX, usize::MAX, len);
+        let kernel = Kernel::of(tier);
+        let panels = Panels::new(kernel.width(), geometry.k, geometry.n).of_whole()?;
+        let starts_on_line = |piece: &Kept| (piece.as_ptr() as usize).is_multiple_of(LINE);
+        let one = pieces.pop_if(|last| last.len() == len && starts_on_line(last));
+        let copied = || -> Kept {
+            let (mut block, mut end) = (slab.block(len), 0);
+            for piece in &pieces {
+                let start = end;
+                end += piece.len();
+                block[start..end].copy_from_slice(piece);
+            }
+            Arc::new(block)
+        };
+        Some(Packed {
+            geometry: *geometry,
+            kernel,
+            panels,
+            data: one.unwrap_or_else(copied),
+        })
+    }
+
     /// The geometry it was packed for.
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
@@ -283,7 +323,7 @@ impl Packed {
 
     /// Bytes of the packed weight.
     pub fn bytes(&self) -> usize {
-        size_of_val::<[f32]>(&**self.data)
+        size_of_val::<[f32]>(&self.data)
     }
 
     /// `c = activation(a w^T + bias + residual)`; allocates nothing.

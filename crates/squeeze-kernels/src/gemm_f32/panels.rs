@@ -1,7 +1,9 @@
-//! How the right side of a product is packed: group by group, in panels of whole registers, each `[k, width]` in the order of use.
+//! How the right side of a product is packed: group by group, in panels of whole registers, each `[k, width]` in the order of use, or
+//! register by register, each `[k, lanes]`.
 
 use std::ops::Range;
 
+use super::PANEL;
 use crate::elementwise::transpose::interleave;
 use crate::vector::{Vector, per_tier};
 use crate::{Tier, even};
@@ -18,6 +20,8 @@ pub(crate) struct Panels {
     across: usize,
     /// Panels of one group.
     pub count: usize,
+    /// Whether the registers of a panel lie apart.
+    apart: bool,
 }
 
 /// Where a matrix `[k, n]` lies in a slice: the steps from one k and from one column to the next.
@@ -38,6 +42,33 @@ impl Panels {
             lanes,
             across: registers,
             count: registers.div_ceil(most),
+            apart: false,
+        }
+    }
+
+    /// The same panels with the registers of each one behind the other: numbers of [`PANEL`] columns side by side are packed so, whole ones,
+    /// for registers as wide. `None` for others.
+    pub(crate) fn of_whole(self) -> Option<Panels> {
+        let panel = self.registers(0).len() * self.lanes;
+        let apart = self.lanes == PANEL;
+        let fits = self.n.is_multiple_of(PANEL) && (apart || panel == PANEL);
+        fits.then_some(Panels { apart, ..self })
+    }
+
+    /// From one register of a panel to the next, where they lie apart.
+    pub(crate) fn apart(&self) -> Option<usize> {
+        self.apart.then_some(self.lanes * self.k)
+    }
+
+    /// Where so much of k of panel `index` lies within its group: up to the end of the last register's, where they lie apart.
+    pub(crate) fn block(&self, index: usize, k: Range<usize>) -> Range<usize> {
+        let (start, width) = (self.start(index), self.width(index));
+        match self.apart() {
+            None => start + k.start * width..start + k.end * width,
+            Some(apart) => {
+                let last = start + (self.registers(index).len() - 1) * apart;
+                start + k.start * self.lanes..last + k.end * self.lanes
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Every kernel at every tier of this machine against the definition, with sizes around the tiles.
 
 use super::*;
-use crate::Cpu;
+use crate::{Buffer, Cpu};
 
 /// Small numbers of both signs from a fixed sequence.
 pub(crate) fn numbers(len: usize, seed: u32) -> Vec<f32> {
@@ -25,6 +25,32 @@ pub(crate) fn close(got: &[f32], want: &[f32], terms: usize) {
             "at {at}: {got} for {want}, bound {bound}"
         );
     }
+}
+
+/// A weight in panels, so many numbers behind the start of a cache line.
+struct InPanels(Buffer, usize);
+
+impl Deref for InPanels {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.0[self.1..]
+    }
+}
+
+/// A weight in panels: in one piece on a cache line, in one off it, and in two.
+fn pieces(weight: &[f32], k: usize) -> impl Iterator<Item = Vec<Kept>> {
+    let kept = move |rows: &[f32], first: usize| -> Kept {
+        let mut panels = Buffer::zeros(first + rows.len());
+        for (at, to) in panels[first..].iter_mut().enumerate() {
+            let (panel, within) = (at / (PANEL * k), at % (PANEL * k));
+            *to = rows[(panel * PANEL + within % PANEL) * k + within / PANEL];
+        }
+        Arc::new(InPanels(panels, first))
+    };
+    let (above, below) = weight.split_at((PANEL * k).min(weight.len()));
+    let two = vec![kept(above, 0), kept(below, 0)];
+    [vec![kept(weight, 0)], vec![kept(weight, 1)], two].into_iter()
 }
 
 #[track_caller]
@@ -57,6 +83,16 @@ fn check_epilogue(
             let packed = Packed::pack(&w, &g, tier);
             packed.run(&a, &epilogue, &mut got, &threads);
             close(&got, &want, g.k + 4);
+            let is_whole = g.n.is_multiple_of(PANEL);
+            for pieces in is_whole.then(|| pieces(&w, g.k)).into_iter().flatten() {
+                let packed = Packed::of_panels(pieces, &g, tier, &Slab::default());
+                assert_eq!(packed.is_none(), tier == Tier::Scalar, "eight columns");
+                if let Some(packed) = packed {
+                    let mut again = before.clone();
+                    packed.run(&a, &epilogue, &mut again, &threads);
+                    assert_eq!(got, again, "{g:?}");
+                }
+            }
             let (mut again, cpu) = (
                 before.clone(),
                 Cpu {
@@ -129,12 +165,21 @@ fn sizes_around_the_tiles() {
 fn sums_longer_than_a_block() {
     for k in [1, 2, 191, 192, 193, 384, 385, 500, 1000] {
         check(Geometry::dense(9, 50, k));
+        check(Geometry::dense(9, 64, k));
     }
 }
 
 #[test]
 fn groups_side_by_side() {
-    for (n, k) in [(1, 1), (4, 4), (8, 3), (16, 16), (48, 20), (50, 200)] {
+    for (n, k) in [
+        (1, 1),
+        (4, 4),
+        (8, 3),
+        (16, 16),
+        (48, 20),
+        (50, 200),
+        (80, 400),
+    ] {
         check(Geometry::grouped(11, n, k, 4));
     }
 }

@@ -9,6 +9,8 @@ pub(crate) trait Register: Copy {
     const LANES: usize;
     /// Whether four steps of k are worth code of their own: where each number of a row takes an instruction to be copied to all lanes.
     const UNROLLED: bool = false;
+    /// Whether the registers of a panel may lie apart: where one is as wide as those that files hold.
+    const MAY_LIE_APART: bool = Self::LANES == super::PANEL;
     /// Which of the lanes a partial load or store touches.
     type Mask: Copy;
     /// What bytes are limited to.
@@ -109,10 +111,12 @@ pub(crate) struct Tile {
     pub step: usize,
     /// Length of each segment.
     pub length: usize,
-    /// `[segments * length, V * LANES]`.
+    /// `[segments * length, V * LANES]`, or `V` times `[segments * length, LANES]`.
     pub b: *const f32,
-    /// What will be needed next, and how far to advance in it for each k.
-    pub prefetch: (*const f32, usize),
+    /// From one of these `V` to the next; zero where each k's numbers lie side by side.
+    pub apart: usize,
+    /// What will be needed next, how far to advance in it for each k, and for each tile.
+    pub prefetch: (*const f32, usize, usize),
     /// First element of the tile in the output, and from one row to the next.
     pub c: (*mut f32, usize),
     /// The same of where the results go: `c`, or a place in the first cache where something follows.
@@ -143,7 +147,8 @@ impl Tile {
         step: 0,
         length: 0,
         b: std::ptr::null(),
-        prefetch: (std::ptr::null(), 0),
+        apart: 0,
+        prefetch: (std::ptr::null(), 0, 0),
         c: (std::ptr::null_mut(), 0),
         to: (std::ptr::null_mut(), 0),
         columns: 0,
@@ -178,7 +183,7 @@ impl Tile {
 #[inline(always)]
 pub(crate) unsafe fn compute<R: Register, const M: usize, const V: usize>(t: &Tile) {
     let mut t = *t;
-    for _ in 0..t.tiles.0 {
+    for at in 0..t.tiles.0 {
         // SAFETY: the caller's promise.
         unsafe { tile::<R, M, V>(&t) };
         for segment in 0..t.segments {
@@ -188,8 +193,10 @@ pub(crate) unsafe fn compute<R: Register, const M: usize, const V: usize>(t: &Ti
                 *row = row.wrapping_add(t.tiles.1);
             }
         }
-        let (ahead, advance) = t.prefetch;
-        t.prefetch = (ahead.wrapping_add(advance * t.length), advance);
+        t.prefetch.0 = t.prefetch.0.wrapping_add(t.prefetch.2);
+        if R::MAY_LIE_APART && t.apart != 0 && at + 1 == V {
+            t.prefetch = (t.b, 0, 0);
+        }
         t = t.next(M);
     }
 }
@@ -237,40 +244,11 @@ unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile) {
 #[inline(always)]
 unsafe fn sums<R: Register, const M: usize, const V: usize>(t: &Tile) -> [[R; V]; M] {
     let mut sum = [[R::splat(0.0); V]; M];
-    let (mut b, mut next) = (t.b, t.prefetch.0);
-    for segment in 0..t.segments {
-        // SAFETY: `a` has a row of pointers for each segment.
-        let a = unsafe { *t.a.add(segment) };
-        let (mut at, mut rest) = (0, t.length);
-        if R::UNROLLED && t.step == 1 && 4 * t.prefetch.1 <= LINE {
-            for _ in 0..t.length / 4 {
-                R::prefetch(next);
-                next = next.wrapping_add(4 * t.prefetch.1);
-                // SAFETY: as below.
-                unsafe {
-                    add_products(&a, at, b, &mut sum);
-                    add_products(&a, at + 1, b.add(V * R::LANES), &mut sum);
-                    add_products(&a, at + 2, b.add(2 * V * R::LANES), &mut sum);
-                    add_products(&a, at + 3, b.add(3 * V * R::LANES), &mut sum);
-                }
-                b = b.wrapping_add(4 * V * R::LANES);
-                at += 4;
-            }
-            rest = t.length % 4;
-        }
-        for _ in 0..rest {
-            // Before anything is loaded: what waits behind a branch would take registers that the sums need.
-            R::prefetch(next);
-            for line in 1..(V * R::LANES).div_ceil(LINE) {
-                if line * LINE < t.prefetch.1 {
-                    R::prefetch(next.wrapping_add(line * LINE));
-                }
-            }
-            next = next.wrapping_add(t.prefetch.1);
-            // SAFETY: `b` holds V registers for each k, and each row is valid for `length` numbers `step` apart.
-            unsafe { add_products(&a, at, b, &mut sum) };
-            b = b.wrapping_add(V * R::LANES);
-            at += t.step;
+    // SAFETY: the caller's promise.
+    unsafe {
+        match R::MAY_LIE_APART && t.apart != 0 {
+            true => add_segments::<R, M, V, true>(t, &mut sum),
+            false => add_segments::<R, M, V, false>(t, &mut sum),
         }
     }
     let mut out = [[R::splat(0.0); V]; M];
@@ -282,19 +260,71 @@ unsafe fn sums<R: Register, const M: usize, const V: usize>(t: &Tile) -> [[R; V]
     out
 }
 
+/// Adds the products of all k.
+///
+/// # Safety
+/// As for [`tile`]; the registers of `b` lie apart if `APART`.
+#[inline(always)]
+unsafe fn add_segments<R: Register, const M: usize, const V: usize, const APART: bool>(
+    t: &Tile,
+    sum: &mut [[R; V]; M],
+) {
+    let (mut b, mut next) = (t.b, t.prefetch.0);
+    // From one k to the next, and from one register to the next.
+    let (down, across) = match APART {
+        true => (R::LANES, t.apart),
+        false => (V * R::LANES, R::LANES),
+    };
+    for segment in 0..t.segments {
+        // SAFETY: `a` has a row of pointers for each segment.
+        let a = unsafe { *t.a.add(segment) };
+        let (mut at, mut rest) = (0, t.length);
+        if R::UNROLLED && t.step == 1 && 4 * t.prefetch.1 <= LINE {
+            for _ in 0..t.length / 4 {
+                R::prefetch(next);
+                next = next.wrapping_add(4 * t.prefetch.1);
+                // SAFETY: as below.
+                unsafe {
+                    add_products(&a, at, (b, across), sum);
+                    add_products(&a, at + 1, (b.add(down), across), sum);
+                    add_products(&a, at + 2, (b.add(2 * down), across), sum);
+                    add_products(&a, at + 3, (b.add(3 * down), across), sum);
+                }
+                b = b.wrapping_add(4 * down);
+                at += 4;
+            }
+            rest = t.length % 4;
+        }
+        for _ in 0..rest {
+            // Before anything is loaded: what waits behind a branch would take registers that the sums need.
+            R::prefetch(next);
+            for line in 1..down.div_ceil(LINE) {
+                if line * LINE < t.prefetch.1 {
+                    R::prefetch(next.wrapping_add(line * LINE));
+                }
+            }
+            next = next.wrapping_add(t.prefetch.1);
+            // SAFETY: `b` holds V registers for each k, and each row is valid for `length` numbers `step` apart.
+            unsafe { add_products(&a, at, (b, across), sum) };
+            b = b.wrapping_add(down);
+            at += t.step;
+        }
+    }
+}
+
 /// Adds the products of one k.
 ///
 /// # Safety
-/// Each row is valid `at` numbers on, and `b` for V registers.
+/// Each row is valid `at` numbers on, and `b` for V registers, each so far behind the one before.
 #[inline(always)]
 unsafe fn add_products<R: Register, const M: usize, const V: usize>(
     a: &[*const f32; ROWS],
     at: usize,
-    b: *const f32,
+    (b, across): (*const f32, usize),
     sum: &mut [[R; V]; M],
 ) {
     // SAFETY (of both): the caller's promise.
-    let column: [R; V] = std::array::from_fn(|v| unsafe { R::load(b.add(v * R::LANES)) });
+    let column: [R; V] = std::array::from_fn(|v| unsafe { R::load(b.add(v * across)) });
     for row in 0..M {
         let x = R::splat(unsafe { *a[row].add(at) });
         for v in 0..V {
