@@ -107,7 +107,7 @@ fn with_tensors(model: &ModelFile, version: &str, tensors: &Weights) -> Result<V
         ("input".into(), json(serde_json::to_string(input))?),
         ("card".into(), json(serde_json::to_string(card))?),
     ]);
-    let sum = checksum(&metadata, tensors, 1);
+    let sum = checksum(&metadata, tensors, 1, |_, _| ());
     metadata.insert("checksum".into(), sum);
     Ok(serialize(tensors, &metadata))
 }
@@ -115,7 +115,7 @@ fn with_tensors(model: &ModelFile, version: &str, tensors: &Weights) -> Result<V
 /// Reads a file's bytes; `take` gives those of a tensor.
 fn from_bytes(
     bytes: &[u8],
-    take: impl Fn(Range<usize>, Reading) -> Bytes,
+    take: impl Fn(Range<usize>, Reading) -> Bytes + Sync,
     threads: usize,
 ) -> Result<ModelFile, Broken> {
     let Parsed { mut metadata, rows } = parse(bytes)?;
@@ -133,7 +133,17 @@ fn from_bytes(
         )
     });
     let weights: Weights = tensors.collect();
-    if sum != checksum(&metadata, &weights, threads) {
+    // The pages of a table were read for this alone, and few of its rows will be: they leave memory with a part that nobody keeps.
+    let leave = |name: &str, read: Range<usize>| {
+        let place = &rows[name].range;
+        if place.len() >= TABLE {
+            drop(take(
+                place.start + read.start..place.start + read.end,
+                Reading::Whole,
+            ));
+        }
+    };
+    if sum != checksum(&metadata, &weights, threads, leave) {
         return Err(damaged());
     }
     let mut take_text = |key: &str| {
@@ -158,7 +168,7 @@ fn from_bytes(
     let graph: Graph = json("graph", &take_text("graph")?)?;
     let mut weights = together(&graph, of_panels(&graph, weights))?;
     fits(&graph, &weights)?;
-    // All of a table was read for its checksum, and few of its rows will be: their pages come anew.
+    // Rows of a table come one by one.
     for node in graph.nodes() {
         let name = format!("{}.weight", node.name);
         if let (Op::Embedding(_), Some(row)) = (&node.op, rows.get(&name)) {
@@ -184,28 +194,38 @@ fn from_bytes(
     })
 }
 
-/// Over names, values, element types, shapes and elements, each with its length.
+/// A tensor of at least so many bytes may be a table.
+const TABLE: usize = 16 << 20;
+
+/// Over names, values, element types, shapes and elements, each with its length; `seen` is told which bytes of a tensor were read.
 fn checksum<'a>(
     metadata: &'a BTreeMap<String, String>,
     weights: &'a Weights,
     threads: usize,
+    seen: impl Fn(&str, Range<usize>) + Sync,
 ) -> String {
     let mut pieces: Vec<Cow<'a, [u8]>> = vec![];
     let mut add = |bytes: Cow<'a, [u8]>| {
         pieces.push((bytes.len() as u64).to_le_bytes().to_vec().into());
         pieces.push(bytes);
+        pieces.len() - 1
     };
     for (key, value) in metadata {
         add(key.as_bytes().into());
         add(value.as_bytes().into());
     }
+    let mut names = BTreeMap::new();
     for (name, tensor) in weights.iter() {
         add(name.as_bytes().into());
         add(tensor.dtype().name().as_bytes().into());
         add(format!("{:?}", tensor.shape()).into_bytes().into());
-        add(tensor.bytes().into());
+        names.insert(add(tensor.bytes().into()), name);
     }
-    crc64(&pieces, threads)
+    crc64(&pieces, threads, |piece, range| {
+        if let Some(name) = names.get(&piece) {
+            seen(name, range);
+        }
+    })
 }
 
 /// Refuses weights that are not exactly those of the graph, as numbers.

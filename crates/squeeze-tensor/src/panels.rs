@@ -59,7 +59,6 @@ impl Tensor {
 
     /// The numbers of panels, row by row.
     pub(crate) fn rows_of_panels(&self) -> Vec<f32> {
-        let number = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes);
         let (panels, _) = self.bytes.as_chunks();
         let columns = self.len() / self.shape[0];
         let mut rows = vec![0.0; panels.len()];
@@ -67,7 +66,7 @@ impl Tensor {
         for (rows, panel) in pairs.zip(panels.chunks_exact(PANEL * columns)) {
             for (row, to) in rows.chunks_exact_mut(columns).enumerate() {
                 for (to, from) in to.iter_mut().zip(panel.chunks_exact(PANEL)) {
-                    *to = number(&from[row]);
+                    *to = f32::from_le_bytes(from[row]);
                 }
             }
         }

@@ -104,6 +104,31 @@ impl Panels {
         self.registers(index).start * self.lanes * self.k
     }
 
+    /// From the start of that block to what a tile of so many asks for, which the next block begins with, and how far on that is for each k
+    /// and for each tile. Each tile asks for a part, or, where registers lie apart, each of the first ones for that of one register.
+    pub(crate) fn ahead(
+        &self,
+        index: usize,
+        k: Range<usize>,
+        (tile, tiles): (usize, usize),
+    ) -> [usize; 3] {
+        let width = self.width(index);
+        let Some(apart) = self.apart() else {
+            let each_k = width.div_ceil(tiles);
+            let each_tile = each_k * k.len();
+            return [k.len() * width + tile * each_tile, each_k, each_tile];
+        };
+        let registers = self.registers(index).len();
+        if tile >= registers {
+            return [0; 3];
+        }
+        let next = match k.end == self.k {
+            true => registers * apart - k.start * self.lanes,
+            false => k.len() * self.lanes,
+        };
+        [next + tile * apart, self.lanes, apart]
+    }
+
     /// How many numbers one group takes.
     pub(crate) fn group_len(&self) -> usize {
         self.across * self.lanes * self.k

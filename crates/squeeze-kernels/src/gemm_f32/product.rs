@@ -236,29 +236,10 @@ impl Product<'_> {
         let (group, index) = self.panels.place(panel);
         let (columns, width) = (self.panels.columns(index), self.panels.width(index));
         let b = &self.b[group * self.panels.group_len()..][self.panels.block(index, k.clone())];
-        let apart = self.panels.apart().unwrap_or(0);
         let (first, last) = (k.start == 0, k.end == self.panels.k);
         let left = group * self.output.group + columns.start;
         let mr = self.kernel.rows();
         let tiles = rows.len().div_ceil(mr);
-        let b = b.as_ptr();
-        // Each tile asks for a part of the next block, or, where registers lie apart, each of the first ones for that of one register.
-        let lanes = self.kernel.lanes;
-        let ahead = |tile: usize| match self.panels.apart() {
-            None => {
-                let advance = width.div_ceil(tiles);
-                let each = advance * k.len();
-                (b.wrapping_add(k.len() * width + tile * each), advance, each)
-            }
-            Some(apart) if tile * lanes < width => {
-                let next = match last {
-                    true => width / lanes * apart - k.start * lanes,
-                    false => k.len() * lanes,
-                };
-                (b.wrapping_add(next + tile * apart), lanes, apart)
-            }
-            Some(_) => (b, 0, 0),
-        };
         let e = &self.epilogue;
         let limits = if last { e.activation.limits() } else { None };
         let column = group * self.panels.n + columns.start;
@@ -290,6 +271,7 @@ impl Product<'_> {
             if feed.segments == 0 && !first && !last {
                 continue;
             }
+            let [ahead, each_k, each_tile] = self.panels.ahead(index, k.clone(), (tile, tiles));
             let place = (c.pointer().wrapping_add(at), self.output.row);
             let tile = Tile {
                 tiles: (together, feed.apart * tile_rows),
@@ -297,9 +279,9 @@ impl Product<'_> {
                 segments: feed.segments,
                 length: feed.length,
                 step: self.source.step(),
-                b,
-                apart,
-                prefetch: ahead(tile),
+                b: b.as_ptr(),
+                apart: self.panels.apart().unwrap_or(0),
+                prefetch: (b.as_ptr().wrapping_add(ahead), each_k, each_tile),
                 c: place,
                 to: match follows {
                     Some(_) => (near.as_mut_ptr(), COLUMNS),

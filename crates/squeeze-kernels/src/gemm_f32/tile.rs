@@ -208,20 +208,17 @@ pub(crate) unsafe fn compute<R: Register, const M: usize, const V: usize>(t: &Ti
 /// and `c`, `to`, `bias`, `residual` and `factors` for `M` rows (one for `bias` and `factors`) of `columns`, which lie in `(V - 1) * LANES + 1 ..= V * LANES`.
 #[inline(always)]
 unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile) {
-    // What is written over and what is added may lie far away: both are asked for before the sums.
+    // What is written over and what is added may lie far away: both are asked for before the sums. Without a branch: behind one the
+    // compiler would write out all loops twice.
+    let residual = match t.residual.is_null() {
+        true => t.c.0,
+        false => t.residual,
+    };
     for row in 0..M {
         for v in 0..V {
             if (v * R::LANES).is_multiple_of(LINE) {
                 R::prefetch(t.c.0.wrapping_add(row * t.c.1 + v * R::LANES));
-            }
-        }
-    }
-    if !t.residual.is_null() {
-        for row in 0..M {
-            for v in 0..V {
-                if (v * R::LANES).is_multiple_of(LINE) {
-                    R::prefetch(t.residual.wrapping_add(row * t.c.1 + v * R::LANES));
-                }
+                R::prefetch(residual.wrapping_add(row * t.c.1 + v * R::LANES));
             }
         }
     }
@@ -244,11 +241,16 @@ unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile) {
 #[inline(always)]
 unsafe fn sums<R: Register, const M: usize, const V: usize>(t: &Tile) -> [[R; V]; M] {
     let mut sum = [[R::splat(0.0); V]; M];
+    // From one k to the next, and from one register to the next.
+    let (near, apart) = ((V * R::LANES, R::LANES), (R::LANES, t.apart));
+    let is_apart = R::MAY_LIE_APART && V > 1 && t.apart != 0;
     // SAFETY: the caller's promise.
     unsafe {
-        match R::MAY_LIE_APART && t.apart != 0 {
-            true => add_segments::<R, M, V, true>(t, &mut sum),
-            false => add_segments::<R, M, V, false>(t, &mut sum),
+        match (M == ROWS, is_apart) {
+            // The largest tile needs all registers for pointers: a loop of its own, since a step that is no constant takes one.
+            (true, true) => add_segments(t, apart, &mut sum),
+            (true, false) => add_segments(t, near, &mut sum),
+            (false, _) => add_segments(t, if is_apart { apart } else { near }, &mut sum),
         }
     }
     let mut out = [[R::splat(0.0); V]; M];
@@ -260,21 +262,17 @@ unsafe fn sums<R: Register, const M: usize, const V: usize>(t: &Tile) -> [[R; V]
     out
 }
 
-/// Adds the products of all k.
+/// Adds the products of all k, each of which lies so far behind the one before in `b`, and each register of one.
 ///
 /// # Safety
-/// As for [`tile`]; the registers of `b` lie apart if `APART`.
+/// As for [`tile`].
 #[inline(always)]
-unsafe fn add_segments<R: Register, const M: usize, const V: usize, const APART: bool>(
+unsafe fn add_segments<R: Register, const M: usize, const V: usize>(
     t: &Tile,
+    (down, across): (usize, usize),
     sum: &mut [[R; V]; M],
 ) {
     let (mut b, mut next) = (t.b, t.prefetch.0);
-    // From one k to the next, and from one register to the next.
-    let (down, across) = match APART {
-        true => (R::LANES, t.apart),
-        false => (V * R::LANES, R::LANES),
-    };
     for segment in 0..t.segments {
         // SAFETY: `a` has a row of pointers for each segment.
         let a = unsafe { *t.a.add(segment) };
@@ -298,7 +296,7 @@ unsafe fn add_segments<R: Register, const M: usize, const V: usize, const APART:
         for _ in 0..rest {
             // Before anything is loaded: what waits behind a branch would take registers that the sums need.
             R::prefetch(next);
-            for line in 1..down.div_ceil(LINE) {
+            for line in 1..(V * R::LANES).div_ceil(LINE) {
                 if line * LINE < t.prefetch.1 {
                     R::prefetch(next.wrapping_add(line * LINE));
                 }
