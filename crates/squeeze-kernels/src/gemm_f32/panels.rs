@@ -32,6 +32,31 @@ pub(crate) struct View<'a> {
     pub n_step: usize,
 }
 
+/// What tiles ask for while they are computed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ahead {
+    /// From the start of a block to the start of the next one.
+    start: usize,
+    each_k: usize,
+    each_tile: usize,
+    /// How many tiles ask.
+    tiles: usize,
+}
+
+impl Ahead {
+    /// What a tile asks for: from the start of its block, and how far on for each k and for each tile behind it.
+    pub(crate) fn of(&self, tile: usize) -> [usize; 3] {
+        match tile < self.tiles {
+            true => [
+                self.start + tile * self.each_tile,
+                self.each_k,
+                self.each_tile,
+            ],
+            false => [0; 3],
+        }
+    }
+}
+
 impl Panels {
     /// As few panels as the widest tile, `most` registers of `lanes`, allows, and these as equal as whole registers can be.
     pub(crate) fn new((lanes, most): (usize, usize), k: usize, n: usize) -> Panels {
@@ -104,29 +129,29 @@ impl Panels {
         self.registers(index).start * self.lanes * self.k
     }
 
-    /// From the start of that block to what a tile of so many asks for, which the next block begins with, and how far on that is for each k
-    /// and for each tile. Each tile asks for a part, or, where registers lie apart, each of the first ones for that of one register.
-    pub(crate) fn ahead(
-        &self,
-        index: usize,
-        k: Range<usize>,
-        (tile, tiles): (usize, usize),
-    ) -> [usize; 3] {
+    /// What so many tiles ask for over that block: a part of the next one each, or, where registers lie apart, each of the first tiles that of
+    /// one register.
+    pub(crate) fn ahead(&self, index: usize, k: Range<usize>, tiles: usize) -> Ahead {
         let width = self.width(index);
         let Some(apart) = self.apart() else {
             let each_k = width.div_ceil(tiles);
-            let each_tile = each_k * k.len();
-            return [k.len() * width + tile * each_tile, each_k, each_tile];
+            return Ahead {
+                start: k.len() * width,
+                each_k,
+                each_tile: each_k * k.len(),
+                tiles,
+            };
         };
         let registers = self.registers(index).len();
-        if tile >= registers {
-            return [0; 3];
+        Ahead {
+            start: match k.end == self.k {
+                true => registers * apart - k.start * self.lanes,
+                false => k.len() * self.lanes,
+            },
+            each_k: self.lanes,
+            each_tile: apart,
+            tiles: registers,
         }
-        let next = match k.end == self.k {
-            true => registers * apart - k.start * self.lanes,
-            false => k.len() * self.lanes,
-        };
-        [next + tile * apart, self.lanes, apart]
     }
 
     /// How many numbers one group takes.

@@ -239,7 +239,8 @@ impl Product<'_> {
         let (first, last) = (k.start == 0, k.end == self.panels.k);
         let left = group * self.output.group + columns.start;
         let mr = self.kernel.rows();
-        let tiles = rows.len().div_ceil(mr);
+        let ahead = self.panels.ahead(index, k.clone(), rows.len().div_ceil(mr));
+        let apart = self.panels.apart().unwrap_or(0);
         let e = &self.epilogue;
         let limits = if last { e.activation.limits() } else { None };
         let column = group * self.panels.n + columns.start;
@@ -271,7 +272,7 @@ impl Product<'_> {
             if feed.segments == 0 && !first && !last {
                 continue;
             }
-            let [ahead, each_k, each_tile] = self.panels.ahead(index, k.clone(), (tile, tiles));
+            let [next, each_k, each_tile] = ahead.of(tile);
             let place = (c.pointer().wrapping_add(at), self.output.row);
             let tile = Tile {
                 tiles: (together, feed.apart * tile_rows),
@@ -280,8 +281,8 @@ impl Product<'_> {
                 length: feed.length,
                 step: self.source.step(),
                 b: b.as_ptr(),
-                apart: self.panels.apart().unwrap_or(0),
-                prefetch: (b.as_ptr().wrapping_add(ahead), each_k, each_tile),
+                apart,
+                prefetch: (b.as_ptr().wrapping_add(next), each_k, each_tile),
                 c: place,
                 to: match follows {
                     Some(_) => (near.as_mut_ptr(), COLUMNS),

@@ -347,15 +347,15 @@ fn smallest() {
 #[test]
 fn tiles_ask_for_what_comes_next() {
     let near = Panels::new((16, 3), 400, 96);
-    assert_eq!(near.ahead(0, 0..200, (0, 16)), [200 * 48, 3, 600]);
-    assert_eq!(near.ahead(0, 200..400, (2, 16)), [200 * 48 + 1200, 3, 600]);
+    assert_eq!(near.ahead(0, 0..200, 16).of(0), [200 * 48, 3, 600]);
+    assert_eq!(near.ahead(0, 200..400, 16).of(2), [200 * 48 + 1200, 3, 600]);
     let apart = near.of_whole().expect("registers of sixteen");
     let next = |k: Range<usize>| apart.block(0, k).start;
-    let [ahead, each_k, each_tile] = apart.ahead(0, 0..200, (0, 16));
+    let [ahead, each_k, each_tile] = apart.ahead(0, 0..200, 16).of(0);
     assert_eq!((next(0..200) + ahead, each_k), (next(200..400), 16));
     assert_eq!(each_tile, 16 * 400);
-    let [ahead, ..] = apart.ahead(0, 200..400, (1, 16));
+    let [ahead, ..] = apart.ahead(0, 200..400, 16).of(1);
     let second = apart.block(1, 0..200).start;
     assert_eq!(next(200..400) + ahead, second + 16 * 400);
-    assert_eq!(apart.ahead(0, 0..200, (3, 16)), [0; 3]);
+    assert_eq!(apart.ahead(0, 0..200, 16).of(3), [0; 3]);
 }

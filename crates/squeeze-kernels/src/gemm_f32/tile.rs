@@ -208,17 +208,22 @@ pub(crate) unsafe fn compute<R: Register, const M: usize, const V: usize>(t: &Ti
 /// and `c`, `to`, `bias`, `residual` and `factors` for `M` rows (one for `bias` and `factors`) of `columns`, which lie in `(V - 1) * LANES + 1 ..= V * LANES`.
 #[inline(always)]
 unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile) {
-    // What is written over and what is added may lie far away: both are asked for before the sums. Without a branch: behind one the
-    // compiler would write out all loops twice.
-    let residual = match t.residual.is_null() {
-        true => t.c.0,
-        false => t.residual,
-    };
+    // What is written over and what is added may lie far away: both are asked for before the sums.
     for row in 0..M {
         for v in 0..V {
             if (v * R::LANES).is_multiple_of(LINE) {
                 R::prefetch(t.c.0.wrapping_add(row * t.c.1 + v * R::LANES));
-                R::prefetch(residual.wrapping_add(row * t.c.1 + v * R::LANES));
+            }
+        }
+    }
+    // Of what the compiler does not know: else it would write out all that follows twice, with a residual and without.
+    let residual = std::hint::black_box(t.residual);
+    if !residual.is_null() {
+        for row in 0..M {
+            for v in 0..V {
+                if (v * R::LANES).is_multiple_of(LINE) {
+                    R::prefetch(residual.wrapping_add(row * t.c.1 + v * R::LANES));
+                }
             }
         }
     }
