@@ -19,7 +19,9 @@ pub(crate) fn in_panels(graph: &Graph, weights: &Weights) -> (Weights, bool) {
 
 /// The weights of a file, those in panels with the shapes that the network asks for.
 pub(crate) fn of_panels(graph: &Graph, mut weights: Weights) -> Weights {
-    for (name, param) in graph.params() {
+    let names = products(graph);
+    let params = graph.params().into_iter();
+    for (name, param) in params.filter(|(name, _)| names.contains(name)) {
         let held = weights
             .get(&name)
             .and_then(|tensor| Tensor::of_panels(tensor, &param.shape));
@@ -135,5 +137,20 @@ mod tests {
             rows.get("hidden.weight"),
             Some(&weight(&model, "hidden.weight"))
         );
+    }
+
+    #[test]
+    fn what_is_read_row_by_row_has_no_panels() {
+        let mut b = Builder::new("text");
+        let x = b.input("ids", &[1, 4], Element::Index).expect("fits");
+        let table = Embedding { rows: 32, width: 8 };
+        let x = b.add("words", table, &[x]).expect("fits");
+        let graph = b.finish(&[x]).expect("one output");
+        let rows = Tensor::zeros(&[32, 8]);
+        let panels = rows.to_panels().expect("two");
+        let weights = Weights::from_iter([("words.weight".to_owned(), panels)]);
+        let read = of_panels(&graph, weights);
+        let refused = crate::model::fits(&graph, &read).expect_err("a table in panels");
+        assert!(refused.0.starts_with("weight `words.weight` is [2, 8, 16]"));
     }
 }

@@ -77,7 +77,8 @@ impl Tensor {
 /// What a weight of this shape is in panels, if its rows are whole ones.
 fn shape_in_panels(shape: &[usize]) -> Option<[usize; 3]> {
     let (&rows, columns) = shape.split_first()?;
-    let columns = columns.iter().product();
+    let mut columns = columns.iter();
+    let columns = columns.try_fold(1usize, |product, &size| product.checked_mul(size))?;
     let whole = rows > 0 && columns > 0 && rows.is_multiple_of(PANEL);
     whole.then_some([rows / PANEL, columns, PANEL])
 }
@@ -136,6 +137,11 @@ mod tests {
         assert!(Tensor::of_panels(&panels, &[16, 4]).is_some());
         assert!(Tensor::of_panels(&panels, &[16, 3]).is_none());
         assert!(Tensor::of_panels(&panels, &[1, 4, 16]).is_none());
+        // As many columns as there are, or 2^64 more.
+        let huge = [16, 1 << 63, 2, 1];
+        assert!(Tensor::of_panels(&panels, &huge).is_none());
+        let huge = [16, 4, (1 << 62) + 1];
+        assert!(Tensor::of_panels(&panels, &huge).is_none());
         let bytes = Tensor::from_i8(&[1, 4, 16], &[1; 64]);
         assert!(Tensor::of_panels(&bytes, &[16, 4]).is_none());
     }
