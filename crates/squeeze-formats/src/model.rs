@@ -17,7 +17,7 @@ use crate::checksum::crc64;
 use crate::error::Broken;
 use crate::map::Mapped;
 use crate::panels::{in_panels, of_panels};
-use crate::safetensors::{Parsed, parse, serialize};
+use crate::safetensors::{Parsed, Row, parse, serialize};
 use crate::scales::{apart, together};
 
 /// A network that can be used with nothing else at hand.
@@ -135,12 +135,10 @@ fn from_bytes(
     let weights: Weights = tensors.collect();
     // The pages of a table were read for this alone, and few of its rows will be: they leave memory with a part that nobody keeps.
     let leave = |name: &str, read: Range<usize>| {
-        let place = &rows[name].range;
-        if place.len() >= TABLE {
-            drop(take(
-                place.start + read.start..place.start + read.end,
-                Reading::Whole,
-            ));
+        let Row { shape, range, .. } = &rows[name];
+        if shape.len() == 2 && range.len() >= TABLE {
+            let read = range.start + read.start..range.start + read.end;
+            drop(take(read, Reading::Whole));
         }
     };
     if sum != checksum(&metadata, &weights, threads, leave) {
@@ -194,7 +192,7 @@ fn from_bytes(
     })
 }
 
-/// A tensor of at least so many bytes may be a table.
+/// A matrix of at least so many bytes may be a table; panels have three axes.
 const TABLE: usize = 16 << 20;
 
 /// Over names, values, element types, shapes and elements, each with its length; `seen` is told which bytes of a tensor were read.
