@@ -14,6 +14,8 @@ pub(crate) struct Rows {
     parts: Vec<Tensor>,
     /// The name of each.
     names: Vec<String>,
+    /// Which column of the file's tensor each column of a part is, where they are in another order.
+    orders: Vec<Option<Vec<usize>>>,
     /// How many parts, of as many rows each, the tensors are cut into that take turns.
     turns: usize,
 }
@@ -48,6 +50,7 @@ impl Rows {
         Self {
             parts: vec![tensor.clone()],
             names: vec![name],
+            orders: vec![None],
             turns: 1,
         }
     }
@@ -57,22 +60,25 @@ impl Rows {
     /// # Panics
     /// If one of several parts would be of a tensor that takes turns itself.
     pub fn by_turns(all: impl IntoIterator<Item = Rows>, turns: usize) -> Self {
-        let (mut parts, mut names) = (vec![], vec![]);
+        let (mut parts, mut names, mut orders) = (vec![], vec![], vec![]);
         for rows in all {
             assert!(rows.turns == 1 && (turns == 1 || rows.parts.len() == 1));
             parts.extend(rows.parts);
             names.extend(rows.names);
+            orders.extend(rows.orders);
         }
         Self {
             parts,
             names,
+            orders,
             turns,
         }
     }
 
-    /// Names of the tensors.
-    pub fn names(&self) -> &[String] {
-        &self.names
+    /// Names of the tensors, and which of its columns each column is, where their order is another one.
+    pub fn orders(&self) -> impl Iterator<Item = (&String, Option<&[usize]>)> {
+        let orders = self.orders.iter().map(Option::as_deref);
+        self.names.iter().zip(orders)
     }
 
     /// How many numbers there are.
@@ -122,7 +128,15 @@ impl Rows {
         self.reorder(|tensor| tensor.rows_times(factors));
     }
 
-    /// Puts rows, or what is in the second axis of each, in another order.
+    /// Puts what is in the second axis of each row in another order: place `at` has what was in place `order[at]`.
+    pub fn reorder_columns(&mut self, order: &[usize]) {
+        self.reorder(|tensor| tensor.columns_in(order));
+        let before = self.orders[0].take();
+        let source = |&at: &usize| before.as_ref().map_or(at, |before| before[at]);
+        self.orders[0] = Some(order.iter().map(source).collect());
+    }
+
+    /// Puts rows in another order.
     pub fn reorder(&mut self, reordered: impl Fn(&Tensor) -> Tensor) {
         let [whole] = &mut *self.parts else {
             unreachable!("rows are put in order before others come below them")

@@ -1,8 +1,9 @@
 //! Which weights become bytes, once and for all machines: those that plans in bytes read as bytes.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use squeeze_graph::{Graph, Node, NodeId, Op};
+use squeeze_kernels::gemm_i8::weights::pairs_apart;
 use squeeze_kernels::{Tier, Weight};
 use squeeze_rewrite::{drop_dropout, fold_norms};
 use squeeze_tensor::{Tensor, Weights};
@@ -25,27 +26,39 @@ pub fn quantize(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), Co
     let target = Target::here(1).at(Tier::Scalar);
     let target = target.with_precision(Precision::Int8);
     let program = fused(&drop_dropout(&graph), &weights, &target)?;
-    let mut names = BTreeSet::new();
+    let mut layers = BTreeMap::new();
     for (step, is_head) in program.steps.iter().zip(program.heads()) {
         if let Work::Layer(layer) = &step.work
             && reads_bytes(&program, (step, layer), target_of(is_head, target))
         {
-            names.extend(layer.weight.names().iter().cloned());
+            let orders = layer.weight.orders();
+            layers.extend(orders.map(|(name, order)| (name.clone(), order.map(Vec::from))));
         }
     }
     drop(program);
+    for (name, order) in &layers {
+        let in_bytes = |weight: &Tensor| match order {
+            None => layer_in_bytes(weight),
+            // As plans multiply it: which columns are neighbours counts.
+            Some(order) => {
+                let mut back = vec![0; order.len()];
+                order
+                    .iter()
+                    .enumerate()
+                    .for_each(|(at, &from)| back[from] = at);
+                let in_bytes = layer_in_bytes(&weight.columns_in(order))?;
+                Some(in_bytes.columns_in(&back))
+            }
+        };
+        replace(&mut weights, name, in_bytes);
+    }
     let tables = graph
         .nodes()
         .iter()
         .filter(|node| is_large_table(&graph, node));
-    names.extend(tables.map(|node| format!("{}.weight", node.weights)));
-    for name in names {
-        let weight = weights.get(&name).expect("weights were checked");
-        if weight.scaled().is_none()
-            && let Some(in_bytes) = in_bytes(weight)
-        {
-            weights.insert(name, in_bytes);
-        }
+    for table in tables {
+        let name = format!("{}.weight", table.weights);
+        replace(&mut weights, &name, |weight| in_bytes(weight, 0));
     }
     Ok((graph, weights))
 }
@@ -67,11 +80,29 @@ fn reads_bytes(program: &Program, (step, layer): (&Draft, &Layer), target: Targe
         || multiplies_bytes(layer, [value(step.inputs[0]), value(step.output)], &target)
 }
 
-/// A weight in bytes, if all of its numbers are finite.
-fn in_bytes(weight: &Tensor) -> Option<Tensor> {
+/// Puts what a weight of numbers becomes in its place, if anything.
+fn replace(weights: &mut Weights, name: &str, becomes: impl Fn(&Tensor) -> Option<Tensor>) {
+    let weight = weights.get(name).expect("weights were checked");
+    if weight.scaled().is_none()
+        && let Some(next) = becomes(weight)
+    {
+        weights.insert(name.to_owned(), next);
+    }
+}
+
+/// The weight of a layer in bytes, `[out, in, ..]`, if all of its numbers are finite.
+fn layer_in_bytes(weight: &Tensor) -> Option<Tensor> {
+    let apart = match weight.shape() {
+        [_, channels, taps @ ..] => pairs_apart(*channels, taps.iter().product()),
+        _ => 0,
+    };
+    in_bytes(weight, apart)
+}
+
+/// A weight in bytes whose neighbours lie so far apart, if all of its numbers are finite.
+fn in_bytes(weight: &Tensor, apart: usize) -> Option<Tensor> {
     let numbers = weight.numbers();
-    let rows = weight.shape()[0];
-    let (bytes, scales) = Weight::Numbers(&numbers).in_rows(rows);
+    let (bytes, scales) = Weight::Numbers(&numbers).in_rows(weight.shape()[0], apart);
     let bytes = Tensor::from_i8(weight.shape(), &bytes);
     bytes.with_scales(&scales).ok()
 }

@@ -53,7 +53,7 @@ fn into_reader(program: &mut Program, at: usize) -> bool {
     for to in 0..channels {
         order[source(to, channels, groups)] = to;
     }
-    layer.weight.reorder(|weight| weight.columns_in(&order));
+    layer.weight.reorder_columns(&order);
     program.steps[reader].inputs[0] = input;
     true
 }

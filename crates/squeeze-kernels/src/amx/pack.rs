@@ -9,7 +9,7 @@ use super::{Element, Kernel, Line, Packed, STRIP, half, split};
 use crate::Tier;
 use crate::conv_f32::{Conv, by_tap};
 use crate::gemm_f32::panels::{self, View};
-use crate::gemm_i8::quantize;
+use crate::gemm_i8::weights;
 use crate::slab::{Block, Slab};
 
 impl Packed {
@@ -121,7 +121,9 @@ impl Packed {
             return scale;
         }
         let mut bytes = vec![0; weight.len()];
-        let scale = quantize::weights(weight, &mut bytes);
+        // Taps come first here, so that two channels of a tap are neighbours.
+        let apart = conv.pairs_apart().min(1);
+        let scale = weights::to_bytes(weight, apart, &mut bytes);
         let taps = lines
             .chunks_exact_mut(64 * tap_lines)
             .zip(bytes.chunks_exact(k));

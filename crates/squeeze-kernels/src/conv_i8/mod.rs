@@ -424,6 +424,8 @@ fn shape(conv: &Conv, weight: Weight) -> Shape {
         n: conv.out / conv.groups,
         segments,
         length: conv.sum() / segments,
+        // Taps come first in its rows.
+        apart: conv.pairs_apart().min(1),
     }
 }
 

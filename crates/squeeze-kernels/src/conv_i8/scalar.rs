@@ -5,22 +5,23 @@ use crate::conv_f32::scalar::{conv as conv_f32, each_product};
 use crate::gemm_f32::Epilogue;
 use crate::gemm_f32::scalar::finish;
 use crate::gemm_i8::codes::Fixed;
-use crate::gemm_i8::quantize;
+use crate::gemm_i8::quantize::around_zero;
 use crate::gemm_i8::scalar::Numbers;
+use crate::gemm_i8::weights;
 
 /// `y = activation(conv(x, weight) + bias + residual)` with every image of `x`, and all weights of an output channel, in bytes of
 /// a scale.
 pub fn conv(g: &Conv, x: &[f32], weight: &[f32], epilogue: &Epilogue, y: &mut [f32]) {
     let (mut left, mut right) = (vec![0; g.input()], vec![0; g.weight()]);
-    let scales = |x: &[f32], to: &mut [i8], parts: usize| -> Vec<f32> {
-        let len = x.len() / parts.max(1);
-        let parts = x
-            .chunks_exact(len.max(1))
-            .zip(to.chunks_exact_mut(len.max(1)));
-        parts.map(|(x, to)| quantize::weights(x, to)).collect()
-    };
-    let images = scales(x, &mut left, g.n);
-    let channels = scales(weight, &mut right, g.out);
+    let image = (g.input() / g.n.max(1)).max(1);
+    let images = x.chunks_exact(image).zip(left.chunks_exact_mut(image));
+    let images: Vec<f32> = images.map(|(x, to)| around_zero(x, to)).collect();
+    let rows = weight
+        .chunks_exact(g.sum())
+        .zip(right.chunks_exact_mut(g.sum()));
+    let channels: Vec<f32> = rows
+        .map(|(x, to)| weights::to_bytes(x, g.pairs_apart(), to))
+        .collect();
     let mut sums = vec![0i32; g.output()];
     each_product(g, |x_at, w_at, y_at| {
         sums[y_at] += i32::from(left[x_at]) * i32::from(right[w_at]);
@@ -43,7 +44,7 @@ pub fn conv_of_bytes(
     residual: Option<&[u8]>,
     y: &mut [u8],
 ) {
-    let numbers = Numbers::of(fixed, x, (weight, g.sum()), residual);
+    let numbers = Numbers::of(fixed, x, (weight, g.sum(), g.pairs_apart()), residual);
     let mut out = vec![0.0; y.len()];
     conv_f32(
         g,

@@ -43,7 +43,7 @@ fn check_epilogue(
     };
     let mut want = vec![0.0; conv.output()];
     scalar::conv(&conv, &x, &w, &epilogue, &mut want);
-    let (bytes, scales) = Weight::Numbers(&w).in_rows(conv.out);
+    let (bytes, scales) = Weight::Numbers(&w).in_rows(conv.out, conv.pairs_apart());
     for tier in Tier::here() {
         for count in [1, 3] {
             let threads = Threads::new(count);
@@ -196,8 +196,15 @@ fn extremes_are_exact() {
     let (x, w) = (signs(conv.input(), 3), signs(conv.weight(), 5));
     let (mut want, epilogue) = (vec![0.0; conv.output()], Epilogue::default());
     scalar::conv(&conv, &x, &w, &epilogue, &mut want);
-    for tier in Tier::here() {
-        let packed = Packed::pack(Weight::Numbers(&w), &conv, tier);
+    // As large as bytes are, which numbers become only where pairs fit into 16 bits.
+    let bytes: Vec<i8> = w.iter().map(|w| 127 * *w as i8).collect();
+    let weights = [
+        Weight::Numbers(&w),
+        Weight::Bytes(&bytes, &[1.0 / 127.0; 48]),
+    ];
+    let each = |tier: Tier| weights.map(|weight| (tier, weight));
+    for (tier, weight) in Tier::here().into_iter().flat_map(each) {
+        let packed = Packed::pack(weight, &conv, tier);
         let (mut got, mut scratch) = (vec![0.0; want.len()], vec![0.0; packed.scratch()]);
         packed.run(&x, &epilogue, &mut got, &mut scratch, &Threads::new(1));
         close(&got, &want, 16);
@@ -243,7 +250,7 @@ fn check_bytes(conv: Conv, activation: Activation, has_residual: bool) {
     let residual = has_residual.then_some(&other[..]);
     let mut want = vec![0; conv.output()];
     scalar::conv_of_bytes(&conv, (&x, &w), &fixed, residual, &mut want);
-    let (quantized, scales) = Weight::Numbers(&w).in_rows(conv.out);
+    let (quantized, scales) = Weight::Numbers(&w).in_rows(conv.out, conv.pairs_apart());
     for tier in Tier::here() {
         for count in [1, 3] {
             let threads = Threads::new(count);

@@ -35,7 +35,7 @@ impl Channels {
         };
         let rows = channels.weights.chunks_exact_mut(taps).enumerate();
         for (i, to) in rows {
-            let scale = filter.weights.row(i, to);
+            let scale = filter.weights.row(i, 0, to);
             let bias = filter.bias.map_or(0.0, |bias| bias[i]);
             if !(scale * input.scale).is_finite() || !bias.is_finite() {
                 to.fill(0);

@@ -73,7 +73,7 @@ fn check_activation(geometry: Depthwise, activation: Activation) {
         activation,
         codes: CODES,
     };
-    let (quantized, scales) = filter.weights.in_rows(geometry.c);
+    let (quantized, scales) = filter.weights.in_rows(geometry.c, 0);
     let in_bytes = Filter {
         weights: Weight::Bytes(&quantized, &scales),
         ..filter
@@ -99,7 +99,7 @@ fn check_definition(geometry: &Depthwise, filter: &Filter, x: &[u8], want: &[u8]
     let Codes { input, output } = filter.codes;
     let taps = geometry.taps();
     let mut weights = vec![];
-    let (bytes, scales) = filter.weights.in_rows(geometry.c);
+    let (bytes, scales) = filter.weights.in_rows(geometry.c, 0);
     for (row, scale) in bytes.chunks_exact(taps).zip(scales) {
         weights.extend(row.iter().map(|&byte| scale * f32::from(byte)));
     }

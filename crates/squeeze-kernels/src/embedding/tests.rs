@@ -27,7 +27,7 @@ fn rows_are_gathered_summed_and_scattered() {
                 let mut y = vec![0.0; ids.len() * c];
                 gather(cpu, c, Weight::Numbers(&word), &ids, &mut y);
                 assert!((0..y.len()).all(|i| y[i] == word[ids[i / c] as usize * c + i % c]));
-                let (bytes, scales) = Weight::Numbers(&word).in_rows(11);
+                let (bytes, scales) = Weight::Numbers(&word).in_rows(11, 0);
                 let in_bytes = Weight::Bytes(&bytes, &scales);
                 let number = |at: usize| scales[at / c] * f32::from(bytes[at]);
                 gather(cpu, c, in_bytes, &ids, &mut y);

@@ -81,26 +81,8 @@ impl Register for F32x8 {
         unsafe { numbers(_mm_loadl_epi64(from.cast())) }
     }
     #[inline(always)]
-    unsafe fn load_some_bytes(from: *const u8, mask: __m256i) -> Self {
-        let mut bytes = [0; 8];
-        // SAFETY: the mask is of the first lanes, which may be read.
-        unsafe {
-            std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), count(mask));
-            numbers(_mm_loadl_epi64(bytes.as_ptr().cast()))
-        }
-    }
-    #[inline(always)]
     unsafe fn store_bytes(self, limits: Self::Limits, to: *mut u8) {
         unsafe { _mm_storel_epi64(to.cast(), bytes(self, limits)) }
-    }
-    #[inline(always)]
-    unsafe fn store_some_bytes(self, limits: Self::Limits, to: *mut u8, mask: __m256i) {
-        let mut all = [0; 8];
-        // SAFETY: the mask is of the first lanes, which may be written.
-        unsafe {
-            _mm_storel_epi64(all.as_mut_ptr().cast(), bytes(self, limits));
-            std::ptr::copy_nonoverlapping(all.as_ptr(), to, count(mask));
-        }
     }
     #[inline(always)]
     fn curve(self, curve: &Curve) -> Self {
@@ -134,13 +116,6 @@ impl Register for F32x8 {
     fn prefetch(at: *const f32) {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
-}
-
-/// How many lanes a mask of the first ones has.
-#[inline(always)]
-fn count(mask: __m256i) -> usize {
-    // SAFETY: by the contract of `Register` the CPU has AVX2.
-    unsafe { _mm256_movemask_ps(_mm256_castsi256_ps(mask)).count_ones() as usize }
 }
 
 /// Bytes as numbers of 0..=255.

@@ -81,18 +81,9 @@ impl Register for F32x16 {
         unsafe { numbers(_mm_loadu_si128(from.cast())) }
     }
     #[inline(always)]
-    unsafe fn load_some_bytes(from: *const u8, mask: __mmask16) -> Self {
-        unsafe { numbers(_mm_maskz_loadu_epi8(mask, from.cast())) }
-    }
-    #[inline(always)]
     unsafe fn store_bytes(self, limits: Self::Limits, to: *mut u8) {
         let bytes = bytes([self; 4], limits);
         unsafe { _mm_storeu_si128(to.cast(), _mm512_castsi512_si128(bytes)) }
-    }
-    #[inline(always)]
-    unsafe fn store_some_bytes(self, limits: Self::Limits, to: *mut u8, mask: __mmask16) {
-        let bytes = bytes([self; 4], limits);
-        unsafe { _mm_mask_storeu_epi8(to.cast(), mask, _mm512_castsi512_si128(bytes)) }
     }
     #[inline(always)]
     unsafe fn store_four_of_bytes(four: [Self; 4], limits: Self::Limits, to: (*mut u8, usize)) {

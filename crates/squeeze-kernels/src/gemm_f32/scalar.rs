@@ -155,19 +155,8 @@ impl Register for Eight {
         Self(unsafe { from.cast::<[u8; 8]>().read_unaligned() }.map(f32::from))
     }
     #[inline(always)]
-    unsafe fn load_some_bytes(from: *const u8, count: usize) -> Self {
-        Self(std::array::from_fn(|lane| match lane < count {
-            true => f32::from(unsafe { *from.add(lane) }),
-            false => 0.0,
-        }))
-    }
-    #[inline(always)]
-    unsafe fn store_bytes(self, limits: (f32, f32), to: *mut u8) {
-        unsafe { self.store_some_bytes(limits, to, 8) }
-    }
-    #[inline(always)]
-    unsafe fn store_some_bytes(self, (low, high): (f32, f32), to: *mut u8, count: usize) {
-        for lane in 0..count {
+    unsafe fn store_bytes(self, (low, high): (f32, f32), to: *mut u8) {
+        for lane in 0..8 {
             // NaN is no number here, so that the lower limit stays.
             let x = self.0[lane].max(low).min(high);
             unsafe { *to.add(lane) = x.round_ties_even() as u8 }

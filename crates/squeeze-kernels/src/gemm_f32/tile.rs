@@ -53,21 +53,11 @@ pub(crate) trait Register: Copy {
     /// # Safety
     /// `from` is valid for reading `LANES` bytes.
     unsafe fn load_bytes(from: *const u8) -> Self;
-    /// The lanes of `mask` of them, zeros elsewhere.
-    ///
-    /// # Safety
-    /// `from` is valid for reading the lanes of `mask`.
-    unsafe fn load_some_bytes(from: *const u8, mask: Self::Mask) -> Self;
     /// Writes the limited numbers as the nearest bytes, ties to even; NaN as the lower limit.
     ///
     /// # Safety
     /// `to` is valid for writing `LANES` bytes.
     unsafe fn store_bytes(self, limits: Self::Limits, to: *mut u8);
-    /// Writes the lanes of `mask` of them.
-    ///
-    /// # Safety
-    /// `to` is valid for writing the lanes of `mask`.
-    unsafe fn store_some_bytes(self, limits: Self::Limits, to: *mut u8, mask: Self::Mask);
     /// [`Register::store_bytes`] of four, which begin so many bytes apart.
     ///
     /// # Safety

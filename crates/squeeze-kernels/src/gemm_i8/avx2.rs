@@ -1,8 +1,9 @@
 //! Tiles of up to 6 rows and 16 columns in AVX2.
 //!
-//! 6 x 16 tile: 12 sums, 2 pairs of weights, a pair of the row and a product on its way -> 16 registers. Rows are widened to 16 bits
-//! before, weights as they are loaded, so that an instruction multiplies and adds pairs exactly: two instructions for 16 products. Bytes
-//! as they are would take four for 32, since the sum of two of their products leaves 16 bits where both are unsigned and large.
+//! 6 x 16 tile: 12 sums, 2 quads of weights, a quad of the row and products on their way -> 16 registers. An instruction multiplies bytes
+//! and adds pairs in 16 bits, the next adds pairs of these: three instructions for 32 products. Weights whose pairs leave 16 bits, which
+//! [`weights::to_bytes`](super::weights::to_bytes) never makes but files of others hold, are widened to 16 bits as they are loaded, their
+//! rows before: two instructions for 16 products, exact for all bytes.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -17,20 +18,58 @@ pub(crate) const KERNEL: Kernel = Kernel {
     name: "i8_gemm_6x16_avx2",
     tier: Tier::Avx2,
     is_present: || true,
+    wide: Some(&WIDE),
     lanes: 8,
-    widen: Some(widen),
-    short: I32x8::SHORT,
+    widen: None,
+    short: I32x8::<false>::SHORT,
     tiles: [&TILES[IN_NUMBERS], &TILES[IN_BYTES]],
 };
 
-const FEW: [&[&[TileFn]]; 2] = tiles!(I32x8, ["avx2,fma"], [1 2 3 4] x [1 2]);
-const SIX: [&[&[TileFn]]; 2] = tiles!(I32x8, ["avx2,fma"], [6] x [1 2]);
+/// For weights whose pairs leave 16 bits.
+static WIDE: Kernel = Kernel {
+    name: "i8_gemm_6x16_avx2_wide",
+    tier: Tier::Avx2,
+    is_present: || true,
+    wide: None,
+    lanes: 8,
+    widen: Some(widen),
+    short: I32x8::<true>::SHORT,
+    tiles: [&WIDE_TILES[IN_NUMBERS], &WIDE_TILES[IN_BYTES]],
+};
+
+const FEW: Table = tiles!(I32x8::<false>, ["avx2,fma"], [1 2 3 4] x [1 2]);
+const SIX: Table = tiles!(I32x8::<false>, ["avx2,fma"], [6] x [1 2]);
+const WIDE_FEW: Table = tiles!(I32x8::<true>, ["avx2,fma"], [1 2] x [1 2]);
+const WIDE_SIX: Table = tiles!(I32x8::<true>, ["avx2,fma"], [6] x [1 2]);
+
+/// As [`Kernel::tiles`].
+type Table = [&'static [&'static [TileFn]]; 2];
+
 static TILES: [[&[TileFn]; 6]; 2] = [rows::<IN_NUMBERS>(), rows::<IN_BYTES>()];
+static WIDE_TILES: [[&[TileFn]; 6]; 2] = [wide_rows::<IN_NUMBERS>(), wide_rows::<IN_BYTES>()];
 
 const fn rows<const WHAT: usize>() -> [&'static [TileFn]; 6] {
     let [few, six] = [FEW[WHAT], SIX[WHAT]];
-    let five: &[TileFn] = &[five::<WHAT, 1>, five::<WHAT, 2>];
-    [few[0], few[1], few[2], few[3], five, six[0]]
+    [
+        few[0],
+        few[1],
+        few[2],
+        few[3],
+        &[five::<WHAT, 1>, five::<WHAT, 2>],
+        six[0],
+    ]
+}
+
+const fn wide_rows<const WHAT: usize>() -> [&'static [TileFn]; 6] {
+    let [few, six] = [WIDE_FEW[WHAT], WIDE_SIX[WHAT]];
+    [
+        few[0],
+        few[1],
+        &[wide_some::<WHAT, 1, 3>, wide_some::<WHAT, 2, 3>],
+        &[wide_some::<WHAT, 1, 4>, wide_some::<WHAT, 2, 4>],
+        &[wide_some::<WHAT, 1, 5>, wide_some::<WHAT, 2, 5>],
+        six[0],
+    ]
 }
 
 /// Tiles of five rows as three and two: the runner is to be small.
@@ -38,26 +77,53 @@ const fn rows<const WHAT: usize>() -> [&'static [TileFn]; 6] {
 /// # Safety
 /// As for [`super::tile::compute`].
 unsafe fn five<const WHAT: usize, const V: usize>(t: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { in_parts(t, [(3, FEW[WHAT][2][V - 1]), (2, FEW[WHAT][1][V - 1])]) }
+}
+
+/// Tiles of few rows as some of two rows and one of one.
+///
+/// # Safety
+/// As for [`super::tile::compute`].
+unsafe fn wide_some<const WHAT: usize, const V: usize, const M: usize>(t: &Tile) {
+    let [one, two] = [WIDE_FEW[WHAT][0][V - 1], WIDE_FEW[WHAT][1][V - 1]];
+    // SAFETY (of all): the caller's promise.
+    unsafe {
+        match M {
+            3 => in_parts(t, [(2, two), (1, one)]),
+            4 => in_parts(t, [(2, two), (2, two)]),
+            _ => in_parts(t, [(2, two), (2, two), (1, one)]),
+        }
+    }
+}
+
+/// Each tile as some of fewer rows.
+///
+/// # Safety
+/// As for [`super::tile::compute`].
+unsafe fn in_parts<const N: usize>(t: &Tile, parts: [(usize, TileFn); N]) {
     let mut next = Tile { count: 1, ..*t };
     for _ in 0..t.count {
-        for rows in [3, 2] {
+        for (rows, run) in parts {
             // SAFETY: the caller's promise.
-            unsafe { FEW[WHAT][rows - 1][V - 1](&next) };
+            unsafe { run(&next) };
             next = next.next(rows);
         }
     }
 }
 
+/// Sums of products whose pairs fit into 16 bits, or `WIDE`, of any.
 #[derive(Clone, Copy)]
-struct I32x8(__m256i);
+struct I32x8<const WIDE: bool>(__m256i);
 
 // SAFETY (of every block below): by the contract of `Sums` the CPU has AVX2 and pointers are valid for what is touched.
-impl Sums for I32x8 {
+impl<const WIDE: bool> Sums for I32x8<WIDE> {
     type Floats = F32x8;
     type Left = __m256i;
     type Weights = __m256i;
-    const WIDE: bool = true;
+    const WIDE: bool = WIDE;
     const SHORT: usize = 0;
+    const UNROLLED: usize = if WIDE { 0 } else { 6 };
 
     #[inline(always)]
     fn zero() -> Self {
@@ -73,7 +139,12 @@ impl Sums for I32x8 {
     }
     #[inline(always)]
     unsafe fn weights(from: *const i8) -> __m256i {
-        unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(from.cast())) }
+        unsafe {
+            match WIDE {
+                true => _mm256_cvtepi8_epi16(_mm_loadu_si128(from.cast())),
+                false => _mm256_loadu_si256(from.cast()),
+            }
+        }
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {
@@ -81,17 +152,69 @@ impl Sums for I32x8 {
     }
     #[inline(always)]
     fn add_dot(self, a: __m256i, b: __m256i) -> Self {
-        Self(unsafe { _mm256_add_epi32(self.0, _mm256_madd_epi16(a, b)) })
+        Self(unsafe {
+            match WIDE {
+                true => add_pairs(self.0, a, b),
+                false => add_quads(self.0, a, b),
+            }
+        })
     }
     #[inline(always)]
     fn end_row() {
-        // No instruction, but no load passes it: pairs of several rows at once would take registers that sums need.
+        // No instruction, but no load passes it: those of several rows at once would take registers that sums need.
         unsafe { asm!("", options(nostack, preserves_flags)) }
     }
     #[inline(always)]
     fn floats(self) -> F32x8 {
         F32x8(unsafe { _mm256_cvtepi32_ps(self.0) })
     }
+}
+
+/// Ones of 16 bits, as an instruction reads them.
+#[repr(align(32))]
+struct Ones(#[allow(dead_code)] [i16; 16]);
+
+static ONES: Ones = Ones([1; 16]);
+
+/// Adds the products of quads of unsigned and of signed bytes, pairs first. In one piece, and with the ones in memory: a register of them,
+/// or products that wait, would put sums there.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_quads(mut sums: __m256i, a: __m256i, b: __m256i) -> __m256i {
+    // SAFETY: the ones are as aligned as the instruction asks for.
+    unsafe {
+        asm!(
+            "vpmaddubsw {products}, {a}, {b}",
+            "vpmaddwd {products}, {products}, ymmword ptr [rip + {ones}]",
+            "vpaddd {sums}, {sums}, {products}",
+            products = out(ymm_reg) _,
+            sums = inout(ymm_reg) sums,
+            a = in(ymm_reg) a,
+            b = in(ymm_reg) b,
+            ones = sym ONES,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    sums
+}
+
+/// Adds the products of pairs of 16 bits, in one piece as above.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_pairs(mut sums: __m256i, a: __m256i, b: __m256i) -> __m256i {
+    // SAFETY: only registers are touched.
+    unsafe {
+        asm!(
+            "vpmaddwd {products}, {a}, {b}",
+            "vpaddd {sums}, {sums}, {products}",
+            products = out(ymm_reg) _,
+            sums = inout(ymm_reg) sums,
+            a = in(ymm_reg) a,
+            b = in(ymm_reg) b,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sums
 }
 
 /// As [`super::Widen`].

@@ -15,6 +15,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     name: "i8_gemm_8x48_avx512_vnni",
     tier: Tier::Avx512,
     is_present: || is_x86_feature_detected!("avx512vnni"),
+    wide: None,
     lanes: 16,
     widen: None,
     short: I32x16::SHORT,

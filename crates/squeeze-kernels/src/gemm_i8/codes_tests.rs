@@ -53,7 +53,7 @@ fn check(g: Geometry, activation: Activation, has_residual: bool) {
     let before = bytes(g.m * g.ldc, 5);
     let mut want = before.clone();
     scalar::product_of_bytes(&g, (&a, &w), &fixed, residual, &mut want);
-    let (quantized, scales) = Weight::Numbers(&w).in_rows(g.groups * g.n);
+    let (quantized, scales) = Weight::Numbers(&w).in_rows(g.groups * g.n, 1);
     for tier in Tier::here() {
         for count in [1, 3] {
             let threads = Threads::new(count);
@@ -138,7 +138,7 @@ fn numbers_go_out() {
     let numbers: Vec<f32> = a.iter().map(|&a| fixed.codes.input.number(a)).collect();
     let mut whole = vec![0; g.k];
     let rows = w.chunks_exact(g.k).flat_map(|row| {
-        let scale = quantize::weights(row, &mut whole);
+        let scale = weights::to_bytes(row, 1, &mut whole);
         let row: Vec<f32> = whole.iter().map(|&w| scale * f32::from(w)).collect();
         row
     });
@@ -152,6 +152,35 @@ fn numbers_go_out() {
         let mut scratch = vec![0.0; packed.scratch()];
         packed.run_bytes(&a, output, &mut scratch, &Threads::new(2));
         crate::gemm_f32::tests::close(&got, &want, 64);
+    }
+}
+
+/// Weights of which two neighbours leave 16 bits, and bytes of 255.
+#[test]
+fn pairs_beyond_16_bits_are_exact() {
+    for (m, n, k) in [(1, 8, 4), (5, 15, 12), (9, 40, 64), (16, 33, 300)] {
+        let g = Geometry::dense(m, n, k);
+        let a: Vec<u8> = (0..m * k).map(|at| [255, 3, 255][at / 37 % 3]).collect();
+        let other = bytes(m * n, 4);
+        let weight: Vec<i8> = (0..n * k).map(|at| [127, -90, -127][at / 29 % 3]).collect();
+        let scales = vec![0.01; n];
+        let fixed = Fixed {
+            codes: codes(k * 2000, true),
+            bias: None,
+            activation: Activation::Identity,
+        };
+        let run = |tier: Tier| {
+            let weight = Weight::Bytes(&weight, &scales);
+            let packed = Packed::pack_fixed(weight, &g, &fixed, tier, &Slab::default());
+            let (mut c, mut scratch) = (vec![0; m * n], vec![0.0; packed.scratch()]);
+            let to = Output::Bytes(&mut c, Some(&other));
+            packed.run_bytes(&a, to, &mut scratch, &Threads::new(2));
+            c
+        };
+        let want = run(Tier::Scalar);
+        for tier in Tier::here() {
+            near(&run(tier), &want, Activation::Identity);
+        }
     }
 }
 

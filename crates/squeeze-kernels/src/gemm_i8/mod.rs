@@ -17,6 +17,7 @@ pub mod scalar;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tile;
+pub mod weights;
 
 use std::ops::Range;
 
@@ -38,6 +39,8 @@ pub struct Kernel {
     pub tier: Tier,
     /// Whether the machine has what it needs beyond its tier.
     is_present: fn() -> bool,
+    /// What runs weights whose pairs do not [fit](weights::PAIR), where its own instructions would add them in 16 bits. Its panels are the same.
+    wide: Option<&'static Kernel>,
     /// Numbers in a register of sums.
     lanes: usize,
     /// Writes bytes as numbers of 16 bits, if rows enter so ([`tile::Sums::WIDE`]).
@@ -213,6 +216,7 @@ impl Packed {
             n: geometry.n,
             segments: 1,
             length: geometry.k,
+            apart: 1,
         }
     }
 

@@ -1,5 +1,5 @@
-//! From single precision to bytes: weights and images symmetric around zero, rows of activations around the middle of what they
-//! span, so that those of one sign lose no bit; the largest distance becomes 127.
+//! Activations from single precision to bytes: images symmetric around zero, rows around the middle of what they span, so that those of
+//! one sign lose no bit; the largest distance becomes 127. Weights are in [`weights`](super::weights).
 
 use crate::vector::{Vector, per_tier};
 
@@ -12,12 +12,8 @@ pub(crate) const ZERO: u8 = 0x80;
 /// Below it a row counts as zeros: 127 over it must be finite.
 const LEAST: f32 = 1e-30;
 
-/// Brings a row of weights to signed bytes and gives their scale.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn weights(x: &[f32], to: &mut [i8]) -> f32 {
-    assert_eq!(x.len(), to.len());
+/// Brings an image to signed bytes and gives their scale: the definition of [`largest`] and [`quantize`].
+pub(crate) fn around_zero(x: &[f32], to: &mut [i8]) -> f32 {
     let (factor, scale) = factor(scalar_largest(x));
     for (to, x) in to.iter_mut().zip(x) {
         *to = byte(*x, factor) as i8;
@@ -216,9 +212,15 @@ pub(crate) fn vector_largest<V: Vector>(x: &[f32]) -> f32 {
 /// What numbers up to `most` are multiplied by to become bytes, and the scale that undoes it.
 #[inline(always)]
 pub(crate) fn factor(most: f32) -> (f32, f32) {
+    factor_to(most, 127.0)
+}
+
+/// The same where `most` becomes the byte `largest`.
+#[inline(always)]
+pub(crate) fn factor_to(most: f32, largest: f32) -> (f32, f32) {
     match most < LEAST {
         true => (0.0, 0.0),
-        false => (127.0 / most, most / 127.0),
+        false => (largest / most, most / largest),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Kernel;
 use super::codes::{Fixed, Shared, ToBytes};
 use super::tile::{Bytes, IN_BYTES, IN_NUMBERS, Numbers, Segment, Tile};
+use super::weights::PAIR;
 use crate::activation::Activation;
 use crate::gemm_f32::panels::Panels;
 use crate::gemm_f32::product::{Block as Part, NEAR_TILES, Near, after_bytes, follows};
@@ -34,6 +35,8 @@ pub(crate) struct Shape {
     /// Parts of a sum whose activations are neighbours, and the length of each.
     pub segments: usize,
     pub length: usize,
+    /// As [`weights::to_bytes`](super::weights::to_bytes) takes it.
+    pub apart: usize,
 }
 
 /// Weights in bytes.
@@ -78,6 +81,12 @@ pub(crate) struct To<'a> {
     pub output: &'a Shared<'a>,
 }
 
+/// Whether the products of any bytes with the first two weights of a quad, and those with the last two, sum up to 16 bits.
+fn fits(&[a, b, c, d]: &[i8; 4]) -> bool {
+    let fits = |a: i8, b: i8| (i16::from(a) + i16::from(b)).abs() <= PAIR;
+    fits(a, b) & fits(c, d)
+}
+
 /// Brings the first halves of some quads to the front, the second ones behind them.
 fn split_pairs(quads: &mut [[i8; 4]]) {
     let half = 2 * quads.len();
@@ -97,8 +106,9 @@ impl Right {
             n,
             segments,
             length,
+            apart,
         } = shape;
-        let kernel = Kernel::of(tier);
+        let mut kernel = Kernel::of(tier);
         let zero = i32::from(zero);
         let quads = length.div_ceil(4);
         let registers = kernel.tiles[0][0].len();
@@ -117,7 +127,7 @@ impl Right {
                     let count = TOGETHER.min(all.end - first);
                     let columns_here = (first..).zip(rows.chunks_exact_mut(sum)).take(count);
                     for (column, row) in columns_here {
-                        let scale = weight.row(group * n + column, row);
+                        let scale = weight.row(group * n + column, apart, row);
                         let mut total = 0;
                         for (segment, row) in row.chunks_exact(length).enumerate() {
                             let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();
@@ -141,8 +151,18 @@ impl Right {
                         }
                     }
                 }
-                if kernel.widen.is_some() {
-                    let panel = &mut data[base..][..panels.k * width];
+                if let Some(wide) = kernel.wide
+                    && !data[base..][..panels.k * width].iter().all(fits)
+                {
+                    kernel = wide;
+                }
+            }
+        }
+        if kernel.widen.is_some() {
+            for group in data.chunks_exact_mut(panels.group_len().max(1)) {
+                for panel in 0..panels.count {
+                    let width = panels.width(panel);
+                    let panel = &mut group[panels.start(panel)..][..panels.k * width];
                     panel.chunks_exact_mut(width).for_each(split_pairs);
                 }
             }

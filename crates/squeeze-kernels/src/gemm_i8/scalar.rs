@@ -4,6 +4,7 @@ use super::Kernel;
 use super::codes::Fixed;
 use super::quantize::{self, Mark, Stretch};
 use super::tile::{Sums, tiles};
+use super::weights;
 use crate::gemm_f32::scalar::{Eight, finish};
 use crate::gemm_f32::{self, Epilogue, Geometry, Residual};
 use crate::{Quantization, Tier};
@@ -16,6 +17,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     name: "i8_gemm_4x8_scalar",
     tier: Tier::Scalar,
     is_present: || true,
+    wide: None,
     lanes: 8,
     widen: None,
     short: I32Eight::SHORT,
@@ -49,7 +51,7 @@ pub fn product_around_zero(
     epilogue: &Epilogue,
     c: &mut [f32],
 ) {
-    let row = |x: &[f32], to: &mut [i8]| [quantize::weights(x, to), 0.0];
+    let row = |x: &[f32], to: &mut [i8]| [quantize::around_zero(x, to), 0.0];
     marked_product(g, (a, weight), row, epilogue, c);
 }
 
@@ -66,7 +68,7 @@ fn marked_product(
         for column in 0..g.groups * g.n {
             let group = column / g.n;
             let [x, middle] = row(&a[at * g.lda + group * g.k..][..g.k], &mut left);
-            let w = quantize::weights(&weight[column * g.k..][..g.k], &mut right);
+            let w = weights::to_bytes(&weight[column * g.k..][..g.k], 1, &mut right);
             let products = left.iter().zip(&right);
             let sum: i32 = products.map(|(&a, &b)| i32::from(a) * i32::from(b)).sum();
             let weights: i32 = right.iter().map(|&w| i32::from(w)).sum();
@@ -87,7 +89,7 @@ pub fn product_of_bytes(
     residual: Option<&[u8]>,
     c: &mut [u8],
 ) {
-    let numbers = Numbers::of(fixed, a, (weight, g.k), residual);
+    let numbers = Numbers::of(fixed, a, (weight, g.k, 1), residual);
     let mut out = vec![0.0; c.len()];
     gemm_f32::scalar::product(
         g,
@@ -111,11 +113,11 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
-    /// Of weights with so many numbers an output channel.
+    /// Of weights with so many numbers an output channel, whose neighbours lie so far apart.
     pub fn of(
         fixed: &Fixed,
         x: &[u8],
-        (weight, k): (&[f32], usize),
+        (weight, k, apart): (&[f32], usize, usize),
         residual: Option<&[u8]>,
     ) -> Self {
         let of = |code: Quantization, bytes: &[u8]| -> Vec<f32> {
@@ -123,7 +125,7 @@ impl Numbers {
         };
         let mut bytes = vec![0; k];
         let rows = weight.chunks_exact(k).flat_map(|row| {
-            let scale = quantize::weights(row, &mut bytes);
+            let scale = weights::to_bytes(row, apart, &mut bytes);
             let row: Vec<f32> = bytes.iter().map(|&w| scale * f32::from(w)).collect();
             row
         });

@@ -27,7 +27,7 @@ fn check_epilogue(
     let before = numbers(g.m * g.ldc, 5);
     let mut want = before.clone();
     scalar::product(&g, &a, &w, &epilogue, &mut want);
-    let (bytes, scales) = Weight::Numbers(&w).in_rows(g.groups * g.n);
+    let (bytes, scales) = Weight::Numbers(&w).in_rows(g.groups * g.n, 1);
     for tier in Tier::here() {
         for count in [1, 3] {
             let threads = Threads::new(count);
@@ -101,6 +101,49 @@ fn extremes_are_exact() {
         let mut scratch = vec![0.0; packed.scratch()];
         packed.run(&a, &epilogue, &mut got, &mut scratch, &Threads::new(1));
         close(&got, &want, 512);
+    }
+}
+
+/// Bytes as files of others have them, of which two neighbours leave 16 bits, among them the largest of both signs: every tier's sums are
+/// those of the scalar one, and so is what becomes of them.
+#[test]
+fn pairs_beyond_16_bits_are_exact() {
+    for (m, n, k) in [
+        (1, 8, 4),
+        (5, 15, 9),
+        (9, 40, 64),
+        (16, 33, 300),
+        (12, 16, 512),
+    ] {
+        let g = Geometry::dense(m, n, k);
+        let a: Vec<f32> = (0..m * k)
+            .map(|at| [1.0, 0.9, 1.0, -1.0][at / 37 % 4])
+            .collect();
+        let bytes: Vec<i8> = (0..n * k).map(|at| [127, 120, -127][at / 29 % 3]).collect();
+        // Sums of about one.
+        let (scales, epilogue) = (vec![1.0 / (127 * k) as f32; n], Epilogue::default());
+        let run = |tier: Tier| {
+            let packed = Packed::pack(Weight::Bytes(&bytes, &scales), &g, tier);
+            let (mut c, mut scratch) = (vec![0.0; m * n], vec![0.0; packed.scratch()]);
+            packed.run(&a, &epilogue, &mut c, &mut scratch, &Threads::new(2));
+            (packed.kernel().name, c)
+        };
+        let (_, want) = run(Tier::Scalar);
+        for tier in Tier::here() {
+            let (name, got) = run(tier);
+            close(&got, &want, 16);
+            assert_eq!(name.ends_with("wide"), tier == Tier::Avx2, "{name}");
+        }
+    }
+}
+
+/// Weights that came in numbers need no wide tiles.
+#[test]
+fn numbers_become_pairs_that_fit() {
+    let g = Geometry::dense(4, 50, 33);
+    for tier in Tier::here() {
+        let packed = Packed::pack(Weight::Numbers(&numbers(50 * 33, 2)), &g, tier);
+        assert!(std::ptr::eq(packed.kernel(), Kernel::of(tier)));
     }
 }
 
@@ -192,9 +235,10 @@ fn bytes_are_equal() {
 fn one_sign_loses_no_bit() {
     let g = Geometry::dense(16, 32, 256);
     // Weights are whole bytes, so that only activations have an error.
-    let w: Vec<f32> = numbers(g.n * g.k, 2)
-        .iter()
-        .map(|w| (w * 127.0).round())
+    let (bytes, scales) = Weight::Numbers(&numbers(g.n * g.k, 2)).in_rows(g.n, 1);
+    let rows = bytes.chunks_exact(g.k).zip(scales);
+    let w: Vec<f32> = rows
+        .flat_map(|(row, scale)| row.iter().map(move |&w| scale * f32::from(w)))
         .collect();
     let a: Vec<f32> = numbers(g.m * g.k, 1).iter().map(|a| a.abs()).collect();
     let (mut right, epilogue) = (vec![0.0; g.m * g.n], Epilogue::default());

@@ -1,7 +1,12 @@
 //! The inner loop, written once for every tier: a tile of `M` rows and `V` registers of columns, all of it in registers.
 
+use std::mem::MaybeUninit;
+
 use crate::activation::curve::Curve;
-use crate::gemm_f32::tile::{Register, Tile as Output, WithBias, store};
+use crate::gemm_f32::tile::{COLUMNS, ROWS, Register, Tile as Output, WithBias, store};
+
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
 
 /// One register of 32-bit sums. Its methods are few instructions of a tier and may run only below a `#[target_feature]`
 /// function of that tier.
@@ -16,6 +21,8 @@ pub(crate) trait Sums: Copy {
     const WIDE: bool;
     /// How many rows tiles have that have a short way to numbers; none where 0.
     const SHORT: usize;
+    /// How many rows tiles have that take two quads a step, for which rows are looked up once; none where 0.
+    const UNROLLED: usize = 0;
 
     /// Sums of nothing.
     fn zero() -> Self;
@@ -171,8 +178,7 @@ pub(crate) unsafe fn compute<S: Sums, const WHAT: usize, const M: usize, const V
         unsafe {
             let sum = sums::<S, M, V>(&t, start);
             match (WHAT, is_full) {
-                (IN_BYTES, true) => finish_bytes::<S, M, V, true>(&t, sum),
-                (IN_BYTES, false) => finish_bytes::<S, M, V, false>(&t, sum),
+                (IN_BYTES, _) => finish_bytes::<S, M, V>(&t, sum, is_full),
                 (_, true) if M == S::SHORT && t.numbers != Numbers::Any => {
                     match t.numbers == Numbers::Gelu {
                         true => store_plain::<S, M, V, true>(&t, &Scaled { t: &t, sum }),
@@ -216,27 +222,31 @@ unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile, start: [S; V])
     let mut next = t.prefetch.0;
     // All of a quad at once, or its halves.
     let parts = if S::WIDE { 2 } else { 1 };
-    let register = 4 / parts * lanes;
+    let quad = 4 * V * lanes;
     for segment in 0..t.segments.1 {
         let Segment { at, index } = unsafe { *t.segments.0.add(segment) };
-        let mut b = t.b.wrapping_add(index * t.quads * 4 * V * lanes);
+        let mut b = t.b.wrapping_add(index * t.quads * quad);
         let mut a = t.a.0.wrapping_add(at);
-        for _ in 0..t.quads {
-            S::Floats::prefetch(next.cast());
-            next = next.wrapping_add(t.prefetch.1);
-            for _ in 0..parts {
-                let column: [S::Weights; V] =
-                    std::array::from_fn(|v| unsafe { S::weights(b.add(v * register)) });
-                for row in 0..M {
-                    let x = unsafe { S::left(a.add(row * t.a.1)) };
-                    for v in 0..V {
-                        sum[row][v] = sum[row][v].add_dot(x, column[v]);
-                    }
-                    S::end_row();
+        let mut rest = t.quads;
+        if M == S::UNROLLED && 2 * t.prefetch.1 <= LINE {
+            for _ in 0..t.quads / 2 {
+                S::Floats::prefetch(next.cast());
+                next = next.wrapping_add(2 * t.prefetch.1);
+                unsafe {
+                    add_quads(a, t.a.1, b, &mut sum);
+                    add_quads(a.add(4), t.a.1, b.add(quad), &mut sum);
                 }
-                b = b.wrapping_add(V * register);
-                a = a.wrapping_add(4);
+                b = b.wrapping_add(2 * quad);
+                a = a.wrapping_add(8);
             }
+            rest = t.quads % 2;
+        }
+        for _ in 0..rest * parts {
+            S::Floats::prefetch(next.cast());
+            next = next.wrapping_add(t.prefetch.1 / parts);
+            unsafe { add_quads(a, t.a.1, b, &mut sum) };
+            b = b.wrapping_add(quad / parts);
+            a = a.wrapping_add(4);
         }
     }
     let mut out = [[S::zero(); V]; M];
@@ -246,6 +256,30 @@ unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile, start: [S; V])
         }
     }
     out
+}
+
+/// Adds the products of a quad of each row, the rows so far apart, or of two numbers of 16 bits.
+///
+/// # Safety
+/// As for [`compute`].
+#[inline(always)]
+unsafe fn add_quads<S: Sums, const M: usize, const V: usize>(
+    a: *const u8,
+    apart: usize,
+    b: *const i8,
+    sum: &mut [[S; V]; M],
+) {
+    let register = if S::WIDE { 2 } else { 4 } * S::Floats::LANES;
+    // SAFETY (of both): the caller's promise.
+    let column: [S::Weights; V] =
+        std::array::from_fn(|v| unsafe { S::weights(b.add(v * register)) });
+    for row in 0..M {
+        let x = unsafe { S::left(a.add(row * apart)) };
+        for v in 0..V {
+            sum[row][v] = sum[row][v].add_dot(x, column[v]);
+        }
+        S::end_row();
+    }
 }
 
 /// The numbers that the sums of a tile stand for.
@@ -325,58 +359,86 @@ const PLAIN: u8 = 0;
 const RESIDUAL: u8 = 1;
 const CURVE: u8 = 2;
 
-/// Writes the sums out as bytes: with bias and residual, limited.
+/// Writes the sums out as bytes: with bias and residual, limited. Tiles with fewer columns than lanes, which are few, take a way round.
 ///
 /// # Safety
 /// As for [`compute`].
 #[inline(always)]
-unsafe fn finish_bytes<S: Sums, const M: usize, const V: usize, const FULL: bool>(
+unsafe fn finish_bytes<S: Sums, const M: usize, const V: usize>(
     t: &Tile,
     sum: [[S; V]; M],
+    is_full: bool,
 ) {
-    // SAFETY: the caller's promise.
+    let mut room = MaybeUninit::<[Rows; 2]>::uninit();
+    let (out, other) = (room.as_mut_ptr().cast::<u8>(), t.bytes.residual);
+    let (columns, mut bytes) = (t.output.columns, t.bytes);
+    // SAFETY (of all): the room holds the largest tile twice; the rest is the caller's promise.
     unsafe {
-        match (t.bytes.curve.is_null(), t.bytes.residual.is_null()) {
-            (false, _) => store_bytes::<S, M, V, FULL, CURVE>(t, sum),
-            (true, true) => store_bytes::<S, M, V, FULL, PLAIN>(t, sum),
-            (true, false) => store_bytes::<S, M, V, FULL, RESIDUAL>(t, sum),
+        if !is_full {
+            out.write_bytes(0, size_of_val(&room));
+            bytes.to = (out, COLUMNS);
+            if !other.is_null() {
+                let own = out.add(size_of::<Rows>());
+                copy_rows((other, t.bytes.to.1), (own, COLUMNS), [M, columns]);
+                bytes.residual = own;
+            }
+        }
+        match (bytes.curve.is_null(), other.is_null()) {
+            (false, _) => store_bytes::<S, M, V, CURVE>(t, bytes, sum),
+            (true, true) => store_bytes::<S, M, V, PLAIN>(t, bytes, sum),
+            (true, false) => store_bytes::<S, M, V, RESIDUAL>(t, bytes, sum),
+        }
+        if !is_full {
+            copy_rows((out, COLUMNS), t.bytes.to, [M, columns]);
         }
     }
 }
 
-/// The same where it is known what they go through.
+/// Room for the bytes of a tile.
+type Rows = [[u8; COLUMNS]; ROWS];
+
+/// Copies `[rows, columns]` bytes between places with so far from one row to the next.
 ///
 /// # Safety
-/// As for [`compute`].
+/// Both places are valid for that.
+#[cold]
+unsafe fn copy_rows(from: (*const u8, usize), to: (*mut u8, usize), [rows, columns]: [usize; 2]) {
+    for row in 0..rows {
+        // SAFETY: the caller's promise.
+        unsafe {
+            from.0
+                .add(row * from.1)
+                .copy_to(to.0.add(row * to.1), columns)
+        };
+    }
+}
+
+/// Writes whole registers of bytes where it is known what sums go through.
+///
+/// # Safety
+/// As for [`compute`], with all lanes valid of what `bytes` says.
 #[inline(always)]
-unsafe fn store_bytes<
-    S: Sums,
-    const M: usize,
-    const V: usize,
-    const FULL: bool,
-    const THROUGH: u8,
->(
+unsafe fn store_bytes<S: Sums, const M: usize, const V: usize, const THROUGH: u8>(
     t: &Tile,
+    bytes: Bytes,
     sum: [[S; V]; M],
 ) {
     let lanes = S::Floats::LANES;
-    let (to, step) = t.bytes.to;
+    let (to, step) = bytes.to;
     let limits = S::Floats::limits(t.output.limits.0, t.output.limits.1);
     for v in 0..V {
-        let all = FULL || v + 1 < V;
-        let mask = S::Floats::first(t.output.columns - v * lanes);
-        // SAFETY (of all blocks below): bias and scales lie as whole panels do, the mask ends where the columns do.
+        // SAFETY (of all blocks below): bias and scales lie as whole panels do.
         let (bias, scale) = unsafe {
             let bias = S::Floats::load(t.output.bias.add(v * lanes));
             (bias, S::Floats::load(t.scales.add(v * lanes)))
         };
         let mut row = 0;
-        while all && row + 4 <= M {
+        while row + 4 <= M {
             let at = row * step + v * lanes;
             let mut four = [bias; 4];
             for next in 0..4 {
                 let x = bias.add_product(sum[row + next][v].floats(), scale);
-                four[next] = unsafe { through::<S, THROUGH>(t, x, at + next * step, None) };
+                four[next] = unsafe { through::<S, THROUGH>(&bytes, x, at + next * step) };
             }
             unsafe { Register::store_four_of_bytes(four, limits, (to.wrapping_add(at), step)) };
             row += 4;
@@ -385,41 +447,27 @@ unsafe fn store_bytes<
             let at = row * step + v * lanes;
             let x = bias.add_product(sum[row][v].floats(), scale);
             unsafe {
-                if all {
-                    let x = through::<S, THROUGH>(t, x, at, None);
-                    x.store_bytes(limits, to.wrapping_add(at));
-                } else {
-                    let x = through::<S, THROUGH>(t, x, at, Some(mask));
-                    x.store_some_bytes(limits, to.wrapping_add(at), mask);
-                }
+                let x = through::<S, THROUGH>(&bytes, x, at);
+                x.store_bytes(limits, to.wrapping_add(at));
             }
             row += 1;
         }
     }
 }
 
-/// What a register of sums with bias becomes whose bytes go `at` bytes behind the tile's first, of some lanes if there is a mask.
+/// What a register of sums with bias becomes whose bytes go `at` bytes behind the tile's first.
 ///
 /// # Safety
-/// As for [`compute`].
+/// As for [`store_bytes`].
 #[inline(always)]
-unsafe fn through<S: Sums, const THROUGH: u8>(
-    t: &Tile,
-    x: S::Floats,
-    at: usize,
-    mask: Option<<S::Floats as Register>::Mask>,
-) -> S::Floats {
+unsafe fn through<S: Sums, const THROUGH: u8>(bytes: &Bytes, x: S::Floats, at: usize) -> S::Floats {
     // SAFETY: the caller's promise.
     unsafe {
         match THROUGH {
-            CURVE => x.curve(&*t.bytes.curve),
+            CURVE => x.curve(&*bytes.curve),
             RESIDUAL => {
-                let from = t.bytes.residual.wrapping_add(at);
-                let residual = match mask {
-                    None => S::Floats::load_bytes(from),
-                    Some(mask) => S::Floats::load_some_bytes(from, mask),
-                };
-                x.add_product(residual, S::Floats::splat(t.bytes.factor))
+                let residual = S::Floats::load_bytes(bytes.residual.wrapping_add(at));
+                x.add_product(residual, S::Floats::splat(bytes.factor))
             }
             _ => x,
         }

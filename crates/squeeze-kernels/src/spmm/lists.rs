@@ -68,7 +68,7 @@ impl Lists {
         for (first, filled) in firsts {
             rows.fill(0);
             for (at, to) in rows.chunks_mut(g.k).take(filled).enumerate() {
-                scales.push(weight.row(first + at, to));
+                scales.push(weight.row(first + at, 1, to));
                 let sum: i32 = to.iter().map(|&w| i32::from(w)).sum();
                 start.push(-i32::from(offset) * sum);
             }

@@ -44,7 +44,7 @@ fn check_epilogue(
     let before = numbers(g.m * g.ldc, 5);
     for block in Block::ALL {
         let w = sparse(&g, block, keep);
-        let (bytes, scales) = Weight::Numbers(&w).in_rows(g.groups * g.n);
+        let (bytes, scales) = Weight::Numbers(&w).in_rows(g.groups * g.n, 1);
         for element in Element::ALL {
             let mut want = before.clone();
             // In bytes the sums are equal; scales, bias and residual round a few times.
