@@ -85,6 +85,11 @@ impl Register for F32x8 {
         unsafe { _mm_storel_epi64(to.cast(), bytes(self, limits)) }
     }
     #[inline(always)]
+    unsafe fn copy_some_bytes(from: *const u8, to: *mut u8, mask: __m256i) {
+        let lanes = unsafe { _mm256_movemask_ps(_mm256_castsi256_ps(mask)) };
+        unsafe { from.copy_to_nonoverlapping(to, lanes.count_ones() as usize) };
+    }
+    #[inline(always)]
     fn curve(self, curve: &Curve) -> Self {
         unsafe {
             let place = _mm256_max_ps(

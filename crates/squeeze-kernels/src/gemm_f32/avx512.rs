@@ -86,6 +86,13 @@ impl Register for F32x16 {
         unsafe { _mm_storeu_si128(to.cast(), _mm512_castsi512_si128(bytes)) }
     }
     #[inline(always)]
+    unsafe fn copy_some_bytes(from: *const u8, to: *mut u8, mask: __mmask16) {
+        unsafe {
+            let bytes = _mm_maskz_loadu_epi8(mask, from.cast());
+            _mm_mask_storeu_epi8(to.cast(), mask, bytes);
+        }
+    }
+    #[inline(always)]
     unsafe fn store_four_of_bytes(four: [Self; 4], limits: Self::Limits, to: (*mut u8, usize)) {
         let bytes = bytes(four, limits);
         unsafe {

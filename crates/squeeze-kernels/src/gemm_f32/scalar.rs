@@ -163,6 +163,10 @@ impl Register for Eight {
         }
     }
     #[inline(always)]
+    unsafe fn copy_some_bytes(from: *const u8, to: *mut u8, count: usize) {
+        unsafe { from.copy_to_nonoverlapping(to, count) };
+    }
+    #[inline(always)]
     fn curve(self, curve: &Curve) -> Self {
         Self(self.0.map(|u| curve.at(u)))
     }

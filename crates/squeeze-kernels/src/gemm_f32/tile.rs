@@ -58,6 +58,11 @@ pub(crate) trait Register: Copy {
     /// # Safety
     /// `to` is valid for writing `LANES` bytes.
     unsafe fn store_bytes(self, limits: Self::Limits, to: *mut u8);
+    /// Copies the bytes of the lanes of `mask`.
+    ///
+    /// # Safety
+    /// Both are valid for the lanes of `mask`.
+    unsafe fn copy_some_bytes(from: *const u8, to: *mut u8, mask: Self::Mask);
     /// [`Register::store_bytes`] of four, which begin so many bytes apart.
     ///
     /// # Safety

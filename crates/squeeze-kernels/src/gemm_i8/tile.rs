@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use crate::activation::curve::Curve;
-use crate::gemm_f32::tile::{COLUMNS, ROWS, Register, Tile as Output, WithBias, store};
+use crate::gemm_f32::tile::{ROWS, Register, Tile as Output, WithBias, store};
 
 /// Bytes of a line of the cache.
 const LINE: usize = 64;
@@ -359,7 +359,7 @@ const PLAIN: u8 = 0;
 const RESIDUAL: u8 = 1;
 const CURVE: u8 = 2;
 
-/// Writes the sums out as bytes: with bias and residual, limited. Tiles with fewer columns than lanes, which are few, take a way round.
+/// Writes the sums out as bytes: with bias and residual, limited.
 ///
 /// # Safety
 /// As for [`compute`].
@@ -369,88 +369,90 @@ unsafe fn finish_bytes<S: Sums, const M: usize, const V: usize>(
     sum: [[S; V]; M],
     is_full: bool,
 ) {
-    let mut room = MaybeUninit::<[Rows; 2]>::uninit();
-    let (out, other) = (room.as_mut_ptr().cast::<u8>(), t.bytes.residual);
-    let (columns, mut bytes) = (t.output.columns, t.bytes);
-    // SAFETY (of all): the room holds the largest tile twice; the rest is the caller's promise.
+    // SAFETY: the caller's promise.
     unsafe {
-        if !is_full {
-            out.write_bytes(0, size_of_val(&room));
-            bytes.to = (out, COLUMNS);
-            if !other.is_null() {
-                let own = out.add(size_of::<Rows>());
-                copy_rows((other, t.bytes.to.1), (own, COLUMNS), [M, columns]);
-                bytes.residual = own;
-            }
-        }
-        match (bytes.curve.is_null(), other.is_null()) {
-            (false, _) => store_bytes::<S, M, V, CURVE>(t, bytes, sum),
-            (true, true) => store_bytes::<S, M, V, PLAIN>(t, bytes, sum),
-            (true, false) => store_bytes::<S, M, V, RESIDUAL>(t, bytes, sum),
-        }
-        if !is_full {
-            copy_rows((out, COLUMNS), t.bytes.to, [M, columns]);
+        match (t.bytes.curve.is_null(), t.bytes.residual.is_null()) {
+            (false, _) => store_bytes::<S, M, V, CURVE>(t, sum, is_full),
+            (true, true) => store_bytes::<S, M, V, PLAIN>(t, sum, is_full),
+            (true, false) => store_bytes::<S, M, V, RESIDUAL>(t, sum, is_full),
         }
     }
 }
 
-/// Room for the bytes of a tile.
-type Rows = [[u8; COLUMNS]; ROWS];
+/// Room for the bytes of a register of every row.
+type Room = [[u8; WIDEST]; ROWS];
 
-/// Copies `[rows, columns]` bytes between places with so far from one row to the next.
+/// The most lanes of a register.
+const WIDEST: usize = 16;
+
+/// The same where it is known what sums go through. Whole registers only: where the last one has fewer columns, it takes a way round.
 ///
 /// # Safety
-/// Both places are valid for that.
-#[cold]
-unsafe fn copy_rows(from: (*const u8, usize), to: (*mut u8, usize), [rows, columns]: [usize; 2]) {
-    for row in 0..rows {
-        // SAFETY: the caller's promise.
-        unsafe {
-            from.0
-                .add(row * from.1)
-                .copy_to(to.0.add(row * to.1), columns)
-        };
-    }
-}
-
-/// Writes whole registers of bytes where it is known what sums go through.
-///
-/// # Safety
-/// As for [`compute`], with all lanes valid of what `bytes` says.
+/// As for [`compute`].
 #[inline(always)]
 unsafe fn store_bytes<S: Sums, const M: usize, const V: usize, const THROUGH: u8>(
     t: &Tile,
-    bytes: Bytes,
     sum: [[S; V]; M],
+    is_full: bool,
 ) {
     let lanes = S::Floats::LANES;
-    let (to, step) = bytes.to;
     let limits = S::Floats::limits(t.output.limits.0, t.output.limits.1);
+    let (out, apart) = t.bytes.to;
+    let mut room = [MaybeUninit::<Room>::uninit(); 2];
+    let [own, others] = room.each_mut().map(|room| room.as_mut_ptr().cast::<u8>());
     for v in 0..V {
+        let is_part = !is_full && v + 1 == V;
+        let mask = S::Floats::first(t.output.columns - v * lanes);
+        let out = out.wrapping_add(v * lanes);
+        let mut bytes = Bytes {
+            to: (out, apart),
+            residual: t.bytes.residual.wrapping_add(v * lanes),
+            ..t.bytes
+        };
+        if is_part {
+            bytes.to = (own, WIDEST);
+            if THROUGH == RESIDUAL {
+                // SAFETY (of all blocks below): the mask ends where the columns do, and room is for all rows.
+                unsafe {
+                    others.write_bytes(0, size_of::<Room>());
+                    for row in 0..M {
+                        let from = bytes.residual.wrapping_add(row * apart);
+                        S::Floats::copy_some_bytes(from, others.add(row * WIDEST), mask);
+                    }
+                }
+                bytes.residual = others;
+            }
+        }
         // SAFETY (of all blocks below): bias and scales lie as whole panels do.
         let (bias, scale) = unsafe {
             let bias = S::Floats::load(t.output.bias.add(v * lanes));
             (bias, S::Floats::load(t.scales.add(v * lanes)))
         };
+        let (to, step) = bytes.to;
         let mut row = 0;
         while row + 4 <= M {
-            let at = row * step + v * lanes;
             let mut four = [bias; 4];
             for next in 0..4 {
                 let x = bias.add_product(sum[row + next][v].floats(), scale);
-                four[next] = unsafe { through::<S, THROUGH>(&bytes, x, at + next * step) };
+                four[next] = unsafe { through::<S, THROUGH>(&bytes, x, (row + next) * step) };
             }
-            unsafe { Register::store_four_of_bytes(four, limits, (to.wrapping_add(at), step)) };
+            let to = (to.wrapping_add(row * step), step);
+            unsafe { Register::store_four_of_bytes(four, limits, to) };
             row += 4;
         }
         while row < M {
-            let at = row * step + v * lanes;
             let x = bias.add_product(sum[row][v].floats(), scale);
             unsafe {
-                let x = through::<S, THROUGH>(&bytes, x, at);
-                x.store_bytes(limits, to.wrapping_add(at));
+                let x = through::<S, THROUGH>(&bytes, x, row * step);
+                x.store_bytes(limits, to.wrapping_add(row * step));
             }
             row += 1;
+        }
+        if is_part {
+            for row in 0..M {
+                let to = out.wrapping_add(row * apart);
+                unsafe { S::Floats::copy_some_bytes(own.add(row * WIDEST), to, mask) };
+            }
         }
     }
 }
