@@ -123,7 +123,7 @@ impl<const WIDE: bool> Sums for I32x8<WIDE> {
     type Weights = __m256i;
     const WIDE: bool = WIDE;
     const SHORT: usize = 0;
-    const UNROLLED: usize = if WIDE { 0 } else { 6 };
+    const PAIRED: usize = 6;
 
     #[inline(always)]
     fn zero() -> Self {
@@ -198,7 +198,7 @@ fn add_quads(mut sums: __m256i, a: __m256i, b: __m256i) -> __m256i {
     sums
 }
 
-/// Adds the products of pairs of 16 bits, in one piece as above.
+/// Adds the products of pairs of 16 bits, in one piece as above. It reads no memory, but says so, since else it would pass the ends of rows.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn add_pairs(mut sums: __m256i, a: __m256i, b: __m256i) -> __m256i {
@@ -211,7 +211,7 @@ fn add_pairs(mut sums: __m256i, a: __m256i, b: __m256i) -> __m256i {
             sums = inout(ymm_reg) sums,
             a = in(ymm_reg) a,
             b = in(ymm_reg) b,
-            options(pure, nomem, nostack, preserves_flags),
+            options(pure, readonly, nostack, preserves_flags),
         );
     }
     sums

@@ -21,8 +21,8 @@ pub(crate) trait Sums: Copy {
     const WIDE: bool;
     /// How many rows tiles have that have a short way to numbers; none where 0.
     const SHORT: usize;
-    /// How many rows tiles have that take two quads a step, for which rows are looked up once; none where 0.
-    const UNROLLED: usize = 0;
+    /// How many rows tiles have that take two quads, or the halves of one, a step, for which rows are looked up once; none where 0.
+    const PAIRED: usize = 0;
 
     /// Sums of nothing.
     fn zero() -> Self;
@@ -222,30 +222,30 @@ unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile, start: [S; V])
     let mut next = t.prefetch.0;
     // All of a quad at once, or its halves.
     let parts = if S::WIDE { 2 } else { 1 };
-    let quad = 4 * V * lanes;
+    let (part, ahead) = (4 * V * lanes / parts, t.prefetch.1 / parts);
     for segment in 0..t.segments.1 {
         let Segment { at, index } = unsafe { *t.segments.0.add(segment) };
-        let mut b = t.b.wrapping_add(index * t.quads * quad);
+        let mut b = t.b.wrapping_add(index * t.quads * parts * part);
         let mut a = t.a.0.wrapping_add(at);
-        let mut rest = t.quads;
-        if M == S::UNROLLED && 2 * t.prefetch.1 <= LINE {
-            for _ in 0..t.quads / 2 {
+        let mut rest = t.quads * parts;
+        if M == S::PAIRED && 2 * ahead <= LINE {
+            for _ in 0..rest / 2 {
                 S::Floats::prefetch(next.cast());
-                next = next.wrapping_add(2 * t.prefetch.1);
+                next = next.wrapping_add(2 * ahead);
                 unsafe {
-                    add_quads(a, t.a.1, b, &mut sum);
-                    add_quads(a.add(4), t.a.1, b.add(quad), &mut sum);
+                    add_parts(a, t.a.1, b, &mut sum);
+                    add_parts(a.add(4), t.a.1, b.add(part), &mut sum);
                 }
-                b = b.wrapping_add(2 * quad);
+                b = b.wrapping_add(2 * part);
                 a = a.wrapping_add(8);
             }
-            rest = t.quads % 2;
+            rest %= 2;
         }
-        for _ in 0..rest * parts {
+        for _ in 0..rest {
             S::Floats::prefetch(next.cast());
-            next = next.wrapping_add(t.prefetch.1 / parts);
-            unsafe { add_quads(a, t.a.1, b, &mut sum) };
-            b = b.wrapping_add(quad / parts);
+            next = next.wrapping_add(ahead);
+            unsafe { add_parts(a, t.a.1, b, &mut sum) };
+            b = b.wrapping_add(part);
             a = a.wrapping_add(4);
         }
     }
@@ -258,12 +258,12 @@ unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile, start: [S; V])
     out
 }
 
-/// Adds the products of a quad of each row, the rows so far apart, or of two numbers of 16 bits.
+/// Adds the products of a quad of each row, the rows so far apart, or of half a quad where it has numbers of 16 bits.
 ///
 /// # Safety
 /// As for [`compute`].
 #[inline(always)]
-unsafe fn add_quads<S: Sums, const M: usize, const V: usize>(
+unsafe fn add_parts<S: Sums, const M: usize, const V: usize>(
     a: *const u8,
     apart: usize,
     b: *const i8,
