@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use squeeze_graph::{Graph, Node, NodeId, Op};
-use squeeze_kernels::gemm_i8::weights::pairs_apart;
 use squeeze_kernels::{Tier, Weight};
 use squeeze_rewrite::{drop_dropout, fold_norms};
 use squeeze_tensor::{Tensor, Weights};
@@ -93,7 +92,7 @@ fn replace(weights: &mut Weights, name: &str, becomes: impl Fn(&Tensor) -> Optio
 /// The weight of a layer in bytes, `[out, in, ..]`, if all of its numbers are finite.
 fn layer_in_bytes(weight: &Tensor) -> Option<Tensor> {
     let apart = match weight.shape() {
-        [_, channels, taps @ ..] => pairs_apart(*channels, taps.iter().product()),
+        [_, _, taps @ ..] => taps.iter().product(),
         _ => 0,
     };
     in_bytes(weight, apart)

@@ -40,7 +40,7 @@ impl Transformed {
         let conv = conv_geometry(row, x.columns());
         // What bytes stand for, as elsewhere where images are bytes, so that every form of the weights gives the same.
         let held = row.weight.held();
-        let (bytes, scales) = held.weight().in_rows(row.out, conv.pairs_apart());
+        let (bytes, scales) = held.weight().in_rows(row.out, conv.taps());
         let taps = bytes.len() / row.out;
         let weight: Vec<f32> = (bytes.chunks_exact(taps).zip(&*scales))
             .flat_map(|(row, scale)| row.iter().map(move |&w| scale * f32::from(w)))

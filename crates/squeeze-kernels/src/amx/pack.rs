@@ -59,7 +59,9 @@ impl Packed {
             true => vec![0.0; conv.groups * panels * COLUMNS],
             false => vec![],
         };
-        let by_tap = match packed.offsets.len() > packed.left.tap_lines() {
+        // Bytes are made of rows as they come.
+        let turns = element != Element::I8 && packed.offsets.len() > packed.left.tap_lines();
+        let by_tap = match turns {
             true => Cow::Owned(by_tap(conv, weight)),
             false => Cow::Borrowed(weight),
         };
@@ -89,7 +91,7 @@ impl Packed {
         packed
     }
 
-    /// Splits the weights of one column, taps first, into lines `[parts][steps][64]`; gives their scale.
+    /// Splits the weights of one column, taps first but those of bytes, into lines `[parts][steps][64]`; gives their scale.
     fn split_column(&self, weight: &[f32], lines: &mut [u8]) -> f32 {
         let conv = &self.left.conv;
         let (k, tap_lines) = (conv.c / conv.groups, self.left.tap_lines());
@@ -121,16 +123,11 @@ impl Packed {
             return scale;
         }
         let mut bytes = vec![0; weight.len()];
-        // Taps come first here, so that two channels of a tap are neighbours.
-        let apart = conv.pairs_apart().min(1);
-        let scale = weights::to_bytes(weight, apart, &mut bytes);
-        let taps = lines
-            .chunks_exact_mut(64 * tap_lines)
-            .zip(bytes.chunks_exact(k));
-        for (line, bytes) in taps {
+        let scale = weights::to_bytes(weight, taps, &mut bytes);
+        for (tap, line) in lines.chunks_exact_mut(64 * tap_lines).enumerate() {
             let (used, rest) = line.split_at_mut(k);
-            for (to, byte) in used.iter_mut().zip(bytes) {
-                *to = *byte as u8;
+            for (to, channel) in used.iter_mut().zip(bytes.chunks_exact(taps)) {
+                *to = channel[tap] as u8;
             }
             rest.fill(0);
         }

@@ -21,7 +21,6 @@ use crate::gemm_f32::gradients::pack_weight;
 use crate::gemm_f32::panels::Panels;
 use crate::gemm_f32::product::{Output, Product, Source, Strided};
 use crate::gemm_f32::{Epilogue, Geometry, Kernel};
-use crate::gemm_i8::weights::pairs_apart;
 use crate::slab::{Block, Slab};
 use crate::{Cpu, Threads, Tier};
 use window::{Image, Window};
@@ -89,13 +88,9 @@ impl Conv {
             .map_or(0, |room| room / self.stride[axis] + 1)
     }
 
-    pub(crate) fn taps(&self) -> usize {
+    /// Taps of its window.
+    pub fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
-    }
-
-    /// As [`weights::pairs_apart`](crate::gemm_i8::weights::pairs_apart), in rows of its weight.
-    pub fn pairs_apart(&self) -> usize {
-        pairs_apart(self.c / self.groups, self.taps())
     }
 
     /// Terms of each sum.

@@ -30,6 +30,8 @@ pub const MOST_TAPS: usize = 64;
 #[derive(Clone)]
 pub struct Packed {
     conv: Conv,
+    /// How many bytes a pixel has as tiles read it.
+    channels: usize,
     right: Right,
     /// From one pixel of the output to the next.
     stride: usize,
@@ -62,12 +64,12 @@ impl Packed {
     /// # Panics
     /// As for [`Packed::pack`].
     pub fn pack_in(weight: Weight, conv: &Conv, tier: Tier, slab: &Slab) -> Packed {
-        let shape = shape(conv, weight);
+        let (shape, bytes, scales) = in_tap_order(conv, weight, tier);
+        let weight = Weight::Bytes(&bytes, &scales);
         Packed {
             conv: *conv,
-            right: in_tap_order(conv, weight, &|weight| {
-                Right::pack(weight, shape, ZERO, tier, slab)
-            }),
+            channels: channels(conv, tier),
+            right: Right::pack(weight, shape, ZERO, tier, slab),
             stride: conv.out,
             fixed: None,
         }
@@ -84,12 +86,12 @@ impl Packed {
         tier: Tier,
         slab: &Slab,
     ) -> Packed {
-        let shape = shape(conv, weight);
+        let (shape, bytes, scales) = in_tap_order(conv, weight, tier);
+        let weight = Weight::Bytes(&bytes, &scales);
         Packed {
             conv: *conv,
-            right: in_tap_order(conv, weight, &|weight| {
-                Right::fixed(weight, shape, fixed, tier, slab)
-            }),
+            channels: channels(conv, tier),
+            right: Right::fixed(weight, shape, fixed, tier, slab),
             stride: conv.out,
             fixed: Some(fixed.codes.input.zero),
         }
@@ -133,7 +135,7 @@ impl Packed {
     }
 
     fn layout(&self) -> Layout {
-        let Conv { n, h, w, c, .. } = self.conv;
+        let (Conv { n, h, w, .. }, c) = (self.conv, self.channels);
         let [_, left, _, right] = self.conv.padding;
         let front = left.max(right) * c;
         let row = front + w * c;
@@ -171,7 +173,11 @@ impl Packed {
         let Conv { n, h, w, c, .. } = self.conv;
         let bytes = as_bytes_mut(&mut scratch[..self.scratch()]);
         self.rows(bytes, zero, threads, n * h * w * c / 8, &|row, to| {
-            self.kernel().place(&x[row * w * c..][..w * c], to);
+            let from = &x[row * w * c..][..w * c];
+            match self.channels == c {
+                true => self.kernel().place(from, to),
+                false => self.kernel().write(to, |to| spread(from, to)),
+            }
         });
         self.all_lines(y, scratch, threads);
     }
@@ -253,8 +259,18 @@ impl Packed {
         self.rows(bytes, ZERO, threads, n * h * w * c / 2, &|row, to| {
             let sizes = &sizes[row / h * h..][..h];
             let (factor, _) = factor(sizes.iter().fold(0.0, larger));
-            self.kernel().write(to, |to| {
-                quantize(cpu.tier, &x[row * w * c..][..w * c], 0.0, factor, to);
+            let x = &x[row * w * c..][..w * c];
+            self.kernel().write(to, |to| match self.channels == c {
+                true => quantize(cpu.tier, x, 0.0, factor, to),
+                false => {
+                    let mut few = [0; FEW * COLOURS];
+                    let pixels = x.chunks(FEW * COLOURS).zip(to.chunks_mut(4 * FEW));
+                    for (x, to) in pixels {
+                        let few = &mut few[..x.len()];
+                        quantize(cpu.tier, x, 0.0, factor, few);
+                        spread(few, to);
+                    }
+                }
             });
         });
     }
@@ -322,38 +338,36 @@ impl Packed {
         let (conv, layout, unit) = (&self.conv, self.layout(), self.kernel().unit());
         let (image, top) = (line / conv.out_h(), line % conv.out_h() * conv.stride[0]);
         let scale: *const f32 = scales.get(image).unwrap_or(ONE);
-        let k = conv.c / conv.groups;
-        let tiles = conv.out_w().div_ceil(self.right.rows());
+        let (c, k) = (self.channels, conv.c / conv.groups);
         let mut segments = [Segment::default(); MOST_TAPS];
-        let mut tile = 0;
-        while tile < tiles {
-            let windows = even(conv.out_w(), tiles, tile);
-            // Tiles of as many windows that leave out the same taps go together.
-            let alike = |next: &usize| even(conv.out_w(), tiles, *next).len() == windows.len();
-            let together = match joins(conv) {
-                true => (tile..tiles).take_while(alike).count(),
+        let mut window = 0;
+        while window < conv.out_w() {
+            // Full tiles, and what is left; those that leave out the same taps go together.
+            let rows = self.right.rows().min(conv.out_w() - window);
+            let tiles = match joins(conv) {
+                true => (conv.out_w() - window) / rows,
                 false => 1,
             };
-            let left = windows.start * conv.stride[1];
-            let across = left..left + (windows.len() - 1) * conv.stride[1];
+            let left = window * conv.stride[1];
+            let across = left..left + (rows - 1) * conv.stride[1];
             let count = self.segments(top, across, &mut segments);
             // Where the first window would begin above and left of the image, its segments do not.
-            let first = (image * conv.h + top) * layout.row + layout.front + left * conv.c;
-            let before = conv.padding[0] * layout.row + conv.padding[1] * conv.c;
+            let first = (image * conv.h + top) * layout.row + layout.front + left * c;
+            let before = conv.padding[0] * layout.row + conv.padding[1] * c;
             let first = bytes.wrapping_add(unit * first).wrapping_sub(unit * before);
             let to = To {
-                at: (to_line * conv.out_w() + windows.start) * self.stride,
+                at: (to_line * conv.out_w() + window) * self.stride,
                 row: self.stride,
                 output: y,
             };
             for panel in panels.clone() {
                 let (group, _) = self.right.panels.place(panel);
                 let from = Left {
-                    tiles: together,
-                    rows: windows.len(),
+                    tiles,
+                    rows,
                     bytes: (
                         first.wrapping_add(unit * group * k),
-                        unit * conv.stride[1] * conv.c,
+                        unit * conv.stride[1] * c,
                     ),
                     segments: &segments[..count],
                     scales: (scale, 0),
@@ -363,14 +377,14 @@ impl Packed {
                 // output, bias and residual hold all pixels; no other part has these of this panel.
                 unsafe { self.right.tiles(panel, &from, to, near) };
             }
-            tile += together;
+            window += tiles * rows;
         }
     }
 
     /// The segments that windows read of the image: windows that begin in row `top`, the first and the last in the columns
     /// `across`, counted from the padding's.
     fn segments(&self, top: usize, across: Range<usize>, to: &mut [Segment; MOST_TAPS]) -> usize {
-        let (conv, layout) = (&self.conv, self.layout());
+        let (conv, layout, c) = (&self.conv, self.layout(), self.channels);
         let [kh, kw] = conv.kernel;
         let (columns, joined) = match joins(conv) {
             true => (1, true),
@@ -389,7 +403,7 @@ impl Packed {
                     continue;
                 }
                 to[count] = Segment {
-                    at: self.kernel().unit() * (ky * conv.dilation[0] * layout.row + x * conv.c),
+                    at: self.kernel().unit() * (ky * conv.dilation[0] * layout.row + x * c),
                     index: ky * columns + kx,
                 };
                 count += 1;
@@ -399,19 +413,35 @@ impl Packed {
     }
 }
 
-/// Packs a weight whose rows are `[kh, kw, c / groups]`; a row's scale does not depend on its order.
-fn in_tap_order(conv: &Conv, weight: Weight, pack: &dyn Fn(Weight) -> Right) -> Right {
-    match weight {
-        Weight::Numbers(numbers) => pack(Weight::Numbers(&by_tap(conv, numbers))),
-        Weight::Bytes(bytes, scales) => pack(Weight::Bytes(&by_tap(conv, bytes), scales)),
+/// Channels of a photograph.
+const COLOURS: usize = 3;
+
+/// So many of its pixels become bytes at a time where a zero follows each.
+const FEW: usize = 128;
+
+/// How many bytes a pixel has as tiles of a tier read it. Where products are added in pairs, each pair is of one tap: a zero follows
+/// three channels.
+fn channels(conv: &Conv, tier: Tier) -> usize {
+    let in_pairs = Kernel::of(tier).wide.is_some();
+    match in_pairs && joins(conv) && conv.c == COLOURS {
+        true => 4,
+        false => conv.c,
     }
 }
 
-/// How the weights lie.
+/// Puts a zero behind each pixel of three bytes.
+fn spread<T: Copy + Default>(pixels: &[T], to: &mut [T]) {
+    let pixels = pixels.as_chunks::<COLOURS>().0;
+    for (to, &[r, g, b]) in to.as_chunks_mut().0.iter_mut().zip(pixels) {
+        *to = [r, g, b, T::default()];
+    }
+}
+
+/// How the weights lie, and the weights as rows `[kh, kw, c / groups]`, with a zero behind three channels where pixels have one.
 ///
 /// # Panics
 /// If the weight's length or the geometry is wrong, there are over [`MOST_TAPS`] taps, or the sums are over [`LONGEST`].
-fn shape(conv: &Conv, weight: Weight) -> Shape {
+fn in_tap_order(conv: &Conv, weight: Weight, tier: Tier) -> (Shape, Vec<i8>, Vec<f32>) {
     conv.check(usize::MAX, usize::MAX, weight.len());
     assert!(conv.taps() <= MOST_TAPS, "{conv:?}: too many taps");
     assert!(conv.sum() <= LONGEST, "{conv:?}: too long a sum");
@@ -419,14 +449,21 @@ fn shape(conv: &Conv, weight: Weight) -> Shape {
         true => conv.kernel[0],
         false => conv.taps(),
     };
-    Shape {
+    let (bytes, scales) = weight.in_rows(conv.out, conv.taps());
+    let mut bytes = by_tap(conv, &bytes);
+    let channels = channels(conv, tier);
+    if channels > conv.c {
+        let taps = bytes;
+        bytes = vec![0; taps.len() / conv.c * channels];
+        spread(&taps, &mut bytes);
+    }
+    let shape = Shape {
         groups: conv.groups,
         n: conv.out / conv.groups,
         segments,
-        length: conv.sum() / segments,
-        // Taps come first in its rows.
-        apart: conv.pairs_apart().min(1),
-    }
+        length: channels / conv.groups * conv.taps() / segments,
+    };
+    (shape, bytes, scales)
 }
 
 /// Whether a row of taps reads one stretch of the image.

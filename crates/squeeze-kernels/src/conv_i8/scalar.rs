@@ -20,7 +20,7 @@ pub fn conv(g: &Conv, x: &[f32], weight: &[f32], epilogue: &Epilogue, y: &mut [f
         .chunks_exact(g.sum())
         .zip(right.chunks_exact_mut(g.sum()));
     let channels: Vec<f32> = rows
-        .map(|(x, to)| weights::to_bytes(x, g.pairs_apart(), to))
+        .map(|(x, to)| weights::to_bytes(x, g.taps(), to))
         .collect();
     let mut sums = vec![0i32; g.output()];
     each_product(g, |x_at, w_at, y_at| {
@@ -44,7 +44,7 @@ pub fn conv_of_bytes(
     residual: Option<&[u8]>,
     y: &mut [u8],
 ) {
-    let numbers = Numbers::of(fixed, x, (weight, g.sum(), g.pairs_apart()), residual);
+    let numbers = Numbers::of(fixed, x, (weight, g.sum(), g.taps()), residual);
     let mut out = vec![0.0; y.len()];
     conv_f32(
         g,

@@ -43,7 +43,7 @@ fn check_epilogue(
     };
     let mut want = vec![0.0; conv.output()];
     scalar::conv(&conv, &x, &w, &epilogue, &mut want);
-    let (bytes, scales) = Weight::Numbers(&w).in_rows(conv.out, conv.pairs_apart());
+    let (bytes, scales) = Weight::Numbers(&w).in_rows(conv.out, conv.taps());
     for tier in Tier::here() {
         for count in [1, 3] {
             let threads = Threads::new(count);
@@ -189,7 +189,13 @@ fn apart() {
 /// The largest bytes of both signs: no sum of pairs may leave its bits.
 #[test]
 fn extremes_are_exact() {
-    let conv = square(64, 48, 3, 1);
+    check_extremes(square(64, 48, 3, 1));
+    check_extremes(square(3, 48, 3, 1));
+}
+
+/// The kernel of numbers is that of pairs that fit.
+#[track_caller]
+fn check_extremes(conv: Conv) {
     let signs = |count: usize, step: usize| -> Vec<f32> {
         (0..count).map(|at| [1.0, -1.0][at / step % 2]).collect()
     };
@@ -205,6 +211,8 @@ fn extremes_are_exact() {
     let each = |tier: Tier| weights.map(|weight| (tier, weight));
     for (tier, weight) in Tier::here().into_iter().flat_map(each) {
         let packed = Packed::pack(weight, &conv, tier);
+        let is_of_tier = std::ptr::eq(packed.kernel(), Kernel::of(tier));
+        assert!(is_of_tier || matches!(weight, Weight::Bytes(..)));
         let (mut got, mut scratch) = (vec![0.0; want.len()], vec![0.0; packed.scratch()]);
         packed.run(&x, &epilogue, &mut got, &mut scratch, &Threads::new(1));
         close(&got, &want, 16);
@@ -250,7 +258,7 @@ fn check_bytes(conv: Conv, activation: Activation, has_residual: bool) {
     let residual = has_residual.then_some(&other[..]);
     let mut want = vec![0; conv.output()];
     scalar::conv_of_bytes(&conv, (&x, &w), &fixed, residual, &mut want);
-    let (quantized, scales) = Weight::Numbers(&w).in_rows(conv.out, conv.pairs_apart());
+    let (quantized, scales) = Weight::Numbers(&w).in_rows(conv.out, conv.taps());
     for tier in Tier::here() {
         for count in [1, 3] {
             let threads = Threads::new(count);

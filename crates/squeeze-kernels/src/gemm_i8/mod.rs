@@ -40,7 +40,7 @@ pub struct Kernel {
     /// Whether the machine has what it needs beyond its tier.
     is_present: fn() -> bool,
     /// What runs weights whose pairs do not [fit](weights::PAIR), where its own instructions would add them in 16 bits. Its panels are the same.
-    wide: Option<&'static Kernel>,
+    pub(crate) wide: Option<&'static Kernel>,
     /// Numbers in a register of sums.
     lanes: usize,
     /// Writes bytes as numbers of 16 bits, if rows enter so ([`tile::Sums::WIDE`]).
@@ -216,7 +216,6 @@ impl Packed {
             n: geometry.n,
             segments: 1,
             length: geometry.k,
-            apart: 1,
         }
     }
 

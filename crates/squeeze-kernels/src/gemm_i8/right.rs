@@ -35,8 +35,6 @@ pub(crate) struct Shape {
     /// Parts of a sum whose activations are neighbours, and the length of each.
     pub segments: usize,
     pub length: usize,
-    /// As [`weights::to_bytes`](super::weights::to_bytes) takes it.
-    pub apart: usize,
 }
 
 /// Weights in bytes.
@@ -106,7 +104,6 @@ impl Right {
             n,
             segments,
             length,
-            apart,
         } = shape;
         let mut kernel = Kernel::of(tier);
         let zero = i32::from(zero);
@@ -127,7 +124,7 @@ impl Right {
                     let count = TOGETHER.min(all.end - first);
                     let columns_here = (first..).zip(rows.chunks_exact_mut(sum)).take(count);
                     for (column, row) in columns_here {
-                        let scale = weight.row(group * n + column, apart, row);
+                        let scale = weight.row(group * n + column, 1, row);
                         let mut total = 0;
                         for (segment, row) in row.chunks_exact(length).enumerate() {
                             let sum: i32 = row.iter().map(|&w| i32::from(w)).sum();

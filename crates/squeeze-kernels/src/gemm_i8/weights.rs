@@ -12,20 +12,11 @@ const SHORT: usize = 64;
 /// How many scales they try.
 const SCALES: usize = 32;
 
-/// How far apart two weights of a row `[channels, taps]` lie that meet two neighbours of a pixel: those of two channels of a tap. Zero where
-/// they would be of two taps.
-pub fn pairs_apart(channels: usize, taps: usize) -> usize {
-    match taps == 1 || channels.is_multiple_of(2) {
-        true => taps,
-        false => 0,
-    }
-}
-
 /// Brings a row of weights to signed bytes and gives their scale.
 ///
-/// Two neighbours, of which the second lies `apart` behind the first ([`pairs_apart`]), sum up to at most ±128, so that CPUs that add two
-/// products in 16 bits do it exactly: bytes are up to a third coarser for that, on every machine. Nothing is asked of neighbours where it
-/// is zero. Short rows, whose errors hardly average out, win more than that back: of some scales they take the one by which their bytes are
+/// Two neighbours, of which the second lies `apart` behind the first, sum up to at most ±128, so that CPUs that add two products in 16 bits
+/// do it exactly: bytes are up to a third coarser for that, on every machine. In a row `[channels, taps]` these are two channels of a tap,
+/// so many taps apart; nothing is asked of neighbours where it is zero. Short rows, whose errors hardly average out, win more than that back: of some scales they take the one by which their bytes are
 /// off by the least mean square. In whichever order a row's weights come, each becomes the same byte.
 ///
 /// # Panics
@@ -148,9 +139,9 @@ mod tests {
     fn each_row(mut check: impl FnMut(&[f32], usize)) {
         for (seed, (channels, taps)) in (1..).zip(ROWS) {
             let x = numbers(channels * taps, seed);
-            check(&x, pairs_apart(channels, taps));
+            check(&x, taps);
             let sizes: Vec<f32> = x.iter().map(|x| x.abs()).collect();
-            check(&sizes, pairs_apart(channels, taps));
+            check(&sizes, taps);
         }
     }
 
@@ -159,17 +150,13 @@ mod tests {
         each_row(|x, apart| {
             let (bytes, _) = in_bytes(x, apart);
             assert!(bytes.iter().all(|&b| b > i8::MIN));
-            for pairs in bytes.chunks_exact((2 * apart).max(1)) {
+            for pairs in bytes.chunks_exact(2 * apart) {
                 let (first, second) = pairs.split_at(apart);
                 for (&a, &b) in first.iter().zip(second) {
                     assert!((i16::from(a) + i16::from(b)).abs() <= PAIR);
                 }
             }
         });
-        assert_eq!(
-            [pairs_apart(3, 9), pairs_apart(3, 1), pairs_apart(4, 9)],
-            [0, 1, 9]
-        );
     }
 
     #[test]
@@ -193,7 +180,7 @@ mod tests {
         let x = numbers(channels * taps, 1);
         let place = |at: usize| at % channels * taps + at / channels;
         let by_tap: Vec<f32> = (0..x.len()).map(|at| x[place(at)]).collect();
-        let (bytes, scale) = in_bytes(&x, pairs_apart(channels, taps));
+        let (bytes, scale) = in_bytes(&x, taps);
         let (turned, again) = in_bytes(&by_tap, 1);
         assert_eq!(scale, again);
         assert!((0..x.len()).all(|at| turned[at] == bytes[place(at)]));
