@@ -316,7 +316,7 @@ impl Packed {
 }
 
 /// Each row of a block, or all at once where none is apart.
-pub(super) fn rows<X, Y>(block: &Block, x: &[X], y: &mut [Y], mut row: impl FnMut(&[X], &mut [Y])) {
+fn rows<X, Y>(block: &Block, x: &[X], y: &mut [Y], mut row: impl FnMut(&[X], &mut [Y])) {
     let columns = block.columns;
     if block.from_stride == columns && block.to_stride == columns {
         return row(x, y);

@@ -1,26 +1,22 @@
 //! Windows over images of bytes in single precision, transformed (Winograd): where the machine's products of bytes gain less than the
 //! transforms save.
 
-use squeeze_kernels::elementwise::Block;
 use squeeze_kernels::gemm_f32::{Epilogue, Residual};
 use squeeze_kernels::{Cpu, Quantization, Slab, elementwise, winograd};
 
-use super::bytes::{Rest, rows};
+use super::bytes::Rest;
 use super::family::LayerFacts;
 use super::layer::conv_geometry;
 use crate::program::{self, Value};
 use crate::target::Target;
 
-/// A layer that reads and writes bytes, and how many numbers it reads and writes.
+/// A layer that reads and writes bytes, and how many numbers it makes of those it reads.
 #[derive(Clone, Debug)]
 pub(super) struct Transformed {
     packed: winograd::Packed,
     inputs: usize,
-    outputs: usize,
-    /// Of the residual.
+    /// Of the residual, which lies as the output does.
     others: usize,
-    /// From the sums to the output, which may be part of wider rows.
-    home: Block,
 }
 
 /// Bytes and what they stand for.
@@ -45,24 +41,17 @@ impl Transformed {
         let weight: Vec<f32> = (bytes.chunks_exact(taps).zip(&*scales))
             .flat_map(|(row, scale)| row.iter().map(move |&w| scale * f32::from(w)))
             .collect();
-        let outputs = y.rows() * y.columns();
+        let packed = winograd::Packed::pack_in(&weight, &conv, size, target.tier, slab);
         Some(Self {
-            packed: winograd::Packed::pack_in(&weight, &conv, size, target.tier, slab),
+            packed: packed.with_stride(y.home.stride),
             inputs: x.rows() * x.columns(),
-            outputs,
-            others: if has_residual { outputs } else { 0 },
-            home: Block {
-                rows: y.rows(),
-                columns: y.columns(),
-                from_stride: y.columns(),
-                to_stride: y.home.stride,
-            },
+            others: if has_residual { y.span() } else { 0 },
         })
     }
 
-    /// How many numbers it works in: those of both sides and of the residual, and what the transforms take.
+    /// How many numbers it works in: those of its inputs, and what the transforms take.
     pub fn scratch(&self, threads: usize) -> usize {
-        self.inputs + self.outputs + self.others + self.packed.scratch(threads)
+        self.inputs + self.others + self.packed.scratch(threads)
     }
 
     /// Computes the layer.
@@ -72,11 +61,10 @@ impl Transformed {
         x: Coded,
         residual: Option<Coded>,
         rest: &Rest,
-        (y, code): (&mut [u8], Quantization),
+        y: (&mut [u8], Quantization),
         scratch: &mut [f32],
     ) {
         let (numbers, scratch) = scratch.split_at_mut(self.inputs);
-        let (sums, scratch) = scratch.split_at_mut(self.outputs);
         let (other, scratch) = scratch.split_at_mut(self.others);
         elementwise::dequantize(cpu, x.1, &x.0[..self.inputs], numbers);
         if let Some((bytes, code)) = residual {
@@ -89,10 +77,7 @@ impl Transformed {
             ..Epilogue::default()
         };
         self.packed
-            .run(numbers, &epilogue, sums, scratch, cpu.threads);
-        rows(&self.home, sums, y, |sums, y| {
-            elementwise::quantize(cpu, code, sums, y);
-        });
+            .run_to_bytes(numbers, &epilogue, y, scratch, cpu.threads);
     }
 
     /// Bytes of its weights.

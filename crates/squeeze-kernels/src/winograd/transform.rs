@@ -3,14 +3,15 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::Size;
 use super::grid::{Grid, Place};
 use super::scalar::{Matrices, back as scalar_back, there as scalar_there};
+use super::{MOST_OUT, Size};
 use crate::activation::slice_forward_in_place;
 use crate::conv_f32::Conv;
+use crate::elementwise::bytes::vector_quantize;
 use crate::gemm_f32::{Epilogue, Residual, Start};
 use crate::vector::{Vector, per_tier};
-use crate::{SharedMut, Tier};
+use crate::{Quantization, SharedMut, Tier};
 
 /// The two magnitudes of the 4 x 4 transform's points, their squares and the squares' sum; the product of the squares is 1.
 const P: f32 = 2.0 / 3.0;
@@ -46,6 +47,16 @@ pub(super) struct Back<'a> {
     pub epilogue: &'a Epilogue<'a>,
 }
 
+/// Where the outputs go.
+pub(super) enum To<'a> {
+    Numbers(SharedMut<'a, f32>),
+    /// As bytes, and what these stand for.
+    Bytes(SharedMut<'a, u8>, Quantization),
+}
+
+/// So many channels of a tile are computed before they become bytes.
+pub(super) const STRIP: usize = 64;
+
 /// The pixel of the input, counted through all images, that a tile reads at `[i, j]`; none where there is padding.
 pub(super) fn pixel(conv: &Conv, place: &Place, tap: [usize; 2]) -> Option<usize> {
     let [y, x] = [0, 1].map(|axis| {
@@ -70,7 +81,7 @@ per_tier! {
 
 per_tier! {
     /// Transforms the sums of some tiles of a block back, and writes the outputs that exist.
-    pub(super) fn back(job: &Back, tiles: Range<usize>, y: &SharedMut<f32>)
+    pub(super) fn back(job: &Back, tiles: Range<usize>, y: &To)
     { scalar: scalar_back, vector: vector_back }
 }
 
@@ -83,7 +94,7 @@ fn vector_there<V: Vector>(job: &There, tiles: Range<usize>, to: &SharedMut<f32>
 }
 
 #[inline(always)]
-fn vector_back<V: Vector>(job: &Back, tiles: Range<usize>, y: &SharedMut<f32>) {
+fn vector_back<V: Vector>(job: &Back, tiles: Range<usize>, y: &To) {
     match job.grid.size {
         Size::Two => tiles_back::<V, 4, 2>(job, tiles, y),
         Size::Four => tiles_back::<V, 6, 4>(job, tiles, y),
@@ -245,14 +256,9 @@ struct End<'a, V> {
 }
 
 #[inline(always)]
-fn tiles_back<V: Vector, const A: usize, const R: usize>(
-    job: &Back,
-    tiles: Range<usize>,
-    y: &SharedMut<f32>,
-) {
+fn tiles_back<V: Vector, const A: usize, const R: usize>(job: &Back, tiles: Range<usize>, y: &To) {
     let (conv, e) = (job.conv, job.epilogue);
     let n = conv.out / conv.groups;
-    let whole = n / V::LANES * V::LANES;
     let in_registers = e.activation.limits();
     let (low, high) = in_registers.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
     let end = End {
@@ -261,57 +267,79 @@ fn tiles_back<V: Vector, const A: usize, const R: usize>(
         residual: e.residual,
         limits: [V::splat(low), V::splat(high)],
     };
+    let next = [conv.dilation[0] * conv.out_w(), conv.dilation[1]].map(|step| step * job.stride);
+    let mut near = [[0.0; STRIP]; MOST_OUT];
+    let near = &SharedMut::new(near.as_flattened_mut());
+    let (to, to_next, strip) = match y {
+        To::Numbers(y) => (y, next, n),
+        To::Bytes(..) => (near, [R * STRIP, STRIP], STRIP),
+    };
     for tile in tiles {
         let place = job.grid.place(tile);
-        let next =
-            [conv.dilation[0] * conv.out_w(), conv.dilation[1]].map(|step| step * job.stride);
         let first = written(conv, &place, [0, 0]) * job.stride;
-        for group in 0..conv.groups {
-            let from = group * job.step + (tile - job.first) * n;
-            let at = [from, first + group * n, group * n];
+        for (group, start) in (0..conv.groups)
+            .flat_map(|group| (0..n).step_by(strip).map(move |start| (group, start)))
+        {
+            let count = strip.min(n - start);
+            let channel = group * n + start;
+            let home = first + channel;
+            let to_first = match y {
+                To::Numbers(_) => home,
+                To::Bytes(..) => 0,
+            };
+            let from = group * job.step + (tile - job.first) * n + start;
+            let at = [from, to_first, home, channel];
+            let whole = count / V::LANES * V::LANES;
             for part in (0..whole).step_by(V::LANES) {
                 channels_back::<V, A, R, true>(
                     job,
                     &end,
                     (at.map(|at| at + part), V::LANES),
-                    (&place, next, y),
+                    (&place, [to_next, next], to),
                 );
             }
-            if whole < n {
+            if whole < count {
                 channels_back::<V, A, R, false>(
                     job,
                     &end,
-                    (at.map(|at| at + whole), n - whole),
-                    (&place, next, y),
+                    (at.map(|at| at + whole), count - whole),
+                    (&place, [to_next, next], to),
                 );
             }
-        }
-        // Most activations are done while the pixel is in the first cache.
-        if in_registers.is_none() {
+            // What limits do not do is done while the channels are in the first cache.
+            if in_registers.is_some() && matches!(y, To::Numbers(_)) {
+                continue;
+            }
             for i in 0..place.exist[0] {
                 for j in 0..place.exist[1] {
-                    let at = first + i * next[0] + j * next[1];
-                    // SAFETY: no other part has this pixel.
-                    let y = unsafe { y.slice(at..at + conv.out) };
-                    let tier = match V::LANES {
-                        16 => Tier::Avx512,
-                        _ => Tier::Avx2,
-                    };
-                    slice_forward_in_place(tier, e.activation, y);
+                    let at = to_first + i * to_next[0] + j * to_next[1];
+                    // SAFETY (of both): no other part has this pixel.
+                    let sums = unsafe { to.slice(at..at + count) };
+                    if in_registers.is_none() {
+                        let tier = match V::LANES {
+                            16 => Tier::Avx512,
+                            _ => Tier::Avx2,
+                        };
+                        slice_forward_in_place(tier, e.activation, sums);
+                    }
+                    if let To::Bytes(y, code) = y {
+                        let at = home + i * next[0] + j * next[1];
+                        vector_quantize::<V>(*code, sums, unsafe { y.slice(at..at + count) });
+                    }
                 }
             }
         }
     }
 }
 
-/// One register of channels of a tile, which begins at these places of the sums, the output and the bias; `FULL` where all its lanes
-/// are used.
+/// One register of channels of a tile, which begins at these places of the sums, of where they go, of the residual and of the bias; `FULL`
+/// where all its lanes are used. `next` is from one pixel to the next, down and across, where they go and in the residual.
 #[inline(always)]
 fn channels_back<V: Vector, const A: usize, const R: usize, const FULL: bool>(
     job: &Back,
     end: &End<V>,
-    ([from, at, channel], count): ([usize; 3], usize),
-    (place, next, y): (&Place, [usize; 2], &SharedMut<f32>),
+    ([from, at, other, channel], count): ([usize; 4], usize),
+    (place, next, y): (&Place, [[usize; 2]; 2], &SharedMut<f32>),
 ) {
     let load = |from: &[f32]| match FULL {
         true => V::load(from),
@@ -334,16 +362,16 @@ fn channels_back<V: Vector, const A: usize, const R: usize, const FULL: bool>(
             if i >= place.exist[0] || j >= place.exist[1] {
                 return;
             }
-            let at = at + i * next[0] + j * next[1];
+            let [to, others] = next.map(|[down, across]| i * down + j * across);
             // SAFETY: no other part has this pixel.
-            let y = unsafe { y.slice(at..at + count) };
+            let y = unsafe { y.slice(at + to..at + to + count) };
             let mut sum = sum;
             if end.add {
                 sum = load(y) + sum;
             }
             sum = sum + bias;
             if let Some(Residual { values, factors }) = end.residual {
-                let other = load(&values[at..]);
+                let other = load(&values[other + others..]);
                 sum = match factors {
                     Some(factors) => other.mul_add(load(&factors[channel..]), sum),
                     None => sum + other,
