@@ -23,6 +23,8 @@ pub(crate) trait Sums: Copy {
     const SHORT: usize;
     /// How many rows tiles have that take two quads, or the halves of one, a step, for which rows are looked up once; none where 0.
     const PAIRED: usize = 0;
+    /// Whether only the first of two registers of weights is loaded before the products.
+    const IN_MEMORY: bool = false;
 
     /// Sums of nothing.
     fn zero() -> Self;
@@ -45,6 +47,23 @@ pub(crate) trait Sums: Copy {
     fn add(self, other: Self) -> Self;
     /// `self` and in each lane the products of the neighbours.
     fn add_dot(self, a: Self::Left, b: Self::Weights) -> Self;
+    /// [`Sums::add_dot`] of two registers, the second one's weights still in memory.
+    ///
+    /// # Safety
+    /// As for [`Sums::weights`].
+    #[inline(always)]
+    unsafe fn add_dots(
+        two: [Self; 2],
+        a: Self::Left,
+        b: Self::Weights,
+        next: *const i8,
+    ) -> [Self; 2] {
+        // SAFETY: the caller's promise.
+        [
+            two[0].add_dot(a, b),
+            two[1].add_dot(a, unsafe { Self::weights(next) }),
+        ]
+    }
     /// Between the products of one row and of the next.
     #[inline(always)]
     fn end_row() {}
@@ -270,6 +289,18 @@ unsafe fn add_parts<S: Sums, const M: usize, const V: usize>(
     sum: &mut [[S; V]; M],
 ) {
     let register = if S::WIDE { 2 } else { 4 } * S::Floats::LANES;
+    if S::IN_MEMORY && V == 2 {
+        // SAFETY (of all): the caller's promise.
+        let first = unsafe { S::weights(b) };
+        for row in 0..M {
+            let x = unsafe { S::left(a.add(row * apart)) };
+            let two = [sum[row][0], sum[row][1]];
+            let two = unsafe { S::add_dots(two, x, first, b.add(register)) };
+            (sum[row][0], sum[row][1]) = (two[0], two[1]);
+            S::end_row();
+        }
+        return;
+    }
     // SAFETY (of both): the caller's promise.
     let column: [S::Weights; V] =
         std::array::from_fn(|v| unsafe { S::weights(b.add(v * register)) });
