@@ -32,7 +32,7 @@ pub struct Winograd {
     pub weight: f64,
     /// By how much weights are dearer to read where there are 4 MB of them or more.
     pub far: f64,
-    /// What windows over images of bytes take of the time of windows as they are; the transforms must take less.
+    /// A multiply-add between transforms in whole numbers over images of bytes, in those of windows over them; 0 where windows always win.
     #[serde(default)]
     pub bytes: f64,
 }
@@ -174,7 +174,7 @@ impl Prices {
             },
             weight: 8.0,
             far: 1.0,
-            bytes: 0.7,
+            bytes: 1.2,
         },
         tiles: Tiles {
             f32: None,

@@ -32,6 +32,7 @@ mod tier;
 mod vector;
 mod weight;
 pub mod winograd;
+pub mod winograd_i8;
 
 pub use buffer::{Buffer, as_bytes, as_bytes_mut};
 pub use cpu::Cpu;

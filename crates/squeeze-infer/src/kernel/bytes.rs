@@ -9,10 +9,12 @@ use squeeze_kernels::gemm_i8::codes::{Codes, Fixed, Output};
 use squeeze_kernels::gemm_i8::{self, Pixels};
 use squeeze_kernels::pool::{self, Pool};
 use squeeze_kernels::resize::{self, Resize};
-use squeeze_kernels::{Quantization, Slab, Threads, Tier, as_bytes, as_bytes_mut, conv_i8};
+use squeeze_kernels::{
+    Quantization, Slab, Threads, Tier, as_bytes, as_bytes_mut, conv_i8, winograd_i8,
+};
 
+use super::family::LayerFacts;
 use super::layer::{conv_geometry, depthwise_geometry, product_geometry};
-use super::transformed::Transformed;
 use super::{Context, name_of, pool_geometry, resize_geometry};
 use crate::arena::Cut;
 use crate::program::{self, Draft, Program, Value, Work};
@@ -36,7 +38,6 @@ struct Side {
 #[derive(Clone, Debug)]
 enum Kind {
     Layer(Box<Packed>, Rest),
-    Transformed(Box<Transformed>, Rest),
     Depthwise(Box<depthwise_i8::Packed>),
     Max(Pool),
     Average(Pool),
@@ -54,13 +55,14 @@ enum Kind {
 enum Packed {
     Product(gemm_i8::Packed),
     Conv(conv_i8::Packed),
+    Winograd(winograd_i8::Packed),
 }
 
 /// What a layer does to the numbers it writes.
 #[derive(Clone, Debug)]
-pub(super) struct Rest {
-    pub bias: Option<Vec<f32>>,
-    pub activation: Activation,
+struct Rest {
+    bias: Option<Vec<f32>>,
+    activation: Activation,
 }
 
 impl InBytes {
@@ -161,8 +163,12 @@ impl InBytes {
             bias: row.bias.clone(),
             activation: row.activation,
         };
-        if let Some(packed) = Transformed::pick(&row, [x, y], residual.is_some(), target, slab) {
-            return Kind::Transformed(Box::new(packed), rest);
+        let is_limited = y.code.is_some() && row.activation.limits().is_some();
+        if is_limited && LayerFacts::of(&row, [x, y]).transforms_in_bytes(&target) {
+            let conv = conv_geometry(&row, x.columns());
+            let packed = winograd_i8::Packed::pack_fixed(weight, &conv, &fixed, target.tier, slab);
+            let packed = packed.with_stride(y.home.stride);
+            return Kind::Layer(Box::new(Packed::Winograd(packed)), rest);
         }
         if !window.has_one_tap() {
             let conv = conv_geometry(&row, x.columns());
@@ -207,12 +213,6 @@ impl InBytes {
                 };
                 packed.run(bytes(0), Output::Numbers(y, &epilogue), scratch, threads);
             }
-            (Kind::Transformed(packed, rest), Some(to)) => {
-                let y = &mut as_bytes_mut(y)[..self.output.len];
-                let coded = |index: usize| (bytes(index), code(index));
-                let residual = second.map(|_| coded(1));
-                packed.run(cpu, coded(0), residual, rest, (y, to), scratch);
-            }
             (Kind::Mean(shape), _) => {
                 pool::mean_forward_bytes(cpu, *shape, (bytes(0), code(0)), y);
             }
@@ -246,9 +246,7 @@ impl InBytes {
                         });
                     }
                     Kind::Move(block) => elementwise::copy_block_bytes(cpu, block, bytes(0), y),
-                    Kind::Layer(..) | Kind::Transformed(..) | Kind::Mean(_) => {
-                        unreachable!("they are above")
-                    }
+                    Kind::Layer(..) | Kind::Mean(_) => unreachable!("they are above"),
                 }
             }
         }
@@ -257,10 +255,10 @@ impl InBytes {
     /// How many numbers it works in beside inputs and output.
     pub fn scratch(&self, threads: usize) -> usize {
         match &self.work {
-            Kind::Transformed(packed, _) => packed.scratch(threads),
             Kind::Layer(packed, _) => match &**packed {
                 Packed::Product(packed) => packed.scratch(),
                 Packed::Conv(packed) => packed.scratch(),
+                Packed::Winograd(packed) => packed.scratch(threads),
             },
             _ => 0,
         }
@@ -273,10 +271,10 @@ impl InBytes {
                 let packed = match &**packed {
                     Packed::Product(packed) => packed.bytes(),
                     Packed::Conv(packed) => packed.bytes(),
+                    Packed::Winograd(packed) => packed.bytes(),
                 };
                 packed + rest.bytes()
             }
-            Kind::Transformed(packed, rest) => packed.bytes() + rest.bytes(),
             Kind::Depthwise(packed) => packed.bytes(),
             _ => 0,
         }
@@ -289,8 +287,8 @@ impl InBytes {
             Kind::Layer(packed, _) => match &**packed {
                 Packed::Product(packed) => packed.kernel().name,
                 Packed::Conv(packed) => packed.kernel().name,
+                Packed::Winograd(packed) => packed.kernel().name,
             },
-            Kind::Transformed(packed, _) => packed.name(),
             Kind::Depthwise(packed) => packed.kernel_name(),
             Kind::Max(_) | Kind::Average(_) | Kind::Mean(_) => of(pool::BYTE_KERNELS),
             Kind::Resize(_) => of(resize::BYTE_KERNELS),
@@ -311,6 +309,10 @@ impl Packed {
         match self {
             Self::Product(packed) => packed.run_bytes(x, y, scratch, threads),
             Self::Conv(packed) => packed.run_bytes(x, y, scratch, threads),
+            Self::Winograd(packed) => match y {
+                Output::Bytes(y, residual) => packed.run_bytes(x, y, residual, scratch, threads),
+                Output::Numbers(..) => unreachable!("it was packed for bytes"),
+            },
         }
     }
 }

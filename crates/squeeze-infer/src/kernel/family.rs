@@ -5,6 +5,7 @@ use squeeze_kernels::conv_f32::Conv;
 use squeeze_kernels::gemm_f32::Geometry;
 use squeeze_kernels::spmm::{self, Block};
 use squeeze_kernels::winograd::{self, Size};
+use squeeze_kernels::winograd_i8;
 use squeeze_kernels::{Tier, Weight, amx, conv_i8, gemm_i8};
 use squeeze_rewrite::drop_dropout;
 use squeeze_tensor::Weights;
@@ -203,14 +204,22 @@ impl LayerFacts {
         share.filter(|&(_, share)| share < 1.0)
     }
 
-    /// The tiles with which Winograd's transforms are quicker than windows in bytes though images are bytes; none where the transformed
-    /// weights, in single precision, would not stay near.
-    pub(crate) fn transforms_beat_bytes(&self, target: &Target) -> Option<Size> {
-        let (size, share) = self.on_winograd(target)?;
-        let direct = (self.product.m * self.weights) as f64;
-        let coded = CODED * (self.inputs + self.outputs) as f64 / direct;
-        let is_near = size.products() * self.weights / 9 * size_of::<f32>() < NEAR;
-        (is_near && share + coded < target.prices.winograd.bytes).then_some(size)
+    /// Whether Winograd's transforms, in whole numbers, are quicker over images of bytes than windows as they are.
+    pub(crate) fn transforms_in_bytes(&self, target: &Target) -> bool {
+        /// What transforming a number costs, in multiply-adds of windows over bytes.
+        const NUMBER: f64 = 7.5;
+        /// And reading a byte of a weight.
+        const READ: f64 = 1.8;
+        let (conv, mac) = (&self.conv, target.prices.winograd.bytes);
+        if mac == 0.0 || target.tier != Tier::Avx2 || !winograd_i8::computes(conv) {
+            return false;
+        }
+        let weights = self.weights as f64 / 9.0;
+        let tiles = winograd::tiles(conv, Size::Two) as f64;
+        let numbers = tiles * (conv.c + conv.out) as f64;
+        let transformed = (mac * tiles + 2.0 * READ) * weights + NUMBER * numbers;
+        let windows = (taps_read(conv) as f64 + 9.0 * READ) * weights;
+        Size::Two.products() as f64 * transformed < windows
     }
 
     /// Whether a product in bytes saves more time than it takes to bring its rows to bytes.
@@ -251,9 +260,6 @@ pub(crate) fn multiplies_bytes(row: &program::Layer, values: [&Value; 2], target
         Family::Depthwise | Family::Product | Family::Windows | Family::Winograd(_) => false,
     }
 }
-
-/// What a byte costs that becomes a number or is made of one, in multiply-adds.
-const CODED: f64 = 8.0;
 
 /// Less than so many bytes of weights come from caches; larger layers are those of networks that do not fit there.
 const NEAR: usize = 4 << 20;

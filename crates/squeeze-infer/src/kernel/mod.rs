@@ -7,7 +7,6 @@ mod layer;
 mod pooled;
 mod run;
 mod sparse;
-mod transformed;
 
 use std::ops::Range;
 

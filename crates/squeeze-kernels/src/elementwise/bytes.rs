@@ -51,7 +51,7 @@ fn scalar_dequantize(q: Quantization, x: &[u8], y: &mut [f32]) {
 }
 
 #[inline(always)]
-pub(crate) fn vector_quantize<V: Vector>(q: Quantization, x: &[f32], y: &mut [u8]) {
+fn vector_quantize<V: Vector>(q: Quantization, x: &[f32], y: &mut [u8]) {
     let (factor, to, zero) = (
         V::splat(1.0 / q.scale),
         V::splat(f32::from(q.zero)),

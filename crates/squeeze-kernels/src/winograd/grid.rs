@@ -5,7 +5,7 @@ use crate::conv_f32::Conv;
 
 /// The tiles of all images. With dilation the pixels of one phase (row and column modulo the dilation) make an image of their own.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Grid {
+pub(crate) struct Grid {
     pub size: Size,
     /// Images, rows and columns of the output.
     images: usize,
@@ -19,8 +19,8 @@ pub(super) struct Grid {
 }
 
 /// The first output pixel of a tile, and how many of its rows and columns exist.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Place {
     pub image: usize,
     pub at: [usize; 2],
     pub exist: [usize; 2],

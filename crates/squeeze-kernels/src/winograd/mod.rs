@@ -10,11 +10,11 @@
 //!
 //! [`gemm_f32`]: crate::gemm_f32
 
-mod grid;
+pub(crate) mod grid;
 pub mod scalar;
 #[cfg(test)]
 mod tests;
-mod transform;
+pub(crate) mod transform;
 
 use std::sync::Arc;
 
@@ -22,12 +22,12 @@ use crate::conv_f32::Conv;
 use crate::gemm_f32::gradients::pack_weight;
 use crate::gemm_f32::panels::Panels;
 use crate::gemm_f32::product::{Output, Product, Strided};
-use crate::gemm_f32::{self, Epilogue, Geometry, Start};
+use crate::gemm_f32::{self, Epilogue, Geometry};
 use crate::slab::{Block, Slab};
-use crate::{Cpu, Quantization, SharedMut, Threads, Tier, even};
+use crate::{Cpu, SharedMut, Threads, Tier, even};
 use grid::Grid;
 use scalar::Matrices;
-use transform::{Back, There, To};
+use transform::{Back, There};
 
 /// How many outputs a tile has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,8 +71,6 @@ pub const KERNELS: &[(&str, Size, Tier)] = &[
     ("f32_winograd_4x4_avx512", Size::Four, Tier::Avx512),
 ];
 
-/// The most outputs of a tile.
-const MOST_OUT: usize = 16;
 /// Transformed input and output of a block of tiles fill about so much of the second cache.
 const BLOCK_BYTES: usize = 448 << 10;
 /// Blocks of fewer tiles would read the weights too often.
@@ -186,53 +184,17 @@ impl Packed {
         scratch: &mut [f32],
         threads: &Threads,
     ) {
-        let len = y.len();
-        self.run_to(
-            x,
-            epilogue,
-            (&To::Numbers(SharedMut::new(y)), len),
-            scratch,
-            threads,
-        );
-    }
-
-    /// The same with outputs in bytes, which stand for them as `code` says.
-    ///
-    /// # Panics
-    /// As for [`Packed::run`], or if the epilogue adds to the output.
-    pub fn run_to_bytes(
-        &self,
-        x: &[f32],
-        epilogue: &Epilogue,
-        (y, code): (&mut [u8], Quantization),
-        scratch: &mut [f32],
-        threads: &Threads,
-    ) {
-        assert_eq!(epilogue.start, Start::Zero, "bytes are never added to");
-        let len = y.len();
-        let to = To::Bytes(SharedMut::new(y), code);
-        self.run_to(x, epilogue, (&to, len), scratch, threads);
-    }
-
-    fn run_to(
-        &self,
-        x: &[f32],
-        epilogue: &Epilogue,
-        (y, len): (&To, usize),
-        scratch: &mut [f32],
-        threads: &Threads,
-    ) {
         if self.conv.output() == 0 {
             return;
         }
-        self.check(x, epilogue, len);
+        self.check(x, epilogue, y);
         let (tiles, rows, room) = (self.grid.tiles(), self.kernel.rows(), self.room());
         let parts = threads.parts(self.conv.macs() / 2, self.most_parts());
         assert!(
             scratch.len() >= parts * room,
             "{self:?}: too little scratch"
         );
-        let scratch = SharedMut::new(scratch);
+        let (y, scratch) = (SharedMut::new(y), SharedMut::new(scratch));
         threads.run(parts, &|part| {
             // SAFETY: each part has its own room.
             let room = unsafe { scratch.slice(part * room..(part + 1) * room) };
@@ -240,7 +202,7 @@ impl Packed {
             let own = own.start * rows..(own.end * rows).min(tiles);
             for first in own.clone().step_by(self.block()) {
                 let block = first..(first + self.block()).min(own.end);
-                self.run_block(block, x, (epilogue, y), room, threads);
+                self.run_block(block, x, (epilogue, &y), room, threads);
             }
         });
     }
@@ -250,7 +212,7 @@ impl Packed {
         &self,
         tiles: std::ops::Range<usize>,
         x: &[f32],
-        (epilogue, y): (&Epilogue, &To),
+        (epilogue, y): (&Epilogue, &SharedMut<f32>),
         room: &mut [f32],
         threads: &Threads,
     ) {
@@ -350,13 +312,15 @@ impl Packed {
         self.grid.size.products() * self.conv.groups * (there + back)
     }
 
-    /// # Panics
-    /// If an input is shorter than the geometry says, or so many outputs are.
-    fn check(&self, x: &[f32], epilogue: &Epilogue, outputs: usize) {
+    fn check(&self, x: &[f32], epilogue: &Epilogue, y: &[f32]) {
         let conv = &self.conv;
         conv.check(x.len(), usize::MAX, conv.weight());
         let needed = (conv.pixels() - 1) * self.stride + conv.out;
-        assert!(outputs >= needed, "{conv:?}: {outputs} outputs are too few");
+        assert!(
+            y.len() >= needed,
+            "{conv:?}: {} outputs are too few",
+            y.len()
+        );
         epilogue.check(conv.out, needed);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::transform::{Back, There, To};
+use super::transform::{Back, There};
 use super::{Size, transform};
 use crate::SharedMut;
 use crate::gemm_f32::scalar::finish;
@@ -126,7 +126,7 @@ pub(super) fn there(job: &There, tiles: Range<usize>, to: &SharedMut<f32>) {
 }
 
 /// Transforms the sums of tiles back and writes the outputs that exist.
-pub(super) fn back(job: &Back, tiles: Range<usize>, y: &To) {
+pub(super) fn back(job: &Back, tiles: Range<usize>, y: &SharedMut<f32>) {
     let (m, conv) = (job.matrices, job.conv);
     let n = conv.out / conv.groups;
     for tile in tiles {
@@ -146,7 +146,7 @@ pub(super) fn back(job: &Back, tiles: Range<usize>, y: &To) {
     }
 }
 
-fn write(epilogue: &Epilogue, sum: f32, channel: usize, (y, at): (&To, usize)) {
+fn write(epilogue: &Epilogue, sum: f32, channel: usize, (y, at): (&SharedMut<f32>, usize)) {
     let residual = epilogue.residual.map(|residual| Residual {
         values: &residual.values[at..],
         ..residual
@@ -155,14 +155,7 @@ fn write(epilogue: &Epilogue, sum: f32, channel: usize, (y, at): (&To, usize)) {
         residual,
         ..*epilogue
     };
-    // SAFETY (of both): no other part has this pixel.
-    match y {
-        To::Numbers(y) => finish(&epilogue, sum, channel, (unsafe { y.slice(at..at + 1) }, 0)),
-        To::Bytes(y, code) => {
-            let mut number = [0.0];
-            finish(&epilogue, sum, channel, (&mut number, 0));
-            let byte = unsafe { y.slice(at..at + 1) };
-            byte[0] = code.byte(number[0]);
-        }
-    }
+    // SAFETY: no other part has this pixel.
+    let y = unsafe { y.slice(at..at + 1) };
+    finish(&epilogue, sum, channel, (y, 0));
 }

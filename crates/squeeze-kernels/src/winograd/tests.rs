@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::activation::Activation;
+use crate::conv_f32;
 use crate::gemm_f32::Residual;
 use crate::gemm_f32::Start;
 use crate::gemm_f32::tests::{close, numbers};
-use crate::{conv_f32, elementwise};
 
 /// Two images with padding that keeps their size.
 fn same(h: usize, w: usize, c: usize, out: usize) -> Conv {
@@ -75,37 +75,11 @@ fn check_epilogue(
                 let mut scratch = vec![f32::NAN; packed.scratch(count)];
                 packed.run(&x, &epilogue, &mut got, &mut scratch, &threads);
                 near(&got, &want, &conv);
-                if start == Start::Zero {
-                    same_in_bytes(&packed, (&x, &epilogue), &got, &threads);
-                }
                 let first = first.get_or_insert_with(|| got.clone());
                 assert_eq!(*first, got, "the number of threads changes nothing");
             }
         }
     }
-}
-
-/// Bytes are those that the numbers would become, and what lies between pixels is left alone.
-#[track_caller]
-fn same_in_bytes(
-    packed: &Packed,
-    (x, epilogue): (&[f32], &Epilogue),
-    numbers: &[f32],
-    threads: &Threads,
-) {
-    let largest = numbers.iter().fold(0.0f32, |most, x| most.max(x.abs()));
-    let code = Quantization::of(-0.7 * largest, 0.5 * largest);
-    let tier = packed.tier;
-    let mut want = vec![0; numbers.len()];
-    elementwise::quantize(Cpu { tier, threads }, code, numbers, &mut want);
-    let (stride, out) = (packed.stride, packed.conv.out);
-    for pixel in want.chunks_exact_mut(stride) {
-        pixel[out..].fill(7);
-    }
-    let mut got = vec![7; numbers.len()];
-    let mut scratch = vec![f32::NAN; packed.scratch(2)];
-    packed.run_to_bytes(x, epilogue, (&mut got, code), &mut scratch, threads);
-    assert!(got == want, "{tier}: {:?}", packed.conv);
 }
 
 /// The definition for pixels that lie `stride` numbers apart.

@@ -3,15 +3,14 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use super::Size;
 use super::grid::{Grid, Place};
 use super::scalar::{Matrices, back as scalar_back, there as scalar_there};
-use super::{MOST_OUT, Size};
 use crate::activation::slice_forward_in_place;
 use crate::conv_f32::Conv;
-use crate::elementwise::bytes::vector_quantize;
 use crate::gemm_f32::{Epilogue, Residual, Start};
 use crate::vector::{Vector, per_tier};
-use crate::{Quantization, SharedMut, Tier};
+use crate::{SharedMut, Tier};
 
 /// The two magnitudes of the 4 x 4 transform's points, their squares and the squares' sum; the product of the squares is 1.
 const P: f32 = 2.0 / 3.0;
@@ -47,16 +46,6 @@ pub(super) struct Back<'a> {
     pub epilogue: &'a Epilogue<'a>,
 }
 
-/// Where the outputs go.
-pub(super) enum To<'a> {
-    Numbers(SharedMut<'a, f32>),
-    /// As bytes, and what these stand for.
-    Bytes(SharedMut<'a, u8>, Quantization),
-}
-
-/// So many channels of a tile are computed before they become bytes.
-pub(super) const STRIP: usize = 64;
-
 /// The pixel of the input, counted through all images, that a tile reads at `[i, j]`; none where there is padding.
 pub(super) fn pixel(conv: &Conv, place: &Place, tap: [usize; 2]) -> Option<usize> {
     let [y, x] = [0, 1].map(|axis| {
@@ -68,7 +57,7 @@ pub(super) fn pixel(conv: &Conv, place: &Place, tap: [usize; 2]) -> Option<usize
 }
 
 /// The pixel of the output, counted through all images, that a tile writes at `[i, j]`.
-pub(super) fn written(conv: &Conv, place: &Place, tap: [usize; 2]) -> usize {
+pub(crate) fn written(conv: &Conv, place: &Place, tap: [usize; 2]) -> usize {
     let [y, x] = [0, 1].map(|axis| place.at[axis] + tap[axis] * conv.dilation[axis]);
     (place.image * conv.out_h() + y) * conv.out_w() + x
 }
@@ -81,7 +70,7 @@ per_tier! {
 
 per_tier! {
     /// Transforms the sums of some tiles of a block back, and writes the outputs that exist.
-    pub(super) fn back(job: &Back, tiles: Range<usize>, y: &To)
+    pub(super) fn back(job: &Back, tiles: Range<usize>, y: &SharedMut<f32>)
     { scalar: scalar_back, vector: vector_back }
 }
 
@@ -94,7 +83,7 @@ fn vector_there<V: Vector>(job: &There, tiles: Range<usize>, to: &SharedMut<f32>
 }
 
 #[inline(always)]
-fn vector_back<V: Vector>(job: &Back, tiles: Range<usize>, y: &To) {
+fn vector_back<V: Vector>(job: &Back, tiles: Range<usize>, y: &SharedMut<f32>) {
     match job.grid.size {
         Size::Two => tiles_back::<V, 4, 2>(job, tiles, y),
         Size::Four => tiles_back::<V, 6, 4>(job, tiles, y),
@@ -111,7 +100,7 @@ fn tiles_there<V: Vector, const A: usize>(job: &There, tiles: Range<usize>, to: 
     let whole = k / V::LANES * V::LANES;
     for tile in tiles {
         let place = job.grid.place(tile);
-        let taps = taps::<A>(job, &place);
+        let taps = pixels::<f32, A>(conv, &place, job.x, &ZEROS);
         for group in 0..groups {
             let first = group * job.step + (tile - job.first) * k;
             let last = (A * A - 1) * groups * job.step + first;
@@ -152,11 +141,15 @@ fn tiles_there<V: Vector, const A: usize>(job: &There, tiles: Range<usize>, to: 
     }
 }
 
-/// Of each tap the first channel, and which bits of a channel's number count: none of padding's.
+/// Of each pixel that a tile reads the first channel, and which bits of a channel's number count: none of padding's, which reads `zeros`.
 #[inline(always)]
-fn taps<const A: usize>(job: &There, place: &Place) -> [[(*const f32, usize); A]; A] {
-    let conv = job.conv;
-    let mut taps = [[(ZEROS.as_ptr(), 0); A]; A];
+pub(crate) fn pixels<T, const A: usize>(
+    conv: &Conv,
+    place: &Place,
+    pixels: &[T],
+    zeros: &[T; 16],
+) -> [[(*const T, usize); A]; A] {
+    let mut taps = [[(zeros.as_ptr(), 0); A]; A];
     // Which taps of each axis are inside the image: neighbours, if any.
     let [down, across] = [(0, conv.h), (1, conv.w)].map(|(axis, size)| {
         let at = |tap: usize| place.at[axis] + tap * conv.dilation[axis];
@@ -173,11 +166,14 @@ fn taps<const A: usize>(job: &There, place: &Place) -> [[(*const f32, usize); A]
     let next = [conv.dilation[0] * conv.w, conv.dilation[1]].map(|pixels| pixels * conv.c);
     let first = ((place.image * conv.h + y) * conv.w + x) * conv.c;
     let last = first + (down.len() - 1) * next[0] + (across.len() - 1) * next[1];
-    assert!(last + conv.c <= job.x.len(), "pixels are inside the images");
+    assert!(
+        last + conv.c <= pixels.len(),
+        "pixels are inside the images"
+    );
     for (row, i) in down.enumerate() {
         for (column, j) in across.clone().enumerate() {
             let at = first + row * next[0] + column * next[1];
-            taps[i][j] = (job.x.as_ptr().wrapping_add(at), usize::MAX);
+            taps[i][j] = (pixels.as_ptr().wrapping_add(at), usize::MAX);
         }
     }
     taps
@@ -256,9 +252,14 @@ struct End<'a, V> {
 }
 
 #[inline(always)]
-fn tiles_back<V: Vector, const A: usize, const R: usize>(job: &Back, tiles: Range<usize>, y: &To) {
+fn tiles_back<V: Vector, const A: usize, const R: usize>(
+    job: &Back,
+    tiles: Range<usize>,
+    y: &SharedMut<f32>,
+) {
     let (conv, e) = (job.conv, job.epilogue);
     let n = conv.out / conv.groups;
+    let whole = n / V::LANES * V::LANES;
     let in_registers = e.activation.limits();
     let (low, high) = in_registers.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
     let end = End {
@@ -267,79 +268,57 @@ fn tiles_back<V: Vector, const A: usize, const R: usize>(job: &Back, tiles: Rang
         residual: e.residual,
         limits: [V::splat(low), V::splat(high)],
     };
-    let next = [conv.dilation[0] * conv.out_w(), conv.dilation[1]].map(|step| step * job.stride);
-    let mut near = [[0.0; STRIP]; MOST_OUT];
-    let near = &SharedMut::new(near.as_flattened_mut());
-    let (to, to_next, strip) = match y {
-        To::Numbers(y) => (y, next, n),
-        To::Bytes(..) => (near, [R * STRIP, STRIP], STRIP),
-    };
     for tile in tiles {
         let place = job.grid.place(tile);
+        let next =
+            [conv.dilation[0] * conv.out_w(), conv.dilation[1]].map(|step| step * job.stride);
         let first = written(conv, &place, [0, 0]) * job.stride;
-        for (group, start) in (0..conv.groups)
-            .flat_map(|group| (0..n).step_by(strip).map(move |start| (group, start)))
-        {
-            let count = strip.min(n - start);
-            let channel = group * n + start;
-            let home = first + channel;
-            let to_first = match y {
-                To::Numbers(_) => home,
-                To::Bytes(..) => 0,
-            };
-            let from = group * job.step + (tile - job.first) * n + start;
-            let at = [from, to_first, home, channel];
-            let whole = count / V::LANES * V::LANES;
+        for group in 0..conv.groups {
+            let from = group * job.step + (tile - job.first) * n;
+            let at = [from, first + group * n, group * n];
             for part in (0..whole).step_by(V::LANES) {
                 channels_back::<V, A, R, true>(
                     job,
                     &end,
                     (at.map(|at| at + part), V::LANES),
-                    (&place, [to_next, next], to),
+                    (&place, next, y),
                 );
             }
-            if whole < count {
+            if whole < n {
                 channels_back::<V, A, R, false>(
                     job,
                     &end,
-                    (at.map(|at| at + whole), count - whole),
-                    (&place, [to_next, next], to),
+                    (at.map(|at| at + whole), n - whole),
+                    (&place, next, y),
                 );
             }
-            // What limits do not do is done while the channels are in the first cache.
-            if in_registers.is_some() && matches!(y, To::Numbers(_)) {
-                continue;
-            }
+        }
+        // Most activations are done while the pixel is in the first cache.
+        if in_registers.is_none() {
             for i in 0..place.exist[0] {
                 for j in 0..place.exist[1] {
-                    let at = to_first + i * to_next[0] + j * to_next[1];
-                    // SAFETY (of both): no other part has this pixel.
-                    let sums = unsafe { to.slice(at..at + count) };
-                    if in_registers.is_none() {
-                        let tier = match V::LANES {
-                            16 => Tier::Avx512,
-                            _ => Tier::Avx2,
-                        };
-                        slice_forward_in_place(tier, e.activation, sums);
-                    }
-                    if let To::Bytes(y, code) = y {
-                        let at = home + i * next[0] + j * next[1];
-                        vector_quantize::<V>(*code, sums, unsafe { y.slice(at..at + count) });
-                    }
+                    let at = first + i * next[0] + j * next[1];
+                    // SAFETY: no other part has this pixel.
+                    let y = unsafe { y.slice(at..at + conv.out) };
+                    let tier = match V::LANES {
+                        16 => Tier::Avx512,
+                        _ => Tier::Avx2,
+                    };
+                    slice_forward_in_place(tier, e.activation, y);
                 }
             }
         }
     }
 }
 
-/// One register of channels of a tile, which begins at these places of the sums, of where they go, of the residual and of the bias; `FULL`
-/// where all its lanes are used. `next` is from one pixel to the next, down and across, where they go and in the residual.
+/// One register of channels of a tile, which begins at these places of the sums, the output and the bias; `FULL` where all its lanes
+/// are used.
 #[inline(always)]
 fn channels_back<V: Vector, const A: usize, const R: usize, const FULL: bool>(
     job: &Back,
     end: &End<V>,
-    ([from, at, other, channel], count): ([usize; 4], usize),
-    (place, next, y): (&Place, [[usize; 2]; 2], &SharedMut<f32>),
+    ([from, at, channel], count): ([usize; 3], usize),
+    (place, next, y): (&Place, [usize; 2], &SharedMut<f32>),
 ) {
     let load = |from: &[f32]| match FULL {
         true => V::load(from),
@@ -362,16 +341,16 @@ fn channels_back<V: Vector, const A: usize, const R: usize, const FULL: bool>(
             if i >= place.exist[0] || j >= place.exist[1] {
                 return;
             }
-            let [to, others] = next.map(|[down, across]| i * down + j * across);
+            let at = at + i * next[0] + j * next[1];
             // SAFETY: no other part has this pixel.
-            let y = unsafe { y.slice(at + to..at + to + count) };
+            let y = unsafe { y.slice(at..at + count) };
             let mut sum = sum;
             if end.add {
                 sum = load(y) + sum;
             }
             sum = sum + bias;
             if let Some(Residual { values, factors }) = end.residual {
-                let other = load(&values[other + others..]);
+                let other = load(&values[at..]);
                 sum = match factors {
                     Some(factors) => other.mul_add(load(&factors[channel..]), sum),
                     None => sum + other,

@@ -184,7 +184,11 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
         .iter()
         .flat_map(|row| row.names.map(|name| (name, row.tier)))
         .collect();
-    let families: [(&str, &[(&str, Tier)]); 22] = [
+    let transforms_in_bytes = kernels::winograd_i8::KERNELS.iter();
+    let transforms_in_bytes: Vec<_> = transforms_in_bytes
+        .map(|row| (row.name, row.tier))
+        .collect();
+    let families: [(&str, &[(&str, Tier)]); 23] = [
         ("amx", &on_tiles),
         ("gemm_f32", &products),
         ("gemm_i8", &in_bytes),
@@ -207,6 +211,7 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
         ("softmax", kernels::softmax::KERNELS),
         ("spmm", &sparse),
         ("winograd", &transforms),
+        ("winograd_i8", &transforms_in_bytes),
     ];
     let mut table = Columns::new(&["kernel", "family", "tier", "here"]);
     for (family, rows) in families {
