@@ -39,8 +39,8 @@ static WIDE: Kernel = Kernel {
 
 const FEW: Table = tiles!(I32x8::<false>, ["avx2,fma"], [1 2 3 4] x [1 2]);
 const SIX: Table = tiles!(I32x8::<false>, ["avx2,fma"], [6] x [1 2]);
-const WIDE_FEW: Table = tiles!(I32x8::<true>, ["avx2,fma"], [1 2] x [1 2]);
-const WIDE_SIX: Table = tiles!(I32x8::<true>, ["avx2,fma"], [6] x [1 2]);
+const WIDE_ONE: Table = tiles!(I32x8::<true>, ["avx2,fma"], [1] x [1 2]);
+const WIDE_SIX: Table = tiles!(I32x8::<true>, ["avx2,fma"], [6] x [2]);
 
 /// As [`Kernel::tiles`].
 type Table = [&'static [&'static [TileFn]]; 2];
@@ -61,14 +61,13 @@ const fn rows<const WHAT: usize>() -> [&'static [TileFn]; 6] {
 }
 
 const fn wide_rows<const WHAT: usize>() -> [&'static [TileFn]; 6] {
-    let [few, six] = [WIDE_FEW[WHAT], WIDE_SIX[WHAT]];
     [
-        few[0],
-        few[1],
+        WIDE_ONE[WHAT][0],
+        &[wide_some::<WHAT, 1, 2>, wide_some::<WHAT, 2, 2>],
         &[wide_some::<WHAT, 1, 3>, wide_some::<WHAT, 2, 3>],
         &[wide_some::<WHAT, 1, 4>, wide_some::<WHAT, 2, 4>],
         &[wide_some::<WHAT, 1, 5>, wide_some::<WHAT, 2, 5>],
-        six[0],
+        &[wide_some::<WHAT, 1, 6>, wide_six::<WHAT>],
     ]
 }
 
@@ -77,39 +76,36 @@ const fn wide_rows<const WHAT: usize>() -> [&'static [TileFn]; 6] {
 /// # Safety
 /// As for [`super::tile::compute`].
 unsafe fn five<const WHAT: usize, const V: usize>(t: &Tile) {
-    // SAFETY: the caller's promise.
-    unsafe { in_parts(t, [(3, FEW[WHAT][2][V - 1]), (2, FEW[WHAT][1][V - 1])]) }
+    let mut next = Tile { count: 1, ..*t };
+    for _ in 0..t.count {
+        for rows in [3, 2] {
+            // SAFETY: the caller's promise.
+            unsafe { FEW[WHAT][rows - 1][V - 1](&next) };
+            next = next.next(rows);
+        }
+    }
 }
 
-/// Tiles of few rows as some of two rows and one of one.
+/// The largest wide tile.
+///
+/// # Safety
+/// As for [`super::tile::compute`].
+unsafe fn wide_six<const WHAT: usize>(t: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { WIDE_SIX[WHAT][0][0](t) };
+}
+
+/// Wide tiles of few rows, or of eight columns, as so many of one row.
 ///
 /// # Safety
 /// As for [`super::tile::compute`].
 unsafe fn wide_some<const WHAT: usize, const V: usize, const M: usize>(t: &Tile) {
-    let [one, two] = [WIDE_FEW[WHAT][0][V - 1], WIDE_FEW[WHAT][1][V - 1]];
-    // SAFETY (of all): the caller's promise.
-    unsafe {
-        match M {
-            3 => in_parts(t, [(2, two), (1, one)]),
-            4 => in_parts(t, [(2, two), (2, two)]),
-            _ => in_parts(t, [(2, two), (2, two), (1, one)]),
-        }
-    }
-}
-
-/// Each tile as some of fewer rows.
-///
-/// # Safety
-/// As for [`super::tile::compute`].
-unsafe fn in_parts<const N: usize>(t: &Tile, parts: [(usize, TileFn); N]) {
-    let mut next = Tile { count: 1, ..*t };
-    for _ in 0..t.count {
-        for (rows, run) in parts {
-            // SAFETY: the caller's promise.
-            unsafe { run(&next) };
-            next = next.next(rows);
-        }
-    }
+    let tiles = Tile {
+        count: M * t.count,
+        ..*t
+    };
+    // SAFETY: the caller's promise; the rows of tiles follow each other.
+    unsafe { WIDE_ONE[WHAT][0][V - 1](&tiles) };
 }
 
 /// Sums of products whose pairs fit into 16 bits, or `WIDE`, of any.

@@ -2,7 +2,6 @@
 
 use super::quantize::{ROUND, byte, factor_to, scalar_largest};
 use crate::Tier;
-use crate::vector::per_tier;
 
 /// The bytes of two weights whose products are added in 16 bits sum up to no more than this: 255 times as much fits.
 pub(crate) const PAIR: i16 = 128;
@@ -22,17 +21,23 @@ const SCALES: usize = 32;
 /// # Panics
 /// If the lengths differ.
 pub fn to_bytes(x: &[f32], apart: usize, to: &mut [i8]) -> f32 {
-    row(Tier::detect(), x, apart, to)
+    #[cfg(target_arch = "x86_64")]
+    if Tier::detect() >= Tier::Avx2 {
+        // SAFETY: the machine has AVX2.
+        return unsafe { row_avx2(x, apart, to) };
+    }
+    row(x, apart, to)
 }
 
-per_tier! {
-    /// The same on every tier.
-    fn row(x: &[f32], apart: usize, to: &mut [i8]) -> f32
-    { compiled: row_here }
+/// The same in AVX2; for wider vectors it is not compiled, since the runner is to be small.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn row_avx2(x: &[f32], apart: usize, to: &mut [i8]) -> f32 {
+    row(x, apart, to)
 }
 
 #[inline(always)]
-fn row_here(x: &[f32], apart: usize, to: &mut [i8]) -> f32 {
+fn row(x: &[f32], apart: usize, to: &mut [i8]) -> f32 {
     assert_eq!(x.len(), to.len());
     let (factor, scale) = best_factor(x, apart);
     for (to, x) in to.iter_mut().zip(x) {
