@@ -196,7 +196,22 @@ impl Packed {
 
     /// How many numbers a run on so many threads works in.
     pub fn scratch(&self, threads: usize) -> usize {
-        PRODUCTS * self.step() / 2 + threads.clamp(1, self.panels()) * PRODUCTS * self.sums_step()
+        let outer = self.outer(threads);
+        let inner = if outer > 1 { 1 } else { threads };
+        outer * self.room(inner.clamp(1, self.panels()))
+    }
+
+    /// Numbers that blocks work in whose panels are shared by so many threads.
+    fn room(&self, inner: usize) -> usize {
+        PRODUCTS * (self.step() / 2 + inner * self.sums_step())
+    }
+
+    /// How many of so many threads have blocks of their own: all where there are enough, else threads share each block.
+    fn outer(&self, threads: usize) -> usize {
+        match self.grid.tiles() / MOST_TILES >= threads {
+            true => threads.max(1),
+            false => 1,
+        }
     }
 
     fn panels(&self) -> usize {
@@ -247,28 +262,51 @@ impl Packed {
             "a residual"
         );
         assert!(residual.is_none_or(|residual| residual.len() >= needed));
-        let tiles = self.grid.tiles();
-        let (inputs, sums) =
-            scratch[..self.scratch(threads.count())].split_at_mut(PRODUCTS * self.step() / 2);
+        let scratch = &mut scratch[..self.scratch(threads.count())];
+        let parts = self.outer(threads.count());
+        let room = scratch.len() / parts;
+        let (y, rooms) = (&SharedMut::new(y), SharedMut::new(scratch));
+        threads.run(parts, &|part| {
+            // SAFETY: each part has its own room.
+            let room = unsafe { rooms.slice(part * room..(part + 1) * room) };
+            let tiles = even(self.grid.tiles(), parts, part);
+            self.blocks(tiles, x, (y, residual), room, threads);
+        });
+    }
+
+    /// Computes some tiles, block by block.
+    fn blocks(
+        &self,
+        tiles: Range<usize>,
+        x: &[u8],
+        to: (&SharedMut<u8>, Option<&[u8]>),
+        room: &mut [f32],
+        threads: &Threads,
+    ) {
+        let conv = &self.conv;
+        let (inputs, sums) = room.split_at_mut(PRODUCTS * self.step() / 2);
         let (inputs, sums) = (&SharedMut::new(inputs), &SharedMut::new(sums));
-        let y = &SharedMut::new(y);
-        for first in (0..tiles).step_by(self.block()) {
-            let block = first..(first + self.block()).min(tiles);
-            // Whole numbers of 16 bits: an eighth of a multiply-add each, and a quarter of the bytes' windows.
-            let parts = threads.parts(block.len() * PRODUCTS * conv.c / 4, block.len());
-            threads.run(parts, &|part| {
-                let own = even(block.len(), parts, part);
+        let parts = |work: usize, most: usize| match Threads::is_in_part() {
+            true => 1,
+            false => threads.parts(work, most),
+        };
+        for first in tiles.clone().step_by(self.block()) {
+            let block = first..(first + self.block()).min(tiles.end);
+            let count = parts(block.len() * PRODUCTS * conv.c / 4, block.len());
+            threads.run(count, &|part| {
+                let own = even(block.len(), count, part);
                 let own = first + own.start..first + own.end;
                 self.there(x, own, first, inputs);
             });
             let macs = block.len() * PRODUCTS * conv.out * (conv.c / conv.groups);
-            let parts = threads.parts(macs / 2, self.panels());
+            // Products of 16 bits take about half of the time of those of single precision.
+            let count = parts(macs / 2, self.panels());
             let room = PRODUCTS * self.sums_step();
-            threads.run(parts, &|part| {
-                let own = even(self.panels(), parts, part);
+            threads.run(count, &|part| {
+                let own = even(self.panels(), count, part);
                 // SAFETY: each part has its own room.
                 let room = unsafe { sums.slice(part * room..(part + 1) * room) };
-                self.part(own, &block, inputs, room.as_mut_ptr().cast(), (y, residual));
+                self.part(own, &block, inputs, room.as_mut_ptr().cast(), to);
             });
         }
     }
