@@ -196,21 +196,17 @@ impl Packed {
 
     /// How many numbers a run on so many threads works in.
     pub fn scratch(&self, threads: usize) -> usize {
-        let outer = self.outer(threads);
-        let inner = if outer > 1 { 1 } else { threads };
-        outer * self.room(inner.clamp(1, self.panels()))
+        let [outer, inner] = self.share(threads);
+        outer * PRODUCTS * (self.step() / 2 + inner.min(self.panels()) * self.sums_step())
     }
 
-    /// Numbers that blocks work in whose panels are shared by so many threads.
-    fn room(&self, inner: usize) -> usize {
-        PRODUCTS * (self.step() / 2 + inner * self.sums_step())
-    }
-
-    /// How many of so many threads have blocks of their own: all where there are enough, else threads share each block.
-    fn outer(&self, threads: usize) -> usize {
+    /// How many parts have blocks of their own, and how many share the panels of a block: so many threads do the one where there are enough
+    /// blocks, else the other.
+    fn share(&self, threads: usize) -> [usize; 2] {
+        let threads = threads.max(1);
         match self.grid.tiles() / MOST_TILES >= threads {
-            true => threads.max(1),
-            false => 1,
+            true => [threads, 1],
+            false => [1, threads],
         }
     }
 
@@ -263,36 +259,33 @@ impl Packed {
         );
         assert!(residual.is_none_or(|residual| residual.len() >= needed));
         let scratch = &mut scratch[..self.scratch(threads.count())];
-        let parts = self.outer(threads.count());
+        let [parts, inner] = self.share(threads.count());
         let room = scratch.len() / parts;
         let (y, rooms) = (&SharedMut::new(y), SharedMut::new(scratch));
         threads.run(parts, &|part| {
             // SAFETY: each part has its own room.
             let room = unsafe { rooms.slice(part * room..(part + 1) * room) };
             let tiles = even(self.grid.tiles(), parts, part);
-            self.blocks(tiles, x, (y, residual), room, threads);
+            self.blocks(tiles, x, (y, residual), room, (threads, inner));
         });
     }
 
-    /// Computes some tiles, block by block.
+    /// Computes some tiles, block by block, each in so many parts at most.
     fn blocks(
         &self,
         tiles: Range<usize>,
         x: &[u8],
         to: (&SharedMut<u8>, Option<&[u8]>),
         room: &mut [f32],
-        threads: &Threads,
+        (threads, most): (&Threads, usize),
     ) {
         let conv = &self.conv;
         let (inputs, sums) = room.split_at_mut(PRODUCTS * self.step() / 2);
         let (inputs, sums) = (&SharedMut::new(inputs), &SharedMut::new(sums));
-        let parts = |work: usize, most: usize| match Threads::is_in_part() {
-            true => 1,
-            false => threads.parts(work, most),
-        };
         for first in tiles.clone().step_by(self.block()) {
             let block = first..(first + self.block()).min(tiles.end);
-            let count = parts(block.len() * PRODUCTS * conv.c / 4, block.len());
+            let transforms = block.len() * PRODUCTS * conv.c;
+            let count = threads.parts(transforms / 4, most.min(block.len()));
             threads.run(count, &|part| {
                 let own = even(block.len(), count, part);
                 let own = first + own.start..first + own.end;
@@ -300,7 +293,7 @@ impl Packed {
             });
             let macs = block.len() * PRODUCTS * conv.out * (conv.c / conv.groups);
             // Products of 16 bits take about half of the time of those of single precision.
-            let count = parts(macs / 2, self.panels());
+            let count = threads.parts(macs / 2, most.min(self.panels()));
             let room = PRODUCTS * self.sums_step();
             threads.run(count, &|part| {
                 let own = even(self.panels(), count, part);
