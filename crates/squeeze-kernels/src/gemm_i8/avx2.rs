@@ -37,7 +37,8 @@ static WIDE: Kernel = Kernel {
     tiles: [&WIDE_TILES[IN_NUMBERS], &WIDE_TILES[IN_BYTES]],
 };
 
-const FEW: Table = tiles!(I32x8::<false>, ["avx2,fma"], [1 2 3 4] x [1 2]);
+const ONE: Table = tiles!(I32x8::<false>, ["avx2,fma"], [1] x [1 2]);
+const FEW: Table = tiles!(I32x8::<false>, ["avx2,fma"], [2 3 4] x [2]);
 const SIX: Table = tiles!(I32x8::<false>, ["avx2,fma"], [6] x [1 2]);
 const WIDE_ONE: Table = tiles!(I32x8::<true>, ["avx2,fma"], [1] x [1 2]);
 const WIDE_SIX: Table = tiles!(I32x8::<true>, ["avx2,fma"], [6] x [2]);
@@ -48,39 +49,61 @@ type Table = [&'static [&'static [TileFn]]; 2];
 static TILES: [[&[TileFn]; 6]; 2] = [rows::<IN_NUMBERS>(), rows::<IN_BYTES>()];
 static WIDE_TILES: [[&[TileFn]; 6]; 2] = [wide_rows::<IN_NUMBERS>(), wide_rows::<IN_BYTES>()];
 
+// The runner is to be small: what is seldom computed, few rows of eight columns and most wide tiles, is so many tiles of one row.
+
 const fn rows<const WHAT: usize>() -> [&'static [TileFn]; 6] {
-    let [few, six] = [FEW[WHAT], SIX[WHAT]];
     [
-        few[0],
-        few[1],
-        few[2],
-        few[3],
-        &[five::<WHAT, 1>, five::<WHAT, 2>],
-        six[0],
+        ONE[WHAT][0],
+        &[one_by_one::<WHAT, false, 1, 2>, few::<WHAT, 2>],
+        &[one_by_one::<WHAT, false, 1, 3>, few::<WHAT, 3>],
+        &[one_by_one::<WHAT, false, 1, 4>, few::<WHAT, 4>],
+        &[one_by_one::<WHAT, false, 1, 5>, five::<WHAT>],
+        SIX[WHAT][0],
     ]
 }
 
 const fn wide_rows<const WHAT: usize>() -> [&'static [TileFn]; 6] {
     [
         WIDE_ONE[WHAT][0],
-        &[wide_some::<WHAT, 1, 2>, wide_some::<WHAT, 2, 2>],
-        &[wide_some::<WHAT, 1, 3>, wide_some::<WHAT, 2, 3>],
-        &[wide_some::<WHAT, 1, 4>, wide_some::<WHAT, 2, 4>],
-        &[wide_some::<WHAT, 1, 5>, wide_some::<WHAT, 2, 5>],
-        &[wide_some::<WHAT, 1, 6>, wide_six::<WHAT>],
+        &[
+            one_by_one::<WHAT, true, 1, 2>,
+            one_by_one::<WHAT, true, 2, 2>,
+        ],
+        &[
+            one_by_one::<WHAT, true, 1, 3>,
+            one_by_one::<WHAT, true, 2, 3>,
+        ],
+        &[
+            one_by_one::<WHAT, true, 1, 4>,
+            one_by_one::<WHAT, true, 2, 4>,
+        ],
+        &[
+            one_by_one::<WHAT, true, 1, 5>,
+            one_by_one::<WHAT, true, 2, 5>,
+        ],
+        &[one_by_one::<WHAT, true, 1, 6>, wide_six::<WHAT>],
     ]
 }
 
-/// Tiles of five rows as three and two: the runner is to be small.
+/// Tiles of few rows.
 ///
 /// # Safety
 /// As for [`super::tile::compute`].
-unsafe fn five<const WHAT: usize, const V: usize>(t: &Tile) {
+unsafe fn few<const WHAT: usize, const M: usize>(t: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { FEW[WHAT][M - 2][0](t) };
+}
+
+/// Tiles of five rows as three and two.
+///
+/// # Safety
+/// As for [`super::tile::compute`].
+unsafe fn five<const WHAT: usize>(t: &Tile) {
     let mut next = Tile { count: 1, ..*t };
     for _ in 0..t.count {
         for rows in [3, 2] {
             // SAFETY: the caller's promise.
-            unsafe { FEW[WHAT][rows - 1][V - 1](&next) };
+            unsafe { FEW[WHAT][rows - 2][0](&next) };
             next = next.next(rows);
         }
     }
@@ -95,17 +118,20 @@ unsafe fn wide_six<const WHAT: usize>(t: &Tile) {
     unsafe { WIDE_SIX[WHAT][0][0](t) };
 }
 
-/// Wide tiles of few rows, or of eight columns, as so many of one row.
+/// Tiles as so many of one row.
 ///
 /// # Safety
 /// As for [`super::tile::compute`].
-unsafe fn wide_some<const WHAT: usize, const V: usize, const M: usize>(t: &Tile) {
+unsafe fn one_by_one<const WHAT: usize, const WIDE: bool, const V: usize, const M: usize>(
+    t: &Tile,
+) {
     let tiles = Tile {
         count: M * t.count,
         ..*t
     };
+    let table = if WIDE { &WIDE_ONE } else { &ONE };
     // SAFETY: the caller's promise; the rows of tiles follow each other.
-    unsafe { WIDE_ONE[WHAT][0][V - 1](&tiles) };
+    unsafe { table[WHAT][0][V - 1](&tiles) };
 }
 
 /// Sums of products whose pairs fit into 16 bits, or `WIDE`, of any.

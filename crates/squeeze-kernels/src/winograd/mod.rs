@@ -13,7 +13,7 @@
 pub(crate) mod grid;
 pub mod scalar;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub(crate) mod transform;
 
 use std::sync::Arc;

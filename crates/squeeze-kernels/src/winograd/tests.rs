@@ -8,7 +8,7 @@ use crate::gemm_f32::Start;
 use crate::gemm_f32::tests::{close, numbers};
 
 /// Two images with padding that keeps their size.
-fn same(h: usize, w: usize, c: usize, out: usize) -> Conv {
+pub(crate) fn same(h: usize, w: usize, c: usize, out: usize) -> Conv {
     Conv {
         n: 2,
         h,

@@ -6,21 +6,7 @@ use crate::conv_i8;
 use crate::gemm_f32::tests::numbers;
 use crate::gemm_i8::codes::Output;
 use crate::gemm_i8::codes_tests::{bytes, codes};
-
-fn same(h: usize, w: usize, c: usize, out: usize) -> Conv {
-    Conv {
-        n: 2,
-        h,
-        w,
-        c,
-        out,
-        kernel: [3; 2],
-        stride: [1; 2],
-        dilation: [1; 2],
-        padding: [1; 4],
-        groups: 1,
-    }
-}
+use crate::winograd::tests::same;
 
 #[track_caller]
 fn check(conv: Conv) {
