@@ -339,32 +339,34 @@ impl Packed {
         let (image, top) = (line / conv.out_h(), line % conv.out_h() * conv.stride[0]);
         let scale: *const f32 = scales.get(image).unwrap_or(ONE);
         let (c, k) = (self.channels, conv.c / conv.groups);
+        let tiles = conv.out_w().div_ceil(self.right.rows());
         let mut segments = [Segment::default(); MOST_TAPS];
-        let mut window = 0;
-        while window < conv.out_w() {
-            // Full tiles, and what is left; those that leave out the same taps go together.
-            let rows = self.right.rows().min(conv.out_w() - window);
-            let tiles = match joins(conv) {
-                true => (conv.out_w() - window) / rows,
+        let mut tile = 0;
+        while tile < tiles {
+            let windows = self.windows(tile, tiles);
+            // Tiles of as many windows that leave out the same taps go together.
+            let alike = |next: &usize| self.windows(*next, tiles).len() == windows.len();
+            let together = match joins(conv) {
+                true => (tile..tiles).take_while(alike).count(),
                 false => 1,
             };
-            let left = window * conv.stride[1];
-            let across = left..left + (rows - 1) * conv.stride[1];
+            let left = windows.start * conv.stride[1];
+            let across = left..left + (windows.len() - 1) * conv.stride[1];
             let count = self.segments(top, across, &mut segments);
             // Where the first window would begin above and left of the image, its segments do not.
             let first = (image * conv.h + top) * layout.row + layout.front + left * c;
             let before = conv.padding[0] * layout.row + conv.padding[1] * c;
             let first = bytes.wrapping_add(unit * first).wrapping_sub(unit * before);
             let to = To {
-                at: (to_line * conv.out_w() + window) * self.stride,
+                at: (to_line * conv.out_w() + windows.start) * self.stride,
                 row: self.stride,
                 output: y,
             };
             for panel in panels.clone() {
                 let (group, _) = self.right.panels.place(panel);
                 let from = Left {
-                    tiles,
-                    rows,
+                    tiles: together,
+                    rows: windows.len(),
                     bytes: (
                         first.wrapping_add(unit * group * k),
                         unit * conv.stride[1] * c,
@@ -377,7 +379,17 @@ impl Packed {
                 // output, bias and residual hold all pixels; no other part has these of this panel.
                 unsafe { self.right.tiles(panel, &from, to, near) };
             }
-            window += tiles * rows;
+            tile += together;
+        }
+    }
+
+    /// The windows of one of so many tiles that a row of the output takes: evenly many, since the sums of few wait for each other. On AVX2 they do
+    /// not, but there is no tile of five rows: full tiles, and what is left.
+    fn windows(&self, tile: usize, tiles: usize) -> Range<usize> {
+        let (all, rows) = (self.conv.out_w(), self.right.rows());
+        match self.kernel().tier == Tier::Avx2 {
+            true => tile * rows..all.min((tile + 1) * rows),
+            false => even(all, tiles, tile),
         }
     }
 

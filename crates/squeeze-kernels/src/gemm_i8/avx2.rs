@@ -2,8 +2,8 @@
 //!
 //! 6 x 16 tile: 12 sums, a quad of weights, a quad of the row, products on their way and ones -> 16 registers. An instruction multiplies
 //! bytes and adds pairs in 16 bits, the next adds pairs of these: three instructions for 32 products. Weights whose pairs leave 16 bits, which
-//! files of others hold and [`weights::to_bytes`](super::weights::to_bytes) makes only of windows with an odd number of channels, are
-//! widened to 16 bits as they are loaded, their rows before: two instructions for 16 products, exact for all bytes.
+//! files of others hold and [`weights::to_bytes`](super::weights::to_bytes) makes only of windows with an odd number of channels that
+//! are no photograph's three, are widened to 16 bits as they are loaded, their rows before: two instructions for 16 products, exact for all bytes.
 
 use std::arch::asm;
 use std::arch::x86_64::*;

@@ -39,8 +39,8 @@ pub struct Kernel {
     pub tier: Tier,
     /// Whether the machine has what it needs beyond its tier.
     is_present: fn() -> bool,
-    /// What runs weights whose pairs do not [fit](weights::PAIR), where its own instructions would add them in 16 bits. Its panels are the same.
-    pub(crate) wide: Option<&'static Kernel>,
+    /// What runs weights whose pairs do not fit into 16 bits, where its own instructions would add them there. Its panels are the same.
+    pub wide: Option<&'static Kernel>,
     /// Numbers in a register of sums.
     lanes: usize,
     /// Writes bytes as numbers of 16 bits, if rows enter so ([`tile::Sums::WIDE`]).

@@ -149,6 +149,7 @@ fn kernels(as_json: bool) -> anyhow::Result<()> {
     let products = kernels::gemm_f32::KERNELS.iter();
     let products: Vec<_> = products.map(|row| (row.name, row.tier)).collect();
     let in_bytes = kernels::gemm_i8::KERNELS.iter();
+    let in_bytes = in_bytes.flat_map(|row| [Some(row), row.wide]).flatten();
     let in_bytes: Vec<_> = in_bytes.map(|row| (row.name, row.tier)).collect();
     // A kernel for bytes or tiles may need more than its tier.
     let bytes = kernels::gemm_i8::KERNELS.iter();
