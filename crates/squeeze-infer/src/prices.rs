@@ -174,7 +174,7 @@ impl Prices {
             },
             weight: 8.0,
             far: 1.0,
-            bytes: 1.2,
+            bytes: 1.1,
         },
         tiles: Tiles {
             f32: None,

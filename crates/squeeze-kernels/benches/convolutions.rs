@@ -1,15 +1,18 @@
 //! Layers of published networks by every family that computes them, in turn: `cargo bench --bench convolutions [filter] [--threads N]
-//! [--best]`.
+//! [--best] [--bytes]`.
 //!
+//! With `--bytes` over images in bytes: windows as they are and, where these are written for the machine, transforms in whole numbers.
 //! Each figure is the median of many rounds in which the ways take turns, or the best of them where others use the machine; weights
 //! and images lie as cold as a network's would, behind a buffer that is walked between two runs.
 
 use std::time::Instant;
 
+use squeeze_kernels::activation::Activation;
 use squeeze_kernels::conv_f32::{self, Conv};
 use squeeze_kernels::gemm_f32::{self, Epilogue, Geometry, Residual};
+use squeeze_kernels::gemm_i8::codes::{Codes, Fixed, Output};
 use squeeze_kernels::winograd::{self, Size};
-use squeeze_kernels::{Buffer, Threads, Tier};
+use squeeze_kernels::{Buffer, Quantization, Slab, Threads, Tier, Weight, conv_i8, winograd_i8};
 
 /// Rounds, and at most so many seconds a line.
 const ROUNDS: usize = 60;
@@ -32,13 +35,16 @@ fn main() {
         .ok()
         .and_then(|name| Tier::named(&name));
     let tier = named.unwrap_or(Tier::detect());
+    let in_bytes = arguments.iter().any(|word| word == "--bytes");
     for (name, conv) in layers() {
-        if name.contains(&filter[..]) {
+        if name.contains(&filter[..]) && in_bytes {
+            line_in_bytes(name, &conv, tier, &threads);
+        } else if name.contains(&filter[..]) {
             line(name, &conv, tier, &threads);
         }
     }
     for (name, g, residual) in points() {
-        if name.contains(&filter[..]) {
+        if name.contains(&filter[..]) && !in_bytes {
             point(name, &g, residual, (tier, &threads));
         }
     }
@@ -93,6 +99,44 @@ fn line(name: &str, conv: &Conv, tier: Tier, threads: &Threads) {
         times[0] / times[1],
         times[2] * 1e6,
         times[0] / times[2],
+    );
+}
+
+fn line_in_bytes(name: &str, conv: &Conv, tier: Tier, threads: &Threads) {
+    let code = Quantization::of(-1.0, 1.0);
+    let fixed = Fixed {
+        codes: Codes {
+            input: code,
+            output: Some(code),
+            residual: None,
+        },
+        bias: None,
+        activation: Activation::Relu,
+    };
+    let w = vec![0.25; conv.weight()];
+    let (weight, slab) = (Weight::Numbers(&w), Slab::default());
+    let x = vec![100; conv.input()];
+    let [mut y0, mut y1] = [(); 2].map(|()| vec![0; conv.output()]);
+    let windows = conv_i8::Packed::pack_fixed(weight, conv, &fixed, tier, &slab);
+    let mut s0 = Buffer::zeros(windows.scratch());
+    let mut direct = || windows.run_bytes(&x, Output::Bytes(&mut y0, None), &mut s0, threads);
+    let rate = |seconds: f64| 2e-9 * conv.macs() as f64 / seconds;
+    if tier != Tier::Avx2 || !winograd_i8::computes(conv) {
+        let [time] = rounds([&mut direct]);
+        let us = time * 1e6;
+        return println!("{name:44} direct {us:8.1} us {:6.1} GOP/s", rate(time));
+    }
+    let packed = winograd_i8::Packed::pack_fixed(weight, conv, &fixed, tier, &slab);
+    let mut s1 = Buffer::zeros(packed.scratch(threads.count()));
+    let times = rounds([&mut direct, &mut || {
+        packed.run_bytes(&x, &mut y1, None, &mut s1, threads);
+    }]);
+    println!(
+        "{name:44} direct {:8.1} us {:6.1} GOP/s, 2x2 {:8.1} us ({:.2})",
+        times[0] * 1e6,
+        rate(times[0]),
+        times[1] * 1e6,
+        times[0] / times[1],
     );
 }
 

@@ -207,7 +207,7 @@ impl LayerFacts {
     /// Whether Winograd's transforms, in whole numbers, are quicker over images of bytes than windows as they are.
     pub(crate) fn transforms_in_bytes(&self, target: &Target) -> bool {
         /// What transforming a number costs, in multiply-adds of windows over bytes.
-        const NUMBER: f64 = 7.5;
+        const NUMBER: f64 = 16.0;
         /// And reading a byte of a weight.
         const READ: f64 = 1.8;
         let (conv, mac) = (&self.conv, target.prices.winograd.bytes);
