@@ -16,11 +16,11 @@ use crate::{bind, lower, passes};
 fn texts(graph: &Graph, target: &Target) -> Option<Texts> {
     let is_window = |node: &Node| matches!(&node.op, Op::Conv1d(row) if row.kernel > 1);
     let texts = Texts::of(graph)?;
-    let tiles_or_bytes = match target.tiles().tier {
-        Tier::Scalar => target.precision == Precision::Int8,
+    let tiles_or_bytes = target.tiles().is_none_or(|kernel| match kernel.tier {
+        Tier::Scalar => false,
         Tier::Amx => true,
         _ => target.precision != Precision::F32,
-    };
+    });
     let even = tiles_or_bytes && graph.nodes().iter().any(is_window);
     (!even).then_some(texts)
 }

@@ -12,7 +12,7 @@ use crate::target::Precision;
 pub struct Prices {
     /// Winograd's transforms, against windows as they are.
     pub winograd: Winograd,
-    /// Tiles of bfloat16 or bytes, against vectors.
+    /// Tiles of bfloat16 or half precision, against vectors.
     pub tiles: Tiles,
     /// Bytes, against single precision.
     pub bytes: Bytes,
@@ -59,8 +59,6 @@ pub struct Tiles {
     pub bf16: Option<Tile>,
     /// Half precision.
     pub f16: Option<Tile>,
-    /// Bytes.
-    pub int8: Option<Tile>,
 }
 
 /// What a layer on tiles costs beyond the way of the vectors.
@@ -181,7 +179,6 @@ impl Prices {
             bf16x3: None,
             bf16: None,
             f16: None,
-            int8: None,
         },
         bytes: Bytes {
             product: Least {
@@ -273,18 +270,23 @@ impl Prices {
     /// times the vectors' rate (docs/engine.md), which is what products without zeros must be ahead of; less exact elements are further
     /// ahead and keep their registers.
     const MATRIX_REGISTERS: Self = Self {
+        winograd: Winograd {
+            four: Transform {
+                number: 6.0,
+                weight: 7.8,
+            },
+            ..Self::WIDE_VECTORS.winograd
+        },
         tiles: Tiles {
-            f32: Tile::without_macs(37.0, 28.0, 46.0),
+            f32: Some(Tile {
+                mac: 0.75,
+                split: 37.0,
+                finish: 28.0,
+                weight: 18.0,
+            }),
             bf16x3: Tile::without_macs(14.0, 20.0, 14.0),
             bf16: Tile::without_macs(12.0, 24.0, 4.0),
             f16: Self::HALVES,
-            // Of `squeeze measure --kernels` (docs/prices.md): vectors multiply bytes too.
-            int8: Some(Tile {
-                mac: 0.61,
-                split: 12.0,
-                finish: 24.0,
-                weight: 4.0,
-            }),
         },
         sparse: Sparse {
             under: Under {
@@ -294,9 +296,9 @@ impl Prices {
                 f16: Under::HALVES,
                 int8: 0.0,
             },
-            ..Self::VECTORS.sparse
+            ..Self::WIDE_VECTORS.sparse
         },
-        ..Self::VECTORS
+        ..Self::WIDE_VECTORS
     };
 }
 
@@ -319,18 +321,21 @@ impl Tiles {
             Precision::Bf16x3 => self.bf16x3,
             Precision::Bf16 => self.bf16,
             Precision::F16 => self.f16,
-            Precision::Int8 => self.int8,
+            Precision::Int8 => None,
         }
     }
 
     /// The same, to be changed.
+    ///
+    /// # Panics
+    /// In bytes, which have no tiles of their own.
     pub fn of_mut(&mut self, precision: Precision) -> &mut Option<Tile> {
         match precision {
             Precision::F32 => &mut self.f32,
             Precision::Bf16x3 => &mut self.bf16x3,
             Precision::Bf16 => &mut self.bf16,
             Precision::F16 => &mut self.f16,
-            Precision::Int8 => &mut self.int8,
+            Precision::Int8 => unreachable!("bytes have families of their own"),
         }
     }
 }

@@ -66,14 +66,14 @@ impl Precision {
         }
     }
 
-    /// What its tiles are made of.
-    pub(crate) fn element(self) -> Element {
+    /// What its tiles are made of; products and windows in bytes have families of their own.
+    pub(crate) fn element(self) -> Option<Element> {
         match self {
-            Self::F32 => Element::Bf16x6,
-            Self::Bf16x3 => Element::Bf16x3,
-            Self::Bf16 => Element::Bf16,
-            Self::F16 => Element::F16,
-            Self::Int8 => Element::I8,
+            Self::F32 => Some(Element::Bf16x6),
+            Self::Bf16x3 => Some(Element::Bf16x3),
+            Self::Bf16 => Some(Element::Bf16),
+            Self::F16 => Some(Element::F16),
+            Self::Int8 => None,
         }
     }
 
@@ -107,14 +107,15 @@ impl Target {
         }
     }
 
-    /// Whether images whose ranges are known stay in bytes between layers. Matrix registers bring their own bytes about.
+    /// Whether images whose ranges are known stay in bytes between layers.
     pub(crate) fn keeps_bytes(&self) -> bool {
-        self.precision == Precision::Int8 && self.tiles().tier != Tier::Amx
+        self.precision == Precision::Int8
     }
 
-    /// The kernel that computes tiles.
-    pub(crate) fn tiles(&self) -> &'static amx::Kernel {
-        amx::Kernel::of(self.tier, self.precision.element())
+    /// The kernel that computes tiles, where the precision has any.
+    pub(crate) fn tiles(&self) -> Option<&'static amx::Kernel> {
+        let element = self.precision.element()?;
+        Some(amx::Kernel::of(self.tier, element))
     }
 
     /// The same at another tier, by the prices built in for it.

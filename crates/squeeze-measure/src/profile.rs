@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(read("plain", &text).expect("own file"), profile);
         let mut prices = Target::here(1).prices;
         prices.winograd.two.number = 1.0 / 3.0;
-        prices.tiles.int8 = None;
+        prices.tiles.f16 = None;
         profile.prices = Some(prices);
         let again = read("prices", &profile.to_toml()).expect("own file");
         assert_eq!(again, profile);

@@ -44,13 +44,14 @@ impl Peaks {
         let tier = Tier::detect();
         let cache_bytes = caches();
         let [l1, l2, l3] = cache_bytes;
+        let tiles = peak::tile_gops(TRIES);
         Peaks {
             f32_gflops: peak::gflops(tier, TRIES),
             int8_gops: peak::gemm_i8_gops(tier, TRIES),
             bf16_gflops: peak::vector_gflops(Element::Bf16, TRIES),
             f16_gflops: peak::vector_gflops(Element::F16, TRIES),
-            bf16_tiles_gflops: peak::tile_gops(Element::Bf16, TRIES),
-            int8_tiles_gops: peak::tile_gops(Element::I8, TRIES),
+            bf16_tiles_gflops: tiles.map(|[bf16, _]| bf16),
+            int8_tiles_gops: tiles.map(|[_, int8]| int8),
             cache_bytes,
             l1_gbytes: peak::read_gbytes(tier, l1 / 2, TRIES),
             l2_gbytes: peak::read_gbytes(tier, l2 / 4, TRIES),
@@ -109,7 +110,9 @@ impl Peaks {
             "bf16_amx" => tiles(Element::Bf16),
             "bf16x3_amx" => tiles(Element::Bf16x3),
             "bf16x6_amx" => tiles(Element::Bf16x6),
-            "i8_amx" => self.int8_tiles_gops.unwrap_or(self.int8_gops),
+            name if name.starts_with("i8_") && name.ends_with("_amx") => {
+                self.int8_tiles_gops.unwrap_or(self.int8_gops)
+            }
             name if name.starts_with("i8_") || name.starts_with("u8_") => self.int8_gops,
             _ => self.f32_gflops,
         }

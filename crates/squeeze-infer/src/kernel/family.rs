@@ -141,12 +141,12 @@ impl LayerFacts {
     fn on_tiles(&self, target: &Target) -> Option<amx::Element> {
         /// Matrix registers with fewer channels are mostly empty.
         const FEWEST_CHANNELS: usize = 16;
-        let element = target.precision.element();
+        let element = target.precision.element()?;
         let channels = self.conv.c / self.conv.groups;
         let out = self.conv.out / self.conv.groups;
-        let fits = match target.tiles().tier {
+        let fits = match target.tiles()?.tier {
             Tier::Scalar | Tier::Avx2 => false,
-            // Bytes have families of their own, and more than one part is slower than single precision.
+            // More than one part is slower than single precision.
             Tier::Avx512 => matches!(element, amx::Element::Bf16 | amx::Element::F16),
             Tier::Amx => channels >= FEWEST_CHANNELS && out >= FEWEST_CHANNELS,
             tier => unreachable!("no tiles are written for {tier}"),
@@ -158,7 +158,7 @@ impl LayerFacts {
         let price = target.prices.tiles.of(target.precision)?;
         let macs = self.product.m * self.weights;
         // Lines are multiplied whole.
-        let whole = macs / channels * channels.next_multiple_of(element.line());
+        let whole = macs / channels * channels.next_multiple_of(amx::LINE);
         let cost = price.mac * whole as f64
             + price.split * self.inputs as f64
             + price.finish * self.outputs as f64
@@ -171,8 +171,7 @@ impl LayerFacts {
     /// costs; `None` where that one is as fast.
     fn on_winograd(&self, target: &Target) -> Option<(Size, f64)> {
         let conv = &self.conv;
-        let is_vector = Tier::Scalar < target.tier && target.tier < Tier::Amx;
-        if !is_vector || !winograd::computes(conv) {
+        if target.tier == Tier::Scalar || !winograd::computes(conv) {
             return None;
         }
         // Columns are multiplied by whole registers.
@@ -256,8 +255,11 @@ pub(crate) fn multiplies_bytes(row: &program::Layer, values: [&Value; 2], target
     match LayerFacts::of(row, values).family(target) {
         Family::ProductInBytes | Family::PixelsInBytes | Family::WindowsInBytes => true,
         Family::Sparse(_, element) => element == spmm::Element::I8,
-        Family::Tiles(element) => element == amx::Element::I8,
-        Family::Depthwise | Family::Product | Family::Windows | Family::Winograd(_) => false,
+        Family::Depthwise
+        | Family::Tiles(_)
+        | Family::Product
+        | Family::Windows
+        | Family::Winograd(_) => false,
     }
 }
 

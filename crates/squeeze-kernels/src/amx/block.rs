@@ -5,7 +5,7 @@
 use std::arch::asm;
 use std::sync::OnceLock;
 
-use super::{Element, Job};
+use super::Job;
 
 /// Whether the CPU has matrix registers for bfloat16 and bytes and the system lets this process use them. Looked up once.
 pub(crate) fn is_present() -> bool {
@@ -42,9 +42,9 @@ fn may_use_tiles() -> bool {
     false
 }
 
-/// The shapes of the eight tiles: 16 rows of 64 bytes each.
+/// The shapes of the eight tiles.
 #[repr(C, align(64))]
-struct Shapes {
+pub(crate) struct Shapes {
     palette: u8,
     start_row: u8,
     reserved: [u8; 14],
@@ -52,13 +52,27 @@ struct Shapes {
     rows: [u8; 16],
 }
 
-static SHAPES: Shapes = Shapes {
-    palette: 1,
-    start_row: 0,
-    reserved: [0; 14],
-    row_bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
-    rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
-};
+static WHOLE: Shapes = Shapes::WHOLE;
+
+impl Shapes {
+    /// 16 rows of 64 bytes each.
+    pub const WHOLE: Shapes = Shapes {
+        palette: 1,
+        start_row: 0,
+        reserved: [0; 14],
+        row_bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+        rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
+    };
+
+    /// Gives a tile fewer rows or bytes a row.
+    ///
+    /// # Panics
+    /// If it would have none, or more than 16 rows of 64 bytes.
+    pub fn reshape(&mut self, tile: usize, rows: usize, bytes: usize) {
+        assert!((1..=16).contains(&rows) && (1..=64).contains(&bytes));
+        (self.rows[tile], self.row_bytes[tile]) = (rows as u8, bytes as u16);
+    }
+}
 
 /// This thread's matrix registers, set up while it lives.
 pub(crate) struct Registers(());
@@ -67,8 +81,15 @@ impl Registers {
     /// # Safety
     /// [`is_present`] holds.
     pub unsafe fn set_up() -> Registers {
+        // SAFETY: the caller's promise.
+        unsafe { Registers::of(&WHOLE) }
+    }
+
+    /// # Safety
+    /// [`is_present`] holds.
+    pub unsafe fn of(shapes: &Shapes) -> Registers {
         // SAFETY: the caller's promise; the shapes are a valid configuration.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const SHAPES, options(nostack, readonly)) };
+        unsafe { asm!("ldtilecfg [{}]", in(reg) shapes, options(nostack, readonly)) };
         Registers(())
     }
 }
@@ -100,19 +121,26 @@ macro_rules! repeat {
     };
 }
 
-/// Multiplies the same tiles `rounds` times four times, for the machine's peak; how many multiply-adds of parts or bytes that was.
+/// Multiplies the same tiles `rounds` times four times, for the machine's peak; how many multiply-adds of bfloat16 that was.
 ///
 /// # Safety
 /// [`is_present`] holds, and `rounds` is not zero.
-pub(crate) unsafe fn repeat(element: Element, rounds: usize) -> usize {
+pub(crate) unsafe fn repeat(rounds: usize) -> usize {
     // SAFETY: the caller's promise.
     let _registers = unsafe { Registers::set_up() };
-    match element {
-        Element::I8 => repeat!("tdpbssd", rounds),
-        Element::Bf16 | Element::Bf16x3 | Element::Bf16x6 => repeat!("tdpbf16ps", rounds),
-        Element::F16 => unreachable!("matrix registers have no half precision"),
-    }
-    4 * rounds * 16 * 16 * element.line()
+    repeat!("tdpbf16ps", rounds);
+    4 * rounds * 16 * 16 * 32
+}
+
+/// The same of bytes.
+///
+/// # Safety
+/// As for [`repeat`].
+pub(crate) unsafe fn repeat_bytes(rounds: usize) -> usize {
+    // SAFETY: the caller's promise.
+    let _registers = unsafe { Registers::set_up() };
+    repeat!("tdpbusd", rounds);
+    4 * rounds * 16 * 16 * 64
 }
 
 /// The left tiles at r12 and r13.
@@ -289,9 +317,8 @@ macro_rules! blocks {
 }
 
 /// The blocks, `[element][row tiles - 1][column tiles - 1]`. Small products are added before large ones.
-pub(super) const BLOCKS: [super::OfElement; 4] = [
+pub(super) const BLOCKS: [super::OfElement; 3] = [
     blocks!("tdpbf16ps", 1, [left 0 mul]),
     blocks!("tdpbf16ps", 2, [left 1 mul 0 mul up left mul]),
     blocks!("tdpbf16ps", 3, [left 2 mul 1 mul up left mul 0 mul down left mul up up left mul]),
-    blocks!("tdpbssd", 1, [left 0 mul]),
 ];

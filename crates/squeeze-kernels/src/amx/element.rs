@@ -9,20 +9,20 @@ pub enum Element {
     Bf16x3,
     /// Six products of three parts each: single precision.
     Bf16x6,
-    /// Signed bytes with scales: of weights for each output channel, of the left side for each row of each group, or for each
-    /// image where windows share its pixels.
-    I8,
-    /// Numbers in half precision, scaled as bytes are, by powers of two.
+    /// Numbers in half precision, scaled by powers of two: weights for each output channel, the left side for each row, or for each image
+    /// where windows share its pixels.
     F16,
 }
 
+/// Numbers in a line of 64 bytes.
+pub const LINE: usize = 32;
+
 impl Element {
     /// Every element, in the order of a kernel's blocks.
-    pub const ALL: [Element; 5] = [
+    pub const ALL: [Element; 4] = [
         Element::Bf16,
         Element::Bf16x3,
         Element::Bf16x6,
-        Element::I8,
         Element::F16,
     ];
 
@@ -35,7 +35,7 @@ impl Element {
     /// How many parts a number has.
     pub(crate) fn parts(self) -> usize {
         match self {
-            Element::Bf16 | Element::I8 | Element::F16 => 1,
+            Element::Bf16 | Element::F16 => 1,
             Element::Bf16x3 => 2,
             Element::Bf16x6 => 3,
         }
@@ -46,16 +46,8 @@ impl Element {
         super::scalar::pairs(self).len()
     }
 
-    /// Numbers in a line of 64 bytes.
-    pub fn line(self) -> usize {
-        match self {
-            Element::I8 => 64,
-            Element::Bf16 | Element::Bf16x3 | Element::Bf16x6 | Element::F16 => 32,
-        }
-    }
-
     /// Whether rows and columns have scales.
     pub(super) fn is_scaled(self) -> bool {
-        matches!(self, Element::I8 | Element::F16)
+        self == Element::F16
     }
 }

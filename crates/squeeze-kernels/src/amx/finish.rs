@@ -26,9 +26,8 @@ pub(super) struct Rows {
 /// What follows the sums of one panel of columns.
 pub(super) struct Finish<'a> {
     pub bias: [f32; COLUMNS],
-    /// The scale of each column where there are scales, and whether sums are whole numbers' bits.
+    /// The scale of each column where there are scales.
     pub scales: Option<&'a [f32; COLUMNS]>,
-    pub is_whole: bool,
     pub activation: Activation,
     pub residual: Option<&'a [f32]>,
     /// What the residual is multiplied by.
@@ -54,13 +53,7 @@ fn scalar_strip(f: &Finish, sums: &Sums, rows: &Rows) {
         for (column, y) in y.iter_mut().enumerate() {
             let sum = sums[rows.at[index]][column];
             *y = match f.scales {
-                Some(scales) => {
-                    let sum = match f.is_whole {
-                        true => (sum.to_bits() as i32) as f32,
-                        false => sum,
-                    };
-                    sum * (rows.scale[index] * scales[column])
-                }
+                Some(scales) => sum * (rows.scale[index] * scales[column]),
                 None => sum,
             };
             *y += f.bias[column];
@@ -95,8 +88,7 @@ fn add<V: Vector>(
     (column, place): (usize, usize),
 ) -> V {
     if let Some(columns) = f.scales {
-        let own = if f.is_whole { sum.whole() } else { sum };
-        sum = own * (V::splat(rows.scale[at]) * V::load(&columns[column..]));
+        sum = sum * (V::splat(rows.scale[at]) * V::load(&columns[column..]));
     }
     sum = sum + V::load(&f.bias[column..]);
     match f.residual {

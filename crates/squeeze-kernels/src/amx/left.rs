@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::finish::Rows;
-use super::{Element, MOST_TAPS, SPLIT, STRIP};
+use super::{Element, LINE, MOST_TAPS, SPLIT, STRIP};
 use super::{half, split};
 use crate::conv_f32::Conv;
 use crate::{Cpu, SharedMut, Tier};
@@ -44,7 +44,7 @@ impl Left {
             "{conv:?}: too many taps"
         );
         let plain = conv.kernel == [1, 1] && conv.stride == [1, 1] && conv.padding == [0; 4];
-        let lines = (conv.c / conv.groups).div_ceil(element.line());
+        let lines = (conv.c / conv.groups).div_ceil(LINE);
         let mut left = Left {
             conv: *conv,
             lda,
@@ -236,9 +236,9 @@ impl Left {
     /// How many scales `strips` strips have.
     pub fn scales(&self, strips: usize) -> usize {
         match (self.element, self.mode) {
-            (Element::I8 | Element::F16, Mode::Plain) => strips * STRIP * self.conv.groups,
+            (Element::F16, Mode::Plain) => strips * STRIP * self.conv.groups,
             // Windows share pixels, so an image has one scale; each of its rows has had one before.
-            (Element::I8 | Element::F16, _) => self.conv.n * (1 + self.conv.h),
+            (Element::F16, _) => self.conv.n * (1 + self.conv.h),
             (Element::Bf16 | Element::Bf16x3 | Element::Bf16x6, _) => 0,
         }
     }
@@ -339,10 +339,7 @@ impl Left {
 
     /// The scale of numbers up to `most`.
     fn scale_of(&self, most: f32) -> f32 {
-        match self.element {
-            Element::F16 => half::scale(most, half::LEFT),
-            _ => most / 127.0,
-        }
+        half::scale(most, half::LEFT)
     }
 
     /// Zeros for some pixels.
@@ -382,31 +379,9 @@ impl Left {
             // SAFETY: each pixel is written by one thread, and the pixels lie within the split side.
             return unsafe { rows.split(tier, x, count, to) };
         }
-        if self.element == Element::F16 {
-            for pixel in 0..count {
-                let x = &x[pixel * self.lda..][..self.conv.c];
-                self.halve_pixel(tier, x, at + pixel, to, scale);
-            }
-            return;
-        }
         for pixel in 0..count {
-            for group in 0..groups {
-                let x = &x[pixel * self.lda + group * k..][..k];
-                let start = (at + pixel) * self.pixel + group * self.lines * 64;
-                // SAFETY: each pixel is written by one thread.
-                let bytes = unsafe { to.bytes.slice(start..start + 64 * self.lines) };
-                let scale = scale.unwrap_or_else(|| {
-                    let place = (at + pixel) * groups + group;
-                    // SAFETY: each row has its own scales.
-                    let own = unsafe { to.scales.slice(place..place + 1) };
-                    own[0] = self.scale_of(split::largest(tier, x));
-                    own[0]
-                });
-                let factor = split::factor(scale);
-                let (bytes, rest) = bytes.split_at_mut(k);
-                rest.fill(0);
-                split::bytes(tier, x, factor, bytes);
-            }
+            let x = &x[pixel * self.lda..][..self.conv.c];
+            self.halve_pixel(tier, x, at + pixel, to, scale);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Products and convolutions of tiles of bfloat16, half precision or bytes: fully connected, grouped and windowed layers, on the
-//! CPU's matrix registers (Intel AMX) or with the instructions for them of AVX-512 (BF16, FP16, VNNI).
+//! Products and convolutions of tiles of bfloat16 or half precision: fully connected, grouped and windowed layers, on the CPU's matrix
+//! registers (Intel AMX) or with the instructions for them of AVX-512 (BF16, FP16).
 //!
 //! Products are added in 32 bits, those of half precision in 16 and every 64 of them in 32. Single precision is had from sums of bfloat16: a number is the
 //! sum of three of them, and six products of parts, added in single precision, are as exact as a product in single precision
@@ -31,8 +31,8 @@ use crate::gemm_f32::{Epilogue, Start};
 use crate::slab::{self, Plain};
 use crate::{Cpu, SharedMut, Threads, Tier, even};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use block::{Registers, repeat};
-pub use element::Element;
+pub(crate) use block::{Registers, Shapes, repeat, repeat_bytes};
+pub use element::{Element, LINE};
 use finish::{COLUMNS, Finish, Rows, Sums};
 use left::{Left, Parts};
 use pairs::Pair;
@@ -64,7 +64,6 @@ pub static SCALAR: Kernel = Kernel {
         "bf16_scalar",
         "bf16x3_scalar",
         "bf16x6_scalar",
-        "i8_tiles_scalar",
         "f16_scalar",
     ],
     tier: Tier::Scalar,
@@ -72,14 +71,13 @@ pub static SCALAR: Kernel = Kernel {
     blocks: &scalar::BLOCKS,
 };
 
-/// The kernel for vector registers with instructions for bfloat16, half precision and bytes.
+/// The kernel for vector registers with instructions for bfloat16 and half precision.
 #[cfg(target_arch = "x86_64")]
 pub static AVX512: Kernel = Kernel {
     names: &[
         "bf16_avx512",
         "bf16x3_avx512",
         "bf16x6_avx512",
-        "i8_tiles_avx512_vnni",
         "f16_avx512_fp16",
     ],
     tier: Tier::Avx512,
@@ -90,7 +88,7 @@ pub static AVX512: Kernel = Kernel {
 /// The kernel for matrix registers.
 #[cfg(target_arch = "x86_64")]
 pub static AMX: Kernel = Kernel {
-    names: &["bf16_amx", "bf16x3_amx", "bf16x6_amx", "i8_amx"],
+    names: &["bf16_amx", "bf16x3_amx", "bf16x6_amx"],
     tier: Tier::Amx,
     is_present: |_| true,
     blocks: &block::BLOCKS,
@@ -460,7 +458,6 @@ impl Packed {
         let finish = Finish {
             bias,
             scales,
-            is_whole: self.element == Element::I8,
             activation: epilogue.activation,
             residual: epilogue.residual.map(|residual| residual.values),
             factors,

@@ -9,7 +9,6 @@ use super::{Element, Kernel, Line, Packed, STRIP, half, split};
 use crate::Tier;
 use crate::conv_f32::{Conv, by_tap};
 use crate::gemm_f32::panels::{self, View};
-use crate::gemm_i8::weights;
 use crate::slab::{Block, Slab};
 
 impl Packed {
@@ -59,9 +58,7 @@ impl Packed {
             true => vec![0.0; conv.groups * panels * COLUMNS],
             false => vec![],
         };
-        // Bytes are made of rows as they come.
-        let turns = element != Element::I8 && packed.offsets.len() > packed.left.tap_lines();
-        let by_tap = match turns {
+        let by_tap = match packed.offsets.len() > packed.left.tap_lines() {
             true => Cow::Owned(by_tap(conv, weight)),
             false => Cow::Borrowed(weight),
         };
@@ -91,7 +88,7 @@ impl Packed {
         packed
     }
 
-    /// Splits the weights of one column, taps first but those of bytes, into lines `[parts][steps][64]`; gives their scale.
+    /// Splits the weights of one column, taps first, into lines `[parts][steps][64]`; gives their scale.
     fn split_column(&self, weight: &[f32], lines: &mut [u8]) -> f32 {
         let conv = &self.left.conv;
         let (k, tap_lines) = (conv.c / conv.groups, self.left.tap_lines());
@@ -112,24 +109,12 @@ impl Packed {
             return 1.0;
         }
         let tier = Tier::detect();
-        if self.element == Element::F16 {
-            let scale = half::scale(split::largest(tier, weight), half::RIGHT);
-            let taps = lines
-                .chunks_exact_mut(64 * tap_lines)
-                .zip(weight.chunks_exact(k));
-            for (line, weight) in taps {
-                split::halves(tier, weight, split::factor(scale), line);
-            }
-            return scale;
-        }
-        let mut bytes = vec![0; weight.len()];
-        let scale = weights::to_bytes(weight, taps, &mut bytes);
-        for (tap, line) in lines.chunks_exact_mut(64 * tap_lines).enumerate() {
-            let (used, rest) = line.split_at_mut(k);
-            for (to, channel) in used.iter_mut().zip(bytes.chunks_exact(taps)) {
-                *to = channel[tap] as u8;
-            }
-            rest.fill(0);
+        let scale = half::scale(split::largest(tier, weight), half::RIGHT);
+        let taps = lines
+            .chunks_exact_mut(64 * tap_lines)
+            .zip(weight.chunks_exact(k));
+        for (line, weight) in taps {
+            split::halves(tier, weight, split::factor(scale), line);
         }
         scale
     }

@@ -12,7 +12,7 @@ fn wide(bits: &[u8]) -> f32 {
 /// Which part of the left side is multiplied with which of the right one, small products first.
 pub(super) fn pairs(element: Element) -> &'static [(usize, usize)] {
     match element {
-        Element::Bf16 | Element::I8 | Element::F16 => &[(0, 0)],
+        Element::Bf16 | Element::F16 => &[(0, 0)],
         Element::Bf16x3 => &[(0, 1), (0, 0), (1, 0)],
         Element::Bf16x6 => &[(0, 2), (0, 1), (1, 1), (1, 0), (0, 0), (2, 0)],
     }
@@ -48,23 +48,11 @@ unsafe fn block<const E: usize, const M: usize, const N: usize>(job: &Job) {
                     // SAFETY: as above.
                     let b = unsafe { std::slice::from_raw_parts(job.b.add(1024 * tile), 1024) };
                     let sum = &mut sums[row * 32 + column];
-                    *sum = match element {
-                        Element::I8 => quads(sum.to_bits() as i32, a, &b[column % 16 * 4..]),
-                        _ => couples(*sum, a, &b[column % 16 * 4..]),
-                    };
+                    *sum = couples(*sum, a, &b[column % 16 * 4..]);
                 }
             }
         }
     }
-}
-
-/// Adds 64 products of bytes; the right ones come in fours, 64 bytes from one four to the next.
-fn quads(sum: i32, a: &[u8], b: &[u8]) -> f32 {
-    let product = |at: usize| {
-        let (a, b) = (a[at] as i8, b[at / 4 * 64 + at % 4] as i8);
-        i32::from(a) * i32::from(b)
-    };
-    f32::from_bits((sum + (0..64).map(product).sum::<i32>()) as u32)
 }
 
 /// Adds 32 products of bfloat16, rounded once; the right ones come in twos, 64 bytes from one two to the next.
@@ -123,11 +111,10 @@ unsafe fn halves<const M: usize, const N: usize>(job: &Job) {
 }
 
 /// The blocks, `[element][row tiles - 1][column tiles - 1]`.
-pub(super) const BLOCKS: [super::OfElement; 5] = [
+pub(super) const BLOCKS: [super::OfElement; 4] = [
     blocks!(0),
     blocks!(1),
     blocks!(2),
-    blocks!(3),
     [
         [halves::<1, 1>, halves::<1, 2>],
         [halves::<2, 1>, halves::<2, 2>],

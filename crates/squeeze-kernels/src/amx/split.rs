@@ -1,4 +1,4 @@
-//! From single precision to what tiles are made of: parts in bfloat16, halves, or bytes.
+//! From single precision to what tiles are made of: parts in bfloat16, or halves.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
@@ -180,22 +180,9 @@ fn wide_halves(x: &[f32], factor: f32, to: &mut [u8]) {
 }
 
 per_tier! {
-    /// The numbers times `factor` as signed bytes.
-    pub(super) fn bytes(x: &[f32], factor: f32, to: &mut [u8])
-    { compiled: to_bytes }
-}
-
-per_tier! {
     /// The largest magnitude; NaN where there is one.
     pub(super) fn largest(x: &[f32]) -> f32
     { compiled: magnitude }
-}
-
-#[inline(always)]
-fn to_bytes(x: &[f32], factor: f32, to: &mut [u8]) {
-    for (x, to) in x.iter().zip(to) {
-        *to = crate::gemm_i8::quantize::byte(*x, factor);
-    }
 }
 
 #[inline(always)]

@@ -55,8 +55,6 @@ fn bound(element: Element) -> f64 {
         Element::Bf16x3 => 2f64.powi(-15),
         // As for single precision: some units in the last of 24 bits.
         Element::Bf16x6 => 2f64.powi(-21),
-        // Half a unit of a 127th of the largest on both sides.
-        Element::I8 => 0.03,
         // Roundings of half a unit in the last of 11 bits: of each side, and of up to 64 partial sums, which are far below the sum of
         // magnitudes for numbers of both signs.
         Element::F16 => 2f64.powi(-9),
@@ -77,7 +75,6 @@ fn check_apart(conv: Conv, more_in: usize, more_out: usize) {
     let wanted = reference(&conv, lda, &x, &w);
     let positive = |x: &[f32]| -> Vec<f32> { x.iter().map(|x| x.abs()).collect() };
     let sizes = reference(&conv, lda, &positive(&x), &positive(&w));
-    let most = sizes.iter().fold(0.0, |most: f64, &size| most.max(size));
     for element in Element::ALL {
         for kernel in on(element) {
             for threads in [1, 3] {
@@ -91,14 +88,9 @@ fn check_apart(conv: Conv, more_in: usize, more_out: usize) {
                             continue;
                         }
                         let at = place * conv.out + out;
-                        let size = if element == Element::I8 {
-                            most
-                        } else {
-                            sizes[at]
-                        };
                         let off = (f64::from(found) - wanted[at]).abs();
                         assert!(
-                            off <= bound(element) * size + 1e-12,
+                            off <= bound(element) * sizes[at] + 1e-12,
                             "{packed:?}, pixel {place}, channel {out}: {found} where {} is right",
                             wanted[at]
                         );
@@ -222,11 +214,7 @@ fn epilogues() {
                 }
             }
             crate::activation::slice_forward_in_place(Tier::Scalar, activation, &mut wanted);
-            for (element, bound) in [
-                (Element::Bf16x6, 1e-5),
-                (Element::I8, 0.1),
-                (Element::F16, 5e-3),
-            ] {
+            for (element, bound) in [(Element::Bf16x6, 1e-5), (Element::F16, 5e-3)] {
                 for kernel in on(element) {
                     let packed = Packed::pack(&w, &conv, (24, 50), element, kernel.tier);
                     let mut y = vec![0.0; wanted.len()];
@@ -260,26 +248,6 @@ fn six_products_are_single_precision() {
     gemm.run(&x, &Epilogue::default(), &mut single, &Threads::new(1));
     let (six, one) = (error(&y), error(&single));
     assert!(six <= 1.5 * one, "{six:e} where vectors are off by {one:e}");
-}
-
-/// Bytes of the same scales as those of the vector kernels have the same sums.
-#[test]
-fn bytes_are_those_of_the_vector_kernels() {
-    for (m, n, k, groups) in [(20, 40, 100, 2), (128, 64, 3072, 1), (300, 48, 768, 1)] {
-        let conv = dense(m, n, k, groups);
-        let (x, w) = (numbers(m * k * groups, 1), numbers(groups * n * k, 2));
-        let g = crate::gemm_f32::Geometry::grouped(m, n, k, groups);
-        let mut want = vec![0.0; m * n * groups];
-        let epilogue = Epilogue::default();
-        crate::gemm_i8::scalar::product_around_zero(&g, &x, &w, &epilogue, &mut want);
-        for kernel in on(Element::I8) {
-            let strides = (k * groups, n * groups);
-            let packed = Packed::pack(&w, &conv, strides, Element::I8, kernel.tier);
-            let mut y = vec![0.0; want.len()];
-            run(&packed, &x, &epilogue, &mut y, 1);
-            crate::gemm_f32::tests::close(&y, &want, 16);
-        }
-    }
 }
 
 /// A NaN spoils the row it stands in and no other.

@@ -127,7 +127,7 @@ impl Attention<'_> {
     /// Whether a head fits the tables of [`forward_on_tiles`] and the machine multiplies tiles of bfloat16.
     #[cfg(target_arch = "x86_64")]
     fn fits_tiles(&self, element: Element) -> bool {
-        let is_bfloat16 = !matches!(element, Element::I8 | Element::F16);
+        let is_bfloat16 = element != Element::F16;
         is_bfloat16
             && Kernel::of(Tier::detect(), element).tier >= Tier::Avx512
             && self.additive.is_none()

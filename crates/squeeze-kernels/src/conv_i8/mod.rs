@@ -139,8 +139,9 @@ impl Packed {
         let [_, left, _, right] = self.conv.padding;
         let front = left.max(right) * c;
         let row = front + w * c;
-        // A segment's last quad may end behind its last byte.
-        let len = n * h * row + front + 3;
+        // A segment's last quad may end behind its last byte, and tiles read more windows than a row may have.
+        let behind = self.right.behind() * self.conv.stride[1] * c;
+        let len = n * h * row + front + 3 + behind;
         Layout { front, row, len }
     }
 
@@ -201,6 +202,7 @@ impl Packed {
         let (panels, most) = (&self.right.panels, lines.div_ceil(parts));
         let by_lines = panels.split_by_rows((lines, most), (conv.groups, parts), lines >= units);
         threads.run(parts, &|part| {
+            let _registers = self.right.set_up();
             let (lines, panels) = match by_lines {
                 true => (even(lines, parts, part), 0..units),
                 false => (0..lines, even(units, parts, part)),
@@ -226,6 +228,7 @@ impl Packed {
         assert!(y.len() >= rows.len() * conv.out_w() * self.stride);
         self.right.check(epilogue, usize::MAX);
         let y = &Output::Numbers(y, epilogue).share();
+        let _registers = self.right.set_up();
         let mut near = NEAR;
         for row in rows.clone() {
             let to = row - rows.start;

@@ -77,6 +77,30 @@ fn sizes_around_the_tiles() {
     }
 }
 
+/// Rows of windows that matrix registers take, some of which read more than there are.
+#[test]
+fn sizes_around_matrix_registers() {
+    for w in [9, 15, 16, 18, 31, 33] {
+        for (c, groups) in [(8, 1), (32, 2), (64, 1)] {
+            check(Conv {
+                w,
+                ..square(c, 50, 3, groups)
+            });
+        }
+        check(Conv {
+            w: 2 * w,
+            stride: [2; 2],
+            ..square(24, 20, 3, 1)
+        });
+        check(Conv {
+            w,
+            dilation: [3; 2],
+            padding: [3; 4],
+            ..square(20, 20, 3, 1)
+        });
+    }
+}
+
 #[test]
 fn first_layers() {
     for kernel in [3, 7] {

@@ -155,18 +155,13 @@ impl Tile {
         hard_swish: false,
     };
 
-    /// The output of the tile of the rows behind these.
+    /// Lets the output go on to the rows behind these.
     #[inline(always)]
-    pub(crate) fn next(self, rows: usize) -> Tile {
-        let Tile { c, to, .. } = self;
-        Tile {
-            c: (c.0.wrapping_add(rows * c.1), c.1),
-            to: (to.0.wrapping_add(rows * to.1), to.1),
-            residual: match self.residual.is_null() {
-                true => self.residual,
-                false => self.residual.wrapping_add(rows * c.1),
-            },
-            ..self
+    pub(crate) fn pass(&mut self, rows: usize) {
+        self.c.0 = self.c.0.wrapping_add(rows * self.c.1);
+        self.to.0 = self.to.0.wrapping_add(rows * self.to.1);
+        if !self.residual.is_null() {
+            self.residual = self.residual.wrapping_add(rows * self.c.1);
         }
     }
 }
@@ -192,7 +187,7 @@ pub(crate) unsafe fn compute<R: Register, const M: usize, const V: usize>(t: &Ti
         if R::MAY_LIE_APART && t.apart != 0 && at + 1 == V {
             t.prefetch = (t.b, 0, 0);
         }
-        t = t.next(M);
+        t.pass(M);
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     lanes: 8,
     widen: None,
     short: I32x8::<false>::SHORT,
+    matrix: None,
     tiles: [&TILES[IN_NUMBERS], &TILES[IN_BYTES]],
 };
 
@@ -34,6 +35,7 @@ static WIDE: Kernel = Kernel {
     lanes: 8,
     widen: Some(widen),
     short: I32x8::<true>::SHORT,
+    matrix: None,
     tiles: [&WIDE_TILES[IN_NUMBERS], &WIDE_TILES[IN_BYTES]],
 };
 
@@ -104,7 +106,7 @@ unsafe fn five<const WHAT: usize>(t: &Tile) {
         for rows in [3, 2] {
             // SAFETY: the caller's promise.
             unsafe { FEW[WHAT][rows - 2][0](&next) };
-            next = next.next(rows);
+            next.pass(rows);
         }
     }
 }

@@ -19,11 +19,12 @@ pub(crate) const KERNEL: Kernel = Kernel {
     lanes: 16,
     widen: None,
     short: I32x16::SHORT,
+    matrix: None,
     tiles: tiles!(I32x16, ["avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"], [1 2 3 4 5 6 7 8] x [1 2 3]),
 };
 
 #[derive(Clone, Copy)]
-struct I32x16(__m512i);
+pub(super) struct I32x16(__m512i);
 
 // SAFETY (of every block below): by the contract of `Sums` the CPU has AVX-512 with VNNI and pointers are valid for what is touched.
 impl Sums for I32x16 {

@@ -91,6 +91,20 @@ fn sizes_around_the_tiles() {
 }
 
 #[test]
+fn sizes_around_matrix_registers() {
+    for m in [15, 16, 17, 25, 33] {
+        for k in [48, 64, 68, 132] {
+            check(Geometry::dense(m, 50, k), Activation::Relu, false);
+            check(Geometry::dense(m, 50, k), Activation::Identity, true);
+        }
+    }
+    for n in [1, 16, 17, 48, 49, 97] {
+        check(Geometry::grouped(20, n, 76, 2), Activation::Identity, true);
+    }
+    check(Geometry::dense(34, 60, 72), Activation::HardSwish, false);
+}
+
+#[test]
 fn groups_and_rows_apart() {
     for groups in [1, 2, 3] {
         let g = Geometry {

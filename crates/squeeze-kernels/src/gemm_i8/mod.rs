@@ -5,6 +5,8 @@
 //! Sums are exact in 32 bits: every tier gives the same ones.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -19,10 +21,11 @@ mod tests;
 pub(crate) mod tile;
 pub mod weights;
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use crate::gemm_f32::product::{NEAR, READ};
-use crate::gemm_f32::tile::Tile as Output;
+use crate::gemm_f32::tile::{COLUMNS, Tile as Output};
 use crate::gemm_f32::{Epilogue, Geometry};
 use crate::{Cpu, SharedMut, Slab, Threads, Tier, Weight, as_bytes_mut, even};
 use codes::{Fixed, Output as Out, Shared};
@@ -47,6 +50,8 @@ pub struct Kernel {
     widen: Option<Widen>,
     /// As [`tile::Sums::SHORT`].
     short: usize,
+    /// What adds the sums of more rows than the largest tile has, if anything.
+    matrix: Option<&'static Matrix>,
     /// By what they write.
     tiles: [&'static [&'static [TileFn]]; 2],
 }
@@ -57,6 +62,37 @@ pub struct Kernel {
 /// As for [`tile::compute`].
 type TileFn = unsafe fn(&Tile);
 
+/// What adds the sums of the first tile on matrix registers, and what follows, which writes numbers or bytes.
+#[derive(Debug)]
+struct Matrix {
+    /// The sums of [`MATRIX_ROWS`] rows of so many registers of columns, without what they start from, where the first row lies and what will be
+    /// needed next: these change from tile to tile, and what has just been written in memory would wait for all that was before it.
+    ///
+    /// # Safety
+    /// The registers are set up ([`Right::set_up`]); as for [`tile::compute`] for so many rows, and there is room for the sums.
+    sums: unsafe fn(&Tile, Moving, registers: usize, to: *mut i32),
+    /// As [`tile::finish`], `[what][registers - 1]`.
+    finish: [[FinishFn; 3]; 2],
+}
+
+/// The first row of a tile, and what will be needed next.
+type Moving = (*const u8, *const i8);
+
+/// Finishes the sums of so many rows, and lets the tile go on to those behind them.
+///
+/// # Safety
+/// As for [`tile::finish`].
+type FinishFn = unsafe fn(&mut Tile, *const i32, rows: usize);
+
+/// Rows whose sums matrix registers add at once.
+const MATRIX_ROWS: usize = 16;
+
+/// Room for them.
+#[repr(align(64))]
+struct MatrixSums(
+    #[expect(dead_code, reason = "only its size counts")] [i32; MATRIX_ROWS * COLUMNS],
+);
+
 /// Writes some bytes as numbers of 16 bits, from the first one on: they may be the last half of their place.
 ///
 /// # Safety
@@ -65,7 +101,7 @@ type Widen = unsafe fn(from: *const u8, count: usize, to: *mut u16);
 
 /// The kernels of this family, in rising order of tiers.
 #[cfg(target_arch = "x86_64")]
-pub const KERNELS: &[Kernel] = &[scalar::KERNEL, avx2::KERNEL, avx512::KERNEL];
+pub const KERNELS: &[Kernel] = &[scalar::KERNEL, avx2::KERNEL, avx512::KERNEL, amx::KERNEL];
 /// The kernels of this family, in rising order of tiers.
 #[cfg(not(target_arch = "x86_64"))]
 pub const KERNELS: &[Kernel] = &[scalar::KERNEL];
@@ -116,6 +152,34 @@ impl Kernel {
         }
     }
 
+    /// Computes tiles of so many rows and registers of columns, which write numbers or bytes: [`tile::IN_NUMBERS`], [`tile::IN_BYTES`].
+    ///
+    /// # Safety
+    /// As for [`tile::compute`]; where there are more rows than the largest tile has, as for [`Matrix::sums`].
+    unsafe fn compute(&self, tiles: &Tile, what: usize, [rows, registers]: [usize; 2]) {
+        let table = self.tiles[what];
+        let Some(matrix) = self.matrix.filter(|_| rows > table.len()) else {
+            // SAFETY: the caller's promise.
+            return unsafe { table[rows - 1][registers - 1](tiles) };
+        };
+        let mut room = [const { MaybeUninit::<MatrixSums>::uninit() }; 2];
+        let [mut sums, mut others] = room.each_mut().map(|room| room.as_mut_ptr().cast::<i32>());
+        let mut tile = *tiles;
+        let (mut a, mut prefetch) = (tiles.a.0, tiles.prefetch.0);
+        // SAFETY (of all): the caller's promise; there is room for all columns of all rows.
+        unsafe { (matrix.sums)(tiles, (a, prefetch), registers, sums) };
+        for at in 1..=tiles.count {
+            // The next sums are on their way while what follows these is computed.
+            a = a.wrapping_add(rows * tiles.a.1);
+            prefetch = prefetch.wrapping_add(tiles.prefetch.1 * tiles.quads * tiles.segments.1);
+            if at < tiles.count {
+                unsafe { (matrix.sums)(tiles, (a, prefetch), registers, others) };
+            }
+            unsafe { matrix.finish[what][registers - 1](&mut tile, sums, rows) };
+            std::mem::swap(&mut sums, &mut others);
+        }
+    }
+
     /// Writes the same byte again and again as tiles read it.
     pub(crate) fn fill(&self, byte: u8, to: &mut [u8]) {
         match self.widen {
@@ -134,8 +198,10 @@ pub(crate) const ROW_BLOCK_BYTES: usize = 256 << 10;
 /// Rows that become bytes before they become numbers of 16 bits: those in between stay in the first cache.
 const FEW_ROWS: usize = 8;
 
-/// Where the weight is small, rows of so many bytes pass all panels together.
+/// Where the weight is small, rows of so many bytes pass all panels together: more where matrix registers read weights so quickly that they
+/// must come from the first cache.
 const FEW_BYTES: usize = 8 << 10;
+const FEW_MATRIX_BYTES: usize = 32 << 10;
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -346,6 +412,7 @@ impl Packed {
             Cpu { tier, threads }.split(g.m, work, prepare);
         }
         threads.run(parts, &|part| {
+            let _registers = self.right.set_up();
             let (rows, panels) = match by_rows {
                 true => (even(g.m, parts, part), 0..units),
                 false => (0..g.m, even(units, parts, part)),
@@ -391,7 +458,7 @@ impl Packed {
     fn block(&self) -> usize {
         let row_bytes = self.geometry.groups * self.group_bytes();
         let most = match self.right.is_small() {
-            true => FEW_BYTES / row_bytes,
+            true => self.right.few_bytes() / row_bytes,
             false => ROW_BLOCK_BYTES / row_bytes,
         };
         let mr = self.right.rows();
@@ -448,7 +515,6 @@ impl Packed {
     /// Some rows of some panels, counted over all groups.
     fn part(&self, rows: Range<usize>, panels: Range<usize>, left: &Rows, c: &Shared) {
         let g = &self.geometry;
-        let mr = self.right.rows();
         let mut near = NEAR;
         let few = match self.right.is_small() {
             true => self.block(),
@@ -458,14 +524,10 @@ impl Packed {
             let end = (first + few).min(rows.end);
             for panel in panels.clone() {
                 let (group, _) = self.right.panels.place(panel);
-                // Full tiles, and what is left.
-                let last = end - (end - first) % mr;
-                for (start, rows, tiles) in
-                    [(first, mr, (last - first) / mr), (last, end - last, 1)]
-                {
-                    if rows * tiles == 0 {
-                        continue;
-                    }
+                let mut start = first;
+                while start < end {
+                    let rows = self.right.tile_rows(end - start);
+                    let tiles = (end - start) / rows;
                     let left = Left {
                         tiles,
                         ..left.tile((start, rows), group, self)
@@ -478,6 +540,7 @@ impl Packed {
                     // SAFETY: all rows are there in bytes, whole quads of them; `check` saw that input, output, bias and residual
                     // hold all rows; no other part has these rows of this panel.
                     unsafe { self.right.tiles(panel, &left, to, &mut near) };
+                    start += rows * tiles;
                 }
             }
         }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use super::Kernel;
 use super::codes::{Fixed, Shared, ToBytes};
 use super::tile::{Bytes, IN_BYTES, IN_NUMBERS, Numbers, Segment, Tile};
 use super::weights::PAIR;
+use super::{FEW_BYTES, FEW_MATRIX_BYTES, Kernel, MATRIX_ROWS};
 use crate::activation::Activation;
+#[cfg(target_arch = "x86_64")]
+use crate::amx::Registers;
 use crate::gemm_f32::panels::Panels;
 use crate::gemm_f32::product::{Block as Part, NEAR_TILES, Near, after_bytes, follows};
 use crate::gemm_f32::tile::{COLUMNS, Tile as Output};
@@ -19,6 +21,9 @@ const SMALL_BYTES: usize = 256 << 10;
 
 /// Fewer tiles of a panel are computed before the next panel has come near.
 const FEW_TILES: usize = 4;
+
+/// Quads of the shortest sums that matrix registers add: what they have added passes through memory.
+const SHORTEST: usize = 12;
 
 /// How many quads ahead weights are asked for then.
 const AHEAD: usize = 16;
@@ -105,9 +110,12 @@ impl Right {
             segments,
             length,
         } = shape;
-        let mut kernel = Kernel::of(tier);
         let zero = i32::from(zero);
         let quads = length.div_ceil(4);
+        let mut kernel = Kernel::of(tier);
+        if kernel.matrix.is_some() && segments * quads < SHORTEST {
+            kernel = Kernel::of(Tier::Avx512);
+        }
         let registers = kernel.tiles[0][0].len();
         let panels = Panels::new((kernel.lanes, registers), segments * quads, n);
         let columns = panels.group_len() / panels.k;
@@ -220,7 +228,47 @@ impl Right {
 
     /// Rows of the largest tile.
     pub fn rows(&self) -> usize {
-        self.kernel.tiles[0].len()
+        match self.kernel.matrix {
+            Some(_) => MATRIX_ROWS,
+            None => self.kernel.tiles[0].len(),
+        }
+    }
+
+    /// Rows of so many bytes pass all panels together, where the weight is small.
+    pub fn few_bytes(&self) -> usize {
+        match self.kernel.matrix {
+            Some(_) => FEW_MATRIX_BYTES,
+            None => FEW_BYTES,
+        }
+    }
+
+    /// How many rows behind its own a tile may read.
+    pub fn behind(&self) -> usize {
+        self.rows() - self.kernel.tiles[0].len()
+    }
+
+    /// Rows of the largest tile that so many rows fill, or so many.
+    pub fn tile_rows(&self, rows: usize) -> usize {
+        let sizes = [self.rows(), self.kernel.tiles[0].len()];
+        sizes.into_iter().find(|&of| of <= rows).unwrap_or(rows)
+    }
+
+    /// Sets this thread's matrix registers up for the tiles, if they use them, while the guard lives.
+    #[cfg(target_arch = "x86_64")]
+    pub fn set_up(&self) -> Option<Registers> {
+        // SAFETY: the machine has what the kernel needs (`Kernel::of`).
+        self.kernel
+            .matrix
+            .map(|_| unsafe { super::amx::set_up(self.quads()) })
+    }
+
+    /// There are no matrix registers.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn set_up(&self) {}
+
+    /// Quads of a segment.
+    fn quads(&self) -> usize {
+        self.shape.length.div_ceil(4)
     }
 
     /// # Panics
@@ -233,7 +281,8 @@ impl Right {
     /// Computes tiles of one panel, counted over all groups; what follows their sums passes through `near`.
     ///
     /// # Safety
-    /// The rows are valid for reading whole quads of every segment; output and epilogue hold all of the tiles' rows, which no other
+    /// The registers are set up ([`Right::set_up`]). The rows are valid for reading whole quads of every segment, [`MATRIX_ROWS`] of a tile where there
+    /// are more than vector tiles have; output and epilogue hold all of the tiles' rows, which no other
     /// thread has.
     pub unsafe fn tiles(&self, panel: usize, left: &Left, to: To, near: &mut Near) {
         let (group, index) = self.panels.place(panel);
@@ -244,7 +293,8 @@ impl Right {
         let at = to.at + column;
         let in_columns = group * padded + columns.start;
         let near_by = (near.as_mut_ptr(), COLUMNS);
-        let is_short = left.rows == self.kernel.short && columns.len() == width;
+        let is_short = left.rows == self.kernel.short || left.rows > self.kernel.tiles[0].len();
+        let is_short = is_short && columns.len() == width;
         let numbers = match to.output {
             Shared::Numbers(_, e) if is_short && e.residual.is_none() => match e.activation {
                 Activation::Identity => Numbers::Plain,
@@ -316,7 +366,7 @@ impl Right {
             count: left.tiles,
             a: left.bytes,
             segments: (left.segments.as_ptr(), left.segments.len()),
-            quads: self.shape.length.div_ceil(4),
+            quads: self.quads(),
             b: b.cast(),
             prefetch: (prefetch.0.cast(), prefetch.1),
             start: (start.as_ptr(), padded),
@@ -332,15 +382,18 @@ impl Right {
             true => IN_NUMBERS,
             false => IN_BYTES,
         };
-        let run = self.kernel.tiles[writes][left.rows - 1][width / self.kernel.lanes - 1];
+        let run = |tile: &Tile| unsafe {
+            self.kernel
+                .compute(tile, writes, [left.rows, width / self.kernel.lanes]);
+        };
         // SAFETY (of both): the machine has what the kernel needs (`Kernel::of`); `data`, `start`, `scales` and `sums` hold whole
         // panels; the rest is the caller's promise.
         let (Some(what), Shared::Numbers(c, _)) = (what, to.output) else {
-            return unsafe { run(&tile) };
+            return run(&tile);
         };
         for first in (0..left.tiles).step_by(NEAR_TILES) {
             tile.count = NEAR_TILES.min(left.tiles - first);
-            unsafe { run(&tile) };
+            run(&tile);
             let rows = tile.count * left.rows;
             let block = Part {
                 at: at + first * left.rows * to.row,
@@ -349,7 +402,7 @@ impl Right {
                 columns: columns.len(),
             };
             after_bytes(self.kernel.tier, what, near, c, block);
-            tile = (0..tile.count).fold(tile, |tile, _| tile.next(left.rows));
+            (0..tile.count).for_each(|_| tile.pass(left.rows));
             tile.output.to = near_by;
         }
     }

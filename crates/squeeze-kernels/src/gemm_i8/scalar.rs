@@ -21,6 +21,7 @@ pub(crate) const KERNEL: Kernel = Kernel {
     lanes: 8,
     widen: None,
     short: I32Eight::SHORT,
+    matrix: None,
     #[cfg(target_arch = "x86_64")]
     tiles: tiles!(I32Eight, [], [1] x [1]),
     #[cfg(not(target_arch = "x86_64"))]

@@ -71,6 +71,58 @@ fn groups_and_rows_apart() {
     }
 }
 
+/// Rows and sums that matrix registers take, which vector tiles and what follows sums must meet in the middle of.
+#[test]
+fn sizes_around_matrix_registers() {
+    for m in [15, 16, 17, 25, 33, 48] {
+        for k in [48, 63, 64, 67, 130] {
+            check(Geometry::dense(m, 50, k));
+        }
+    }
+    for n in [1, 16, 17, 32, 47, 48, 49, 97] {
+        check(Geometry::grouped(20, n, 76, 2));
+    }
+    let g = Geometry::dense(34, 60, 72);
+    for activation in [Activation::Relu6, Activation::Silu] {
+        check_epilogue(g, activation, |other| Some(Residual::plain(other)));
+        check_epilogue(g, activation, |other| {
+            Some(Residual {
+                values: other,
+                factors: Some(other),
+            })
+        });
+    }
+}
+
+/// Matrix registers and vectors give the same numbers: sums are exact, and what follows them is the same.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn matrix_registers_are_as_vectors() {
+    if !amx::KERNEL.is_here() {
+        return;
+    }
+    for (m, n, k) in [(16, 48, 64), (33, 97, 100), (40, 50, 768)] {
+        let g = Geometry::dense(m, n, k);
+        let (a, w, bias) = (numbers(m * k, 1), numbers(n * k, 2), numbers(n, 3));
+        for activation in [Activation::Identity, Activation::Gelu, Activation::Relu] {
+            let epilogue = Epilogue {
+                bias: Some(&bias),
+                activation,
+                ..Epilogue::default()
+            };
+            let run = |tier: Tier| {
+                let packed = Packed::pack(Weight::Numbers(&w), &g, tier);
+                let (mut c, mut scratch) = (vec![0.0; m * n], vec![0.0; packed.scratch()]);
+                packed.run(&a, &epilogue, &mut c, &mut scratch, &Threads::new(2));
+                (packed.kernel().tier, c)
+            };
+            let (tiles, vectors) = (run(Tier::Amx), run(Tier::Avx512));
+            assert_eq!([tiles.0, vectors.0], [Tier::Amx, Tier::Avx512]);
+            assert!(tiles.1 == vectors.1, "{g:?} {activation:?}");
+        }
+    }
+}
+
 #[test]
 fn epilogues() {
     let g = Geometry::dense(10, 50, 24);

@@ -71,8 +71,9 @@ pub(crate) trait Sums: Copy {
     fn floats(self) -> Self::Floats;
 }
 
-/// A part of the sums whose activations are neighbours in every row.
+/// A part of the sums whose activations are neighbours in every row. Its order is known to assembly.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 pub(crate) struct Segment {
     /// Where they lie from a row's beginning, in bytes.
     pub at: usize,
@@ -148,31 +149,21 @@ impl Bytes {
 }
 
 impl Tile {
-    /// The tile of the rows behind these.
+    /// Goes on to the rows behind these, in place: a copy of a tile takes longer than what few rows need.
     #[inline(always)]
-    pub fn next(self, rows: usize) -> Tile {
-        let Tile { a, output, .. } = self;
-        let (scales, middles, bytes) = (self.row_scales, self.middles, self.bytes);
-        let (to, step) = bytes.to;
-        let residual = match bytes.residual.is_null() {
-            true => bytes.residual,
-            false => bytes.residual.wrapping_add(rows * step),
-        };
-        let (ahead, advance) = self.prefetch;
-        let passed = advance * self.quads * self.segments.1;
-        Tile {
-            a: (a.0.wrapping_add(rows * a.1), a.1),
-            prefetch: (ahead.wrapping_add(passed), advance),
-            row_scales: (scales.0.wrapping_add(rows * scales.1), scales.1),
-            middles: (middles.0.wrapping_add(rows * middles.1), middles.1),
-            output: output.next(rows),
-            bytes: Bytes {
-                to: (to.wrapping_add(rows * step), step),
-                residual,
-                ..bytes
-            },
-            ..self
+    pub fn pass(&mut self, rows: usize) {
+        let behind = |step: usize| rows * step;
+        self.a.0 = self.a.0.wrapping_add(behind(self.a.1));
+        let ahead = self.prefetch.1 * self.quads * self.segments.1;
+        self.prefetch.0 = self.prefetch.0.wrapping_add(ahead);
+        self.row_scales.0 = self.row_scales.0.wrapping_add(behind(self.row_scales.1));
+        self.middles.0 = self.middles.0.wrapping_add(behind(self.middles.1));
+        self.output.pass(rows);
+        let bytes = &mut self.bytes;
+        if !bytes.residual.is_null() {
+            bytes.residual = bytes.residual.wrapping_add(behind(bytes.to.1));
         }
+        bytes.to.0 = bytes.to.0.wrapping_add(behind(bytes.to.1));
     }
 }
 
@@ -196,19 +187,86 @@ pub(crate) unsafe fn compute<S: Sums, const WHAT: usize, const M: usize, const V
     for _ in 0..t.count {
         unsafe {
             let sum = sums::<S, M, V>(&t, start);
-            match (WHAT, is_full) {
-                (IN_BYTES, _) => finish_bytes::<S, M, V>(&t, sum, is_full),
-                (_, true) if M == S::SHORT && t.numbers != Numbers::Any => {
-                    match t.numbers == Numbers::Gelu {
-                        true => store_plain::<S, M, V, true>(&t, &Scaled { t: &t, sum }),
-                        false => store_plain::<S, M, V, false>(&t, &Scaled { t: &t, sum }),
-                    }
-                }
-                _ => store::<S::Floats, M, V>(&t.output, Scaled { t: &t, sum }),
-            }
+            write::<S, WHAT, M, V>(&t, sum, (is_full, M == S::SHORT));
         }
-        t = t.next(M);
+        t.pass(M);
     }
+}
+
+/// Writes the sums of a tile out: whether all columns are there, and whether there is a short way for [`Numbers`] that have one.
+///
+/// # Safety
+/// As for [`compute`].
+#[inline(always)]
+unsafe fn write<S: Sums, const WHAT: usize, const M: usize, const V: usize>(
+    t: &Tile,
+    sum: [[S; V]; M],
+    (is_full, is_short): (bool, bool),
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (WHAT, is_full) {
+            (IN_BYTES, _) => finish_bytes::<S, M, V>(t, sum, is_full),
+            (_, true) if is_short && t.numbers != Numbers::Any => {
+                match t.numbers == Numbers::Gelu {
+                    true => store_plain::<S, M, V, true>(t, &Scaled { t, sum }),
+                    false => store_plain::<S, M, V, false>(t, &Scaled { t, sum }),
+                }
+            }
+            _ => store::<S::Floats, M, V>(&t.output, Scaled { t, sum }),
+        }
+    }
+}
+
+/// Writes the sums of so many rows out that lie in memory without what they start from, `[rows, V, LANES]`; the tile goes on to the rows behind
+/// them.
+///
+/// # Safety
+/// As for [`compute`] of so many rows; the sums are valid for all of them.
+#[inline(always)]
+pub(crate) unsafe fn finish<S: Sums, const WHAT: usize, const V: usize>(
+    t: &mut Tile,
+    mut sums: *const i32,
+    mut rows: usize,
+) {
+    /// Rows that go together.
+    const TOGETHER: usize = 4;
+    // SAFETY (of all): the caller's promise.
+    let start = unsafe { start::<S, V>(t) };
+    while rows >= TOGETHER {
+        unsafe { finish_rows::<S, WHAT, TOGETHER, V>(t, sums, start) };
+        t.pass(TOGETHER);
+        sums = sums.wrapping_add(TOGETHER * V * S::Floats::LANES);
+        rows -= TOGETHER;
+    }
+    for _ in 0..rows {
+        unsafe { finish_rows::<S, WHAT, 1, V>(t, sums, start) };
+        t.pass(1);
+        sums = sums.wrapping_add(V * S::Floats::LANES);
+    }
+}
+
+/// The same of few rows.
+///
+/// # Safety
+/// As for [`finish`].
+#[inline(always)]
+unsafe fn finish_rows<S: Sums, const WHAT: usize, const M: usize, const V: usize>(
+    t: &Tile,
+    sums: *const i32,
+    start: [S; V],
+) {
+    let lanes = S::Floats::LANES;
+    let mut sum = [start; M];
+    for row in 0..M {
+        for v in 0..V {
+            // SAFETY (of both): the caller's promise.
+            let own = unsafe { S::load(sums.wrapping_add((row * V + v) * lanes)) };
+            sum[row][v] = start[v].add(own);
+        }
+    }
+    let is_full = t.output.columns == V * lanes;
+    unsafe { write::<S, WHAT, M, V>(t, sum, (is_full, true)) };
 }
 
 /// What the sums of all rows start from.

@@ -150,11 +150,6 @@ impl Vector for F32x8 {
         })
     }
     #[inline(always)]
-    fn whole(self) -> Self {
-        // SAFETY: see above.
-        Self(unsafe { _mm256_cvtepi32_ps(_mm256_castps_si256(self.0)) })
-    }
-    #[inline(always)]
     fn sqrt(self) -> Self {
         // SAFETY: see above.
         Self(unsafe { _mm256_sqrt_ps(self.0) })

@@ -137,11 +137,6 @@ impl Vector for F32x16 {
         Self(unsafe { _mm512_roundscale_ps::<0x08>(self.0) })
     }
     #[inline(always)]
-    fn whole(self) -> Self {
-        // SAFETY: see above.
-        Self(unsafe { _mm512_cvtepi32_ps(_mm512_castps_si512(self.0)) })
-    }
-    #[inline(always)]
     fn sqrt(self) -> Self {
         // SAFETY: see above.
         Self(unsafe { _mm512_sqrt_ps(self.0) })

@@ -98,8 +98,6 @@ pub(crate) trait Vector:
     fn copysign(self, sign: Self) -> Self;
     /// The nearest whole number, ties to even.
     fn round(self) -> Self;
-    /// The lanes' bits as whole numbers, in single precision.
-    fn whole(self) -> Self;
     /// The square root.
     fn sqrt(self) -> Self;
     /// `self * 2^power`, for `self` of about 1 and whole powers within [`Vector::POWERS`], of which the largest gives infinity and the

@@ -53,7 +53,6 @@ pub(super) const CONTESTS: &[Contest] = &[
     tiles("tiles-bf16x3", Precision::Bf16x3),
     tiles("tiles-bf16", Precision::Bf16),
     tiles("tiles-f16", Precision::F16),
-    tiles("tiles-int8", Precision::Int8),
     Contest {
         name: "bytes",
         precision: Precision::Int8,
