@@ -386,13 +386,13 @@ impl Running {
         }
     }
 
+    /// A kill comes at once, since stages may be over before another process has begun.
     fn send(&mut self, stop: Stop) {
-        let signal = match stop {
-            Stop::Kill => "-KILL",
-            Stop::CtrlC => "-INT",
-        };
+        if stop == Stop::Kill {
+            return self.child().kill().expect("no process to stop");
+        }
         let id = self.child().id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status();
+        let sent = Command::new("kill").args(["-INT", &id]).status();
         assert!(sent.expect("kill runs").success(), "no process to stop");
     }
 

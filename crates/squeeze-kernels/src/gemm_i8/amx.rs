@@ -6,9 +6,10 @@
 
 use std::arch::asm;
 
+use super::avx512;
 use super::avx512::I32x16;
+use super::kernel::{Kernel, MATRIX_ROWS, Matrix, Moving};
 use super::tile::{self, IN_BYTES, IN_NUMBERS, Tile};
-use super::{Kernel, MATRIX_ROWS, Matrix, Moving, avx512};
 use crate::Tier;
 use crate::amx::{self, Registers};
 

@@ -8,8 +8,8 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
+use super::kernel::{Kernel, TileFn};
 use super::tile::{IN_BYTES, IN_NUMBERS, Sums, Tile, tiles};
-use super::{Kernel, TileFn};
 use crate::Tier;
 use crate::gemm_f32::avx2::F32x8;
 

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use super::codes::{Fixed, Shared, ToBytes};
+use super::kernel::{Kernel, MATRIX_ROWS};
 use super::tile::{Bytes, IN_BYTES, IN_NUMBERS, Numbers, Segment, Tile};
 use super::weights::PAIR;
-use super::{FEW_BYTES, FEW_MATRIX_BYTES, Kernel, MATRIX_ROWS};
+use super::{FEW_BYTES, FEW_MATRIX_BYTES};
 use crate::activation::Activation;
 #[cfg(target_arch = "x86_64")]
 use crate::amx::Registers;
 use crate::gemm_f32::panels::Panels;
-use crate::gemm_f32::product::{Block as Part, NEAR_TILES, Near, after_bytes, follows};
+use crate::gemm_f32::product::{Block as Part, NEAR, NEAR_TILES, Near, after_bytes, follows};
 use crate::gemm_f32::tile::{COLUMNS, Tile as Output};
 use crate::gemm_f32::{Epilogue, Start};
 use crate::slab::Block;
@@ -391,8 +392,10 @@ impl Right {
         let (Some(what), Shared::Numbers(c, _)) = (what, to.output) else {
             return run(&tile);
         };
-        for first in (0..left.tiles).step_by(NEAR_TILES) {
-            tile.count = NEAR_TILES.min(left.tiles - first);
+        // As many as there is room for.
+        let together = NEAR_TILES.min(NEAR.len() / (left.rows * COLUMNS));
+        for first in (0..left.tiles).step_by(together) {
+            tile.count = together.min(left.tiles - first);
             run(&tile);
             let rows = tile.count * left.rows;
             let block = Part {

@@ -82,8 +82,10 @@ fn sizes_around_matrix_registers() {
     for n in [1, 16, 17, 32, 47, 48, 49, 97] {
         check(Geometry::grouped(20, n, 76, 2));
     }
-    let g = Geometry::dense(34, 60, 72);
+    // More tiles than what follows them has room for.
+    let g = Geometry::dense(100, 60, 72);
     for activation in [Activation::Relu6, Activation::Silu] {
+        check_epilogue(g, activation, |_| None);
         check_epilogue(g, activation, |other| Some(Residual::plain(other)));
         check_epilogue(g, activation, |other| {
             Some(Residual {
