@@ -290,7 +290,7 @@ impl Left {
                 let most = greatest(rows.iter().copied());
                 // SAFETY: as above.
                 let own = unsafe { to.scales.slice(image..image + 1) };
-                own[0] = self.scale_of(most);
+                own[0] = half::scale(most, half::LEFT);
             }
         }
         let [height, width] = self.padded;
@@ -322,7 +322,7 @@ impl Left {
         // SAFETY: each pixel is written by one thread.
         let halves = unsafe { to.bytes.slice(start..start + 64 * groups * self.lines) };
         let scale = scale.unwrap_or_else(|| {
-            let scale = self.scale_of(split::largest(tier, x));
+            let scale = half::scale(split::largest(tier, x), half::LEFT);
             // SAFETY: each row has its own scales.
             unsafe { to.scales.slice(at * groups..(at + 1) * groups) }.fill(scale);
             scale
@@ -335,11 +335,6 @@ impl Left {
         for (x, halves) in x.chunks_exact(k).zip(of_groups) {
             split::halves(tier, x, factor, halves);
         }
-    }
-
-    /// The scale of numbers up to `most`.
-    fn scale_of(&self, most: f32) -> f32 {
-        half::scale(most, half::LEFT)
     }
 
     /// Zeros for some pixels.

@@ -98,6 +98,17 @@ impl Kernel {
             .expect("the scalar kernel runs everywhere")
     }
 
+    /// The same for sums of so many quads.
+    pub(crate) fn of_sums(tier: Tier, quads: usize) -> &'static Kernel {
+        /// Quads of the shortest sums that matrix registers add: what they have added passes through memory.
+        const SHORTEST: usize = 12;
+        let kernel = Self::of(tier);
+        match kernel.matrix {
+            Some(_) if quads < SHORTEST => Self::of(Tier::Avx512),
+            _ => kernel,
+        }
+    }
+
     /// How many bytes tiles read for an activation.
     pub(crate) fn unit(&self) -> usize {
         if self.widen.is_some() { 2 } else { 1 }

@@ -23,9 +23,6 @@ const SMALL_BYTES: usize = 256 << 10;
 /// Fewer tiles of a panel are computed before the next panel has come near.
 const FEW_TILES: usize = 4;
 
-/// Quads of the shortest sums that matrix registers add: what they have added passes through memory.
-const SHORTEST: usize = 12;
-
 /// How many quads ahead weights are asked for then.
 const AHEAD: usize = 16;
 
@@ -113,10 +110,7 @@ impl Right {
         } = shape;
         let zero = i32::from(zero);
         let quads = length.div_ceil(4);
-        let mut kernel = Kernel::of(tier);
-        if kernel.matrix.is_some() && segments * quads < SHORTEST {
-            kernel = Kernel::of(Tier::Avx512);
-        }
+        let mut kernel = Kernel::of_sums(tier, segments * quads);
         let registers = kernel.tiles[0][0].len();
         let panels = Panels::new((kernel.lanes, registers), segments * quads, n);
         let columns = panels.group_len() / panels.k;

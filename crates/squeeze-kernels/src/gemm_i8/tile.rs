@@ -233,27 +233,35 @@ pub(crate) unsafe fn finish<S: Sums, const WHAT: usize, const V: usize>(
     const TOGETHER: usize = 4;
     // SAFETY (of all): the caller's promise.
     let start = unsafe { start::<S, V>(t) };
-    while rows >= TOGETHER {
-        unsafe { finish_rows::<S, WHAT, TOGETHER, V>(t, sums, start) };
-        t.pass(TOGETHER);
-        sums = sums.wrapping_add(TOGETHER * V * S::Floats::LANES);
-        rows -= TOGETHER;
+    let (row, apart) = (V * S::Floats::LANES, t.bytes.to.1);
+    // Bytes are read before any is written: a row that is left is four times the same one, which is less code than a row by itself.
+    while rows >= TOGETHER || WHAT == IN_BYTES && rows > 0 {
+        let step = usize::from(rows >= TOGETHER);
+        let count = if step == 1 { TOGETHER } else { 1 };
+        t.bytes.to.1 = step * apart;
+        unsafe { finish_rows::<S, WHAT, TOGETHER, V>(t, (sums, step * row), start) };
+        t.bytes.to.1 = apart;
+        t.pass(count);
+        sums = sums.wrapping_add(count * row);
+        rows -= count;
     }
-    for _ in 0..rows {
-        unsafe { finish_rows::<S, WHAT, 1, V>(t, sums, start) };
-        t.pass(1);
-        sums = sums.wrapping_add(V * S::Floats::LANES);
+    if WHAT == IN_NUMBERS {
+        for _ in 0..rows {
+            unsafe { finish_rows::<S, WHAT, 1, V>(t, (sums, row), start) };
+            t.pass(1);
+            sums = sums.wrapping_add(row);
+        }
     }
 }
 
-/// The same of few rows.
+/// The same of few rows, the sums of which lie so far apart.
 ///
 /// # Safety
 /// As for [`finish`].
 #[inline(always)]
 unsafe fn finish_rows<S: Sums, const WHAT: usize, const M: usize, const V: usize>(
     t: &Tile,
-    sums: *const i32,
+    (sums, step): (*const i32, usize),
     start: [S; V],
 ) {
     let lanes = S::Floats::LANES;
@@ -261,7 +269,7 @@ unsafe fn finish_rows<S: Sums, const WHAT: usize, const M: usize, const V: usize
     for row in 0..M {
         for v in 0..V {
             // SAFETY (of both): the caller's promise.
-            let own = unsafe { S::load(sums.wrapping_add((row * V + v) * lanes)) };
+            let own = unsafe { S::load(sums.wrapping_add(row * step + v * lanes)) };
             sum[row][v] = start[v].add(own);
         }
     }
