@@ -73,10 +73,13 @@ fn stopped_in_every_stage(stop: Stop, whole: &Whole, root: &Path) {
         let start = written().expect("a checkpoint");
         design.stopped(stage, stop, || written().is_ok_and(|now| now != start));
     }
-    design.stopped("bytes", stop, || design.has("train.json"));
-    // Once it measures, Ctrl-C waits for its end: then the export is what this clock said.
-    if !design.has("bytes.json") {
-        design.take("precision", &whole.design);
+    // Where no weight of the winner gains in bytes, which network wins being the clock's choice, the stage is over at once.
+    if whole.design.has("precision.json") {
+        design.stopped("bytes", stop, || design.has("train.json"));
+        // Once it measures, Ctrl-C waits for its end: then the export is what this clock said.
+        if !design.has("bytes.json") {
+            design.take("precision", &whole.design);
+        }
     }
     let trained = Cell::new(None);
     let proving = || {

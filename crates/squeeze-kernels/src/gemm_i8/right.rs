@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::codes::{Fixed, Shared, ToBytes};
 use super::kernel::{Kernel, MATRIX_ROWS};
-use super::tile::{Bytes, IN_BYTES, IN_NUMBERS, Numbers, Segment, Tile};
+use super::tile::{BATCH, Bytes, IN_BYTES, IN_NUMBERS, Numbers, Segment, Tile};
 use super::weights::PAIR;
 use super::{FEW_BYTES, FEW_MATRIX_BYTES};
 use crate::activation::Activation;
@@ -288,7 +288,9 @@ impl Right {
         let at = to.at + column;
         let in_columns = group * padded + columns.start;
         let near_by = (near.as_mut_ptr(), COLUMNS);
-        let is_short = left.rows == self.kernel.short || left.rows > self.kernel.tiles[0].len();
+        let is_matrix = left.rows > self.kernel.tiles[0].len();
+        let is_short =
+            left.rows == self.kernel.short || is_matrix && left.rows.is_multiple_of(BATCH);
         let is_short = is_short && columns.len() == width;
         let numbers = match to.output {
             Shared::Numbers(_, e) if is_short && e.residual.is_none() => match e.activation {

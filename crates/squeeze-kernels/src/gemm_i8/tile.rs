@@ -218,6 +218,9 @@ unsafe fn write<S: Sums, const WHAT: usize, const M: usize, const V: usize>(
     }
 }
 
+/// Rows that [`finish`] takes together; only whole such have the short way of [`Numbers`].
+pub(crate) const BATCH: usize = 4;
+
 /// Writes the sums of so many rows out that lie in memory without what they start from, `[rows, V, LANES]`; the tile goes on to the rows behind
 /// them.
 ///
@@ -229,17 +232,15 @@ pub(crate) unsafe fn finish<S: Sums, const WHAT: usize, const V: usize>(
     mut sums: *const i32,
     mut rows: usize,
 ) {
-    /// Rows that go together.
-    const TOGETHER: usize = 4;
     // SAFETY (of all): the caller's promise.
     let start = unsafe { start::<S, V>(t) };
     let (row, apart) = (V * S::Floats::LANES, t.bytes.to.1);
     // Bytes are read before any is written: a row that is left is four times the same one, which is less code than a row by itself.
-    while rows >= TOGETHER || WHAT == IN_BYTES && rows > 0 {
-        let step = usize::from(rows >= TOGETHER);
-        let count = if step == 1 { TOGETHER } else { 1 };
+    while rows >= BATCH || WHAT == IN_BYTES && rows > 0 {
+        let step = usize::from(rows >= BATCH);
+        let count = if step == 1 { BATCH } else { 1 };
         t.bytes.to.1 = step * apart;
-        unsafe { finish_rows::<S, WHAT, TOGETHER, V>(t, (sums, step * row), start) };
+        unsafe { finish_rows::<S, WHAT, BATCH, V>(t, (sums, step * row), start) };
         t.bytes.to.1 = apart;
         t.pass(count);
         sums = sums.wrapping_add(count * row);
@@ -274,7 +275,7 @@ unsafe fn finish_rows<S: Sums, const WHAT: usize, const M: usize, const V: usize
         }
     }
     let is_full = t.output.columns == V * lanes;
-    unsafe { write::<S, WHAT, M, V>(t, sum, (is_full, true)) };
+    unsafe { write::<S, WHAT, M, V>(t, sum, (is_full, M == BATCH)) };
 }
 
 /// What the sums of all rows start from.
