@@ -130,10 +130,15 @@ fn winograd(number: f64) -> Winograd {
     }
 }
 
+/// Bytes have families of their own.
+fn has_tiles(precision: &Precision) -> bool {
+    *precision != Precision::Int8
+}
+
 /// All families beyond dense products and windows in single precision for nothing.
 fn nothing_costs(mut prices: Prices) -> Prices {
     prices.winograd = winograd(0.0);
-    for precision in Precision::ALL {
+    for precision in Precision::ALL.into_iter().filter(has_tiles) {
         *prices.tiles.of_mut(precision) = Some(Tile {
             mac: 0.0,
             split: 0.0,
@@ -156,7 +161,7 @@ fn nothing_costs(mut prices: Prices) -> Prices {
 /// The same, never bought.
 fn everything_costs(mut prices: Prices) -> Prices {
     prices.winograd = winograd(NEVER);
-    for precision in Precision::ALL {
+    for precision in Precision::ALL.into_iter().filter(has_tiles) {
         *prices.tiles.of_mut(precision) = None;
     }
     let least = Least {
