@@ -5,7 +5,7 @@ mod cases;
 mod reference;
 
 use squeeze_graph::{Element, Graph, Node, Op, elements};
-use squeeze_infer::prices::{Bytes, Least, NEVER, Tile, Transform, Winograd};
+use squeeze_infer::prices::{Bytes, Least, NEVER, Tile, Tiles, Transform, Winograd};
 use squeeze_infer::{
     Input, Precision, Prices, Target, calibrate, channels_last, compile, lacks_ranges, quantize,
 };
@@ -116,64 +116,53 @@ fn plans_compute_it_at_any_price() {
     }
 }
 
-fn winograd(number: f64) -> Winograd {
+/// All families beyond dense products and windows in single precision for nothing.
+fn nothing_costs(prices: Prices) -> Prices {
+    let tile = Tile {
+        mac: 0.0,
+        split: 0.0,
+        finish: 0.0,
+        weight: 0.0,
+    };
+    at_prices(prices, 0.0, Some(tile), 0)
+}
+
+/// The same, never bought.
+fn everything_costs(prices: Prices) -> Prices {
+    at_prices(prices, NEVER, None, usize::MAX)
+}
+
+/// A transformed number for so much, tiles for so much, and bytes for sums of so many.
+fn at_prices(prices: Prices, number: f64, tile: Option<Tile>, inputs: usize) -> Prices {
     let transform = Transform {
         number,
         weight: 0.0,
     };
-    Winograd {
-        two: transform,
-        four: transform,
-        weight: 0.0,
-        far: 1.0,
-        bytes: 1.0,
-    }
-}
-
-/// Bytes have families of their own.
-fn has_tiles(precision: &Precision) -> bool {
-    *precision != Precision::Int8
-}
-
-/// All families beyond dense products and windows in single precision for nothing.
-fn nothing_costs(mut prices: Prices) -> Prices {
-    prices.winograd = winograd(0.0);
-    for precision in Precision::ALL.into_iter().filter(has_tiles) {
-        *prices.tiles.of_mut(precision) = Some(Tile {
-            mac: 0.0,
-            split: 0.0,
-            finish: 0.0,
+    let least = Least {
+        inputs,
+        outputs: 0,
+        weights: 0,
+    };
+    Prices {
+        winograd: Winograd {
+            two: transform,
+            four: transform,
             weight: 0.0,
-        });
+            far: 1.0,
+            bytes: 1.0,
+        },
+        tiles: Tiles {
+            f32: tile,
+            bf16x3: tile,
+            bf16: tile,
+            f16: tile,
+        },
+        bytes: Bytes {
+            product: least,
+            window: least,
+        },
+        ..prices
     }
-    let least = Least {
-        inputs: 0,
-        outputs: 0,
-        weights: 0,
-    };
-    prices.bytes = Bytes {
-        product: least,
-        window: least,
-    };
-    prices
-}
-
-/// The same, never bought.
-fn everything_costs(mut prices: Prices) -> Prices {
-    prices.winograd = winograd(NEVER);
-    for precision in Precision::ALL.into_iter().filter(has_tiles) {
-        *prices.tiles.of_mut(precision) = None;
-    }
-    let least = Least {
-        inputs: usize::MAX,
-        outputs: 0,
-        weights: 0,
-    };
-    prices.bytes = Bytes {
-        product: least,
-        window: least,
-    };
-    prices
 }
 
 fn is_transformed(kernel: &str) -> bool {
@@ -309,9 +298,7 @@ fn images_stay_in_bytes() {
     for graph in cases::cases() {
         let weights = lively(&graph);
         let inputs = inputs(&graph);
-        // Matrix registers ask for no ranges.
-        let vectors = Tier::detect().min(Tier::Avx512);
-        let plain = Target::here(1).at(vectors).with_precision(Precision::Int8);
+        let plain = Target::here(1).with_precision(Precision::Int8);
         if !lacks_ranges(&graph, &weights, &plain) {
             continue;
         }
@@ -324,7 +311,7 @@ fn images_stay_in_bytes() {
             for threads in [1, 2] {
                 let target = Target { threads, ..plain }.at(tier);
                 let mut free = target.prices;
-                free.winograd = winograd(0.0);
+                free.winograd = nothing_costs(target.prices).winograd;
                 for target in [target, target.with_prices(free)] {
                     check(&graph, &weights, (&inputs, &wanted), &target);
                     let plan = compile(&graph, &weights, &target).expect("it was compiled before");
@@ -333,7 +320,7 @@ fn images_stay_in_bytes() {
             }
         }
     }
-    for tier in Tier::here().into_iter().filter(|&tier| tier < Tier::Amx) {
+    for tier in Tier::here() {
         let of_bytes = |kernel: &str| kernel.starts_with("i8_") || kernel.starts_with("u8_");
         for wanted in [
             "conv2d",

@@ -82,10 +82,14 @@ fn sizes_around_the_tiles() {
 fn sizes_around_matrix_registers() {
     for w in [9, 15, 16, 18, 31, 33] {
         for (c, groups) in [(8, 1), (32, 2), (64, 1)] {
-            check(Conv {
+            let conv = Conv {
                 w,
                 ..square(c, 50, 3, groups)
-            });
+            };
+            check(conv);
+            check_bytes(conv, Activation::Relu, false);
+            check_bytes(conv, Activation::Identity, true);
+            check_bytes(conv, Activation::HardSwish, false);
         }
         check(Conv {
             w: 2 * w,

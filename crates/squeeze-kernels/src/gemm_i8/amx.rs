@@ -8,8 +8,8 @@ use std::arch::asm;
 
 use super::avx512;
 use super::avx512::I32x16;
-use super::kernel::{Kernel, MATRIX_ROWS, Matrix, Moving};
-use super::tile::{self, IN_BYTES, IN_NUMBERS, Tile};
+use super::kernel::{BATCH, Kernel, MATRIX_ROWS, Matrix, Moving};
+use super::tile::{self, IN_BYTES, IN_NUMBERS, Sums, Tile};
 use crate::Tier;
 use crate::amx::{self, Registers};
 
@@ -38,6 +38,9 @@ pub(crate) const KERNEL: Kernel = Kernel {
 
 /// Quads of a step.
 const STEP: usize = 16;
+
+/// Sums of a register of vectors.
+const LANES: usize = KERNEL.lanes;
 
 /// Sets matrix registers up for segments of so many quads.
 ///
@@ -172,12 +175,59 @@ unsafe fn sums(t: &Tile, (a, prefetch): Moving, registers: usize, to: *mut i32) 
     }
 }
 
-/// What follows the sums of so many rows.
+/// Writes the sums of so many rows out that lie in memory without what they start from, `[rows, V, 16]`; the tile goes on to the rows behind
+/// them.
 ///
 /// # Safety
-/// As for [`tile::finish`]; the CPU has AVX-512 with VNNI.
+/// As for [`tile::compute`] of so many rows; the sums are valid for all of them, and the CPU has AVX-512 with VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-unsafe fn finish<const WHAT: usize, const V: usize>(t: &mut Tile, sums: *const i32, rows: usize) {
-    // SAFETY: the caller's promise, passed on.
-    unsafe { tile::finish::<I32x16, WHAT, V>(t, sums, rows) }
+unsafe fn finish<const WHAT: usize, const V: usize>(
+    t: &mut Tile,
+    mut sums: *const i32,
+    mut rows: usize,
+) {
+    // SAFETY (of all): the caller's promise.
+    let start = unsafe { tile::start::<I32x16, V>(t) };
+    let (row, apart) = (V * LANES, t.bytes.to.1);
+    // Bytes are read before any is written: a row that is left is four times the same one, which is less code than a row by itself.
+    while rows >= BATCH || WHAT == IN_BYTES && rows > 0 {
+        let step = usize::from(rows >= BATCH);
+        let count = if step == 1 { BATCH } else { 1 };
+        t.bytes.to.1 = step * apart;
+        unsafe { finish_rows::<WHAT, BATCH, V>(t, (sums, step * row), start) };
+        t.bytes.to.1 = apart;
+        t.pass(count);
+        sums = sums.wrapping_add(count * row);
+        rows -= count;
+    }
+    if WHAT == IN_NUMBERS {
+        for _ in 0..rows {
+            unsafe { finish_rows::<WHAT, 1, V>(t, (sums, row), start) };
+            t.pass(1);
+            sums = sums.wrapping_add(row);
+        }
+    }
+}
+
+/// The same of few rows, the sums of which lie so far apart.
+///
+/// # Safety
+/// As for [`finish`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+unsafe fn finish_rows<const WHAT: usize, const M: usize, const V: usize>(
+    t: &Tile,
+    (sums, step): (*const i32, usize),
+    start: [I32x16; V],
+) {
+    let mut sum = [start; M];
+    for row in 0..M {
+        for v in 0..V {
+            // SAFETY (of both): the caller's promise.
+            let own = unsafe { I32x16::load(sums.wrapping_add(row * step + v * LANES)) };
+            sum[row][v] = start[v].add(own);
+        }
+    }
+    let is_full = t.output.columns == V * LANES;
+    unsafe { tile::write::<I32x16, WHAT, M, V>(t, sum, (is_full, M == BATCH)) };
 }

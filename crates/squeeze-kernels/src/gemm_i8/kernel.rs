@@ -47,21 +47,23 @@ pub(super) struct Matrix {
     /// # Safety
     /// The registers are set up ([`super::right::Right::set_up`]); as for [`super::tile::compute`] for so many rows, and there is room for the sums.
     pub sums: unsafe fn(&Tile, Moving, registers: usize, to: *mut i32),
-    /// As [`super::tile::finish`], `[what][registers - 1]`.
+    /// What follows, `[what][registers - 1]`.
     pub finish: [[FinishFn; 3]; 2],
 }
 
 /// The first row of a tile, and what will be needed next.
 pub(super) type Moving = (*const u8, *const i8);
 
-/// Finishes the sums of so many rows, and lets the tile go on to those behind them.
+/// Writes the sums of so many rows out, and lets the tile go on to those behind them.
 ///
 /// # Safety
-/// As for [`super::tile::finish`].
+/// As for [`super::tile::compute`] of so many rows; the sums are valid for all of them.
 pub(super) type FinishFn = unsafe fn(&mut Tile, *const i32, rows: usize);
 
 /// Rows whose sums matrix registers add at once.
 pub(super) const MATRIX_ROWS: usize = 16;
+/// Tiles of a multiple of so many have the short way of [`super::tile::Numbers`] there.
+pub(super) const BATCH: usize = 4;
 
 /// Room for them.
 #[repr(align(64))]
@@ -149,21 +151,18 @@ impl Kernel {
             // SAFETY: the caller's promise.
             return unsafe { table[rows - 1][registers - 1](tiles) };
         };
-        let mut room = [const { MaybeUninit::<MatrixSums>::uninit() }; 2];
-        let [mut sums, mut others] = room.each_mut().map(|room| room.as_mut_ptr().cast::<i32>());
+        let mut sums = MaybeUninit::<MatrixSums>::uninit();
+        let sums = sums.as_mut_ptr().cast::<i32>();
         let mut tile = *tiles;
         let (mut a, mut prefetch) = (tiles.a.0, tiles.prefetch.0);
-        // SAFETY (of all): the caller's promise; there is room for all columns of all rows.
-        unsafe { (matrix.sums)(tiles, (a, prefetch), registers, sums) };
-        for at in 1..=tiles.count {
-            // The next sums are on their way while what follows these is computed.
-            a = a.wrapping_add(rows * tiles.a.1);
-            prefetch = prefetch.wrapping_add(tiles.prefetch.1 * tiles.quads * tiles.segments.1);
-            if at < tiles.count {
-                unsafe { (matrix.sums)(tiles, (a, prefetch), registers, others) };
+        for _ in 0..tiles.count {
+            // SAFETY (of both): the caller's promise; there is room for all columns of all rows.
+            unsafe {
+                (matrix.sums)(tiles, (a, prefetch), registers, sums);
+                matrix.finish[what][registers - 1](&mut tile, sums, rows);
             }
-            unsafe { matrix.finish[what][registers - 1](&mut tile, sums, rows) };
-            std::mem::swap(&mut sums, &mut others);
+            a = a.wrapping_add(rows * tiles.a.1);
+            prefetch = prefetch.wrapping_add(tiles.ahead());
         }
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::codes::{Fixed, Shared, ToBytes};
-use super::kernel::{Kernel, MATRIX_ROWS};
-use super::tile::{BATCH, Bytes, IN_BYTES, IN_NUMBERS, Numbers, Segment, Tile};
+use super::kernel::{BATCH, Kernel, MATRIX_ROWS};
+use super::tile::{Bytes, IN_BYTES, IN_NUMBERS, Numbers, Segment, Tile};
 use super::weights::PAIR;
 use super::{FEW_BYTES, FEW_MATRIX_BYTES};
 use crate::activation::Activation;

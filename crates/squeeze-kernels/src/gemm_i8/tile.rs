@@ -149,21 +149,25 @@ impl Bytes {
 }
 
 impl Tile {
+    /// How far it advances in what will be needed next.
+    #[inline(always)]
+    pub fn ahead(&self) -> usize {
+        self.prefetch.1 * self.quads * self.segments.1
+    }
+
     /// Goes on to the rows behind these, in place: a copy of a tile takes longer than what few rows need.
     #[inline(always)]
     pub fn pass(&mut self, rows: usize) {
-        let behind = |step: usize| rows * step;
-        self.a.0 = self.a.0.wrapping_add(behind(self.a.1));
-        let ahead = self.prefetch.1 * self.quads * self.segments.1;
-        self.prefetch.0 = self.prefetch.0.wrapping_add(ahead);
-        self.row_scales.0 = self.row_scales.0.wrapping_add(behind(self.row_scales.1));
-        self.middles.0 = self.middles.0.wrapping_add(behind(self.middles.1));
+        self.a.0 = self.a.0.wrapping_add(rows * self.a.1);
+        self.prefetch.0 = self.prefetch.0.wrapping_add(self.ahead());
+        self.row_scales.0 = self.row_scales.0.wrapping_add(rows * self.row_scales.1);
+        self.middles.0 = self.middles.0.wrapping_add(rows * self.middles.1);
         self.output.pass(rows);
         let bytes = &mut self.bytes;
         if !bytes.residual.is_null() {
-            bytes.residual = bytes.residual.wrapping_add(behind(bytes.to.1));
+            bytes.residual = bytes.residual.wrapping_add(rows * bytes.to.1);
         }
-        bytes.to.0 = bytes.to.0.wrapping_add(behind(bytes.to.1));
+        bytes.to.0 = bytes.to.0.wrapping_add(rows * bytes.to.1);
     }
 }
 
@@ -198,7 +202,7 @@ pub(crate) unsafe fn compute<S: Sums, const WHAT: usize, const M: usize, const V
 /// # Safety
 /// As for [`compute`].
 #[inline(always)]
-unsafe fn write<S: Sums, const WHAT: usize, const M: usize, const V: usize>(
+pub(super) unsafe fn write<S: Sums, const WHAT: usize, const M: usize, const V: usize>(
     t: &Tile,
     sum: [[S; V]; M],
     (is_full, is_short): (bool, bool),
@@ -218,72 +222,12 @@ unsafe fn write<S: Sums, const WHAT: usize, const M: usize, const V: usize>(
     }
 }
 
-/// Rows that [`finish`] takes together; only whole such have the short way of [`Numbers`].
-pub(crate) const BATCH: usize = 4;
-
-/// Writes the sums of so many rows out that lie in memory without what they start from, `[rows, V, LANES]`; the tile goes on to the rows behind
-/// them.
-///
-/// # Safety
-/// As for [`compute`] of so many rows; the sums are valid for all of them.
-#[inline(always)]
-pub(crate) unsafe fn finish<S: Sums, const WHAT: usize, const V: usize>(
-    t: &mut Tile,
-    mut sums: *const i32,
-    mut rows: usize,
-) {
-    // SAFETY (of all): the caller's promise.
-    let start = unsafe { start::<S, V>(t) };
-    let (row, apart) = (V * S::Floats::LANES, t.bytes.to.1);
-    // Bytes are read before any is written: a row that is left is four times the same one, which is less code than a row by itself.
-    while rows >= BATCH || WHAT == IN_BYTES && rows > 0 {
-        let step = usize::from(rows >= BATCH);
-        let count = if step == 1 { BATCH } else { 1 };
-        t.bytes.to.1 = step * apart;
-        unsafe { finish_rows::<S, WHAT, BATCH, V>(t, (sums, step * row), start) };
-        t.bytes.to.1 = apart;
-        t.pass(count);
-        sums = sums.wrapping_add(count * row);
-        rows -= count;
-    }
-    if WHAT == IN_NUMBERS {
-        for _ in 0..rows {
-            unsafe { finish_rows::<S, WHAT, 1, V>(t, (sums, row), start) };
-            t.pass(1);
-            sums = sums.wrapping_add(row);
-        }
-    }
-}
-
-/// The same of few rows, the sums of which lie so far apart.
-///
-/// # Safety
-/// As for [`finish`].
-#[inline(always)]
-unsafe fn finish_rows<S: Sums, const WHAT: usize, const M: usize, const V: usize>(
-    t: &Tile,
-    (sums, step): (*const i32, usize),
-    start: [S; V],
-) {
-    let lanes = S::Floats::LANES;
-    let mut sum = [start; M];
-    for row in 0..M {
-        for v in 0..V {
-            // SAFETY (of both): the caller's promise.
-            let own = unsafe { S::load(sums.wrapping_add(row * step + v * lanes)) };
-            sum[row][v] = start[v].add(own);
-        }
-    }
-    let is_full = t.output.columns == V * lanes;
-    unsafe { write::<S, WHAT, M, V>(t, sum, (is_full, M == BATCH)) };
-}
-
 /// What the sums of all rows start from.
 ///
 /// # Safety
 /// As for [`compute`].
 #[inline(always)]
-unsafe fn start<S: Sums, const V: usize>(t: &Tile) -> [S; V] {
+pub(super) unsafe fn start<S: Sums, const V: usize>(t: &Tile) -> [S; V] {
     let mut start = [S::zero(); V];
     for segment in 0..t.segments.1 {
         // SAFETY (of all blocks below): the caller's promise.
