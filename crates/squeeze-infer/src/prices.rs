@@ -48,7 +48,7 @@ pub struct Transform {
 }
 
 /// What layers on tiles cost, by what the tiles are made of; `None` where vectors always win.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tiles {
     /// Single precision as six products of three bfloat16 parts.
@@ -148,10 +148,13 @@ pub struct Under {
 pub const NEVER: f64 = 1e12;
 
 impl Prices {
-    /// The table built in for a tier.
-    pub fn built_in(tier: Tier) -> Self {
+    /// The table built in for a tier and so many threads.
+    pub fn built_in(tier: Tier, threads: usize) -> Self {
         if tier >= Tier::Amx {
-            Self::MATRIX_REGISTERS
+            let mut prices = Self::MATRIX_REGISTERS;
+            // Threads may share a core's matrix registers, and six products gain too little to wait for them (docs/prices.md).
+            prices.tiles.f32 = prices.tiles.f32.filter(|_| threads == 1);
+            prices
         } else if tier >= Tier::Avx512 {
             Self::WIDE_VECTORS
         } else {

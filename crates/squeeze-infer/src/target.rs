@@ -29,7 +29,8 @@ pub enum Precision {
     Bf16x3,
     /// bfloat16, which holds 8 of a number's 24 bits, where the CPU has matrix registers or AVX-512 with BF16.
     Bf16,
-    /// Half precision, which holds 11 of a number's 24 bits, where the CPU multiplies it (AVX512-FP16).
+    /// Half precision, which holds 11 of a number's 24 bits, where the CPU multiplies it (AVX512-FP16), or [`Precision::Bf16x3`] where
+    /// that is quicker.
     F16,
     /// Bytes where the plan knows how: weights with a scale an output channel. Images whose ranges are known
     /// ([`calibrate`](crate::calibrate)) stay in bytes between layers; other activations become bytes just before products, with a scale a
@@ -77,6 +78,17 @@ impl Precision {
         }
     }
 
+    /// The precisions whose tiles it may use: its own, and more exact ones that can be quicker.
+    pub(crate) fn tiles(self) -> &'static [Precision] {
+        match self {
+            Self::F32 => &[Self::F32],
+            Self::Bf16x3 => &[Self::Bf16x3],
+            Self::Bf16 => &[Self::Bf16],
+            Self::F16 => &[Self::F16, Self::Bf16x3],
+            Self::Int8 => &[],
+        }
+    }
+
     /// What help texts say of it.
     pub fn about(self) -> &'static str {
         match self {
@@ -86,7 +98,7 @@ impl Precision {
             }
             Self::Bf16 => "8 of 24 bits, where the CPU multiplies bfloat16; else single precision",
             Self::F16 => {
-                "11 of 24 bits, where the CPU multiplies half precision; else single precision"
+                "11 of 24 bits, where the CPU multiplies half precision, or 16 where its matrix registers are quicker; else single precision"
             }
             Self::Int8 => {
                 "bytes: weights with a scale a channel; images stay bytes where their ranges are known, rows become bytes as they come"
@@ -103,7 +115,7 @@ impl Target {
             tier,
             threads,
             precision: Precision::F32,
-            prices: Prices::built_in(tier),
+            prices: Prices::built_in(tier, threads),
         }
     }
 
@@ -120,7 +132,7 @@ impl Target {
 
     /// The same at another tier, by the prices built in for it.
     pub fn at(self, tier: Tier) -> Self {
-        let prices = Prices::built_in(tier);
+        let prices = Prices::built_in(tier, self.threads);
         Self {
             tier,
             prices,

@@ -2,7 +2,7 @@
 
 use squeeze_graph::ops::{Conv2d, Linear};
 use squeeze_graph::{Builder, Element, Graph, Op};
-use squeeze_infer::prices::NEVER;
+use squeeze_infer::prices::{NEVER, Tiles};
 use squeeze_infer::{Family, LayerFacts, Precision, Prices, Target, compile};
 use squeeze_kernels::{Tier, amx, spmm, winograd};
 use squeeze_rewrite::fresh;
@@ -61,6 +61,7 @@ fn family(
         Family::Sparse(spmm::Block::Sixteen, _) => "_spmm_16x1",
         Family::Tiles(amx::Element::Bf16) => "bf16_",
         Family::Tiles(amx::Element::F16) => "f16_",
+        Family::Tiles(amx::Element::Bf16x3) => "bf16x3_",
         Family::Winograd(winograd::Size::Two) => "winograd_2x2",
         Family::Winograd(winograd::Size::Four) => "winograd_4x4",
         Family::ProductInBytes | Family::WindowsInBytes => "i8_",
@@ -141,8 +142,19 @@ fn tiles() {
             continue;
         }
         let tiles = Family::Tiles(element);
-        assert_eq!(family(network, target, |_| {}), tiles);
-        let never = |p: &mut Prices| *p.tiles.of_mut(precision) = None;
+        let alone = |p: &mut Prices| {
+            let tile = p.tiles.of(precision);
+            p.tiles = Tiles::default();
+            *p.tiles.of_mut(precision) = tile;
+        };
+        assert_eq!(family(network, target, alone), tiles);
+        let never = |p: &mut Prices| p.tiles = Tiles::default();
         assert_eq!(family(network, target, never), Family::Product);
+    }
+    if Tier::Amx.is_present() {
+        // What is more exact and quicker.
+        let target = Target::here(1).with_precision(Precision::F16);
+        let exact = Family::Tiles(amx::Element::Bf16x3);
+        assert_eq!(family(network, target, |_| {}), exact);
     }
 }

@@ -141,28 +141,33 @@ impl LayerFacts {
     fn on_tiles(&self, target: &Target) -> Option<amx::Element> {
         /// Matrix registers with fewer channels are mostly empty.
         const FEWEST_CHANNELS: usize = 16;
-        let element = target.precision.element()?;
-        let channels = self.conv.c / self.conv.groups;
-        let out = self.conv.out / self.conv.groups;
-        let fits = match target.tiles()?.tier {
-            Tier::Scalar | Tier::Avx2 => false,
-            // More than one part is slower than single precision.
-            Tier::Avx512 => matches!(element, amx::Element::Bf16 | amx::Element::F16),
-            Tier::Amx => channels >= FEWEST_CHANNELS && out >= FEWEST_CHANNELS,
-            tier => unreachable!("no tiles are written for {tier}"),
-        };
         let [kh, kw] = self.window.kernel;
-        if !fits || kh * kw > amx::MOST_TAPS {
+        if kh * kw > amx::MOST_TAPS {
             return None;
         }
-        let price = target.prices.tiles.of(target.precision)?;
+        let channels = self.conv.c / self.conv.groups;
+        let out = self.conv.out / self.conv.groups;
         let macs = self.product.m * self.weights;
         // Lines are multiplied whole.
         let whole = macs / channels * channels.next_multiple_of(amx::LINE);
-        let cost = price.mac * whole as f64
-            + price.split * self.inputs as f64
-            + price.finish * self.outputs as f64
-            + price.weight * self.weights as f64;
+        let of = |&precision: &Precision| {
+            let element = precision.element()?;
+            let fits = match amx::Kernel::of(target.tier, element).tier {
+                Tier::Scalar | Tier::Avx2 => false,
+                // More than one part is slower than single precision.
+                Tier::Avx512 => matches!(element, amx::Element::Bf16 | amx::Element::F16),
+                Tier::Amx => channels >= FEWEST_CHANNELS && out >= FEWEST_CHANNELS,
+                tier => unreachable!("no tiles are written for {tier}"),
+            };
+            let price = target.prices.tiles.of(precision).filter(|_| fits)?;
+            let cost = price.mac * whole as f64
+                + price.split * self.inputs as f64
+                + price.finish * self.outputs as f64
+                + price.weight * self.weights as f64;
+            Some((element, cost))
+        };
+        let ways = target.precision.tiles().iter().filter_map(of);
+        let (element, cost) = ways.min_by(|(_, a), (_, b)| a.total_cmp(b))?;
         let vectors = self.on_winograd(target).map_or(1.0, |(_, share)| share) * macs as f64;
         (vectors > cost).then_some(element)
     }

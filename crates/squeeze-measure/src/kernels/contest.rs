@@ -1,6 +1,6 @@
 //! The choices between families of kernels that are measured: rows of ways, prices and shapes.
 
-use squeeze_infer::prices::{Least, NEVER, Product, Tile, Transform};
+use squeeze_infer::prices::{Least, NEVER, Product, Tile, Tiles, Transform};
 use squeeze_infer::{Precision, Prices};
 
 use super::shape::{Shape, Zeros, rows, square, zeros};
@@ -91,8 +91,15 @@ const fn tiles(name: &'static str, precision: Precision) -> Contest {
         name,
         precision,
         ways: &[
-            ("vectors", |p, precision| *p.tiles.of_mut(precision) = None),
-            ("tiles", |p, precision| tile(p, precision, |t| *t = NOTHING)),
+            ("vectors", |p, _| p.tiles = Tiles::default()),
+            ("tiles", |p, precision| {
+                tile(p, precision, |t| *t = NOTHING);
+            }),
+            // The same as one of the others where the precision has no more exact tiles.
+            ("exact tiles", |p, precision| {
+                *p.tiles.of_mut(precision) = None;
+                tile(p, Precision::Bf16x3, |t| *t = NOTHING);
+            }),
         ],
         knobs: &[
             |p, precision, by| tile(p, precision, |t| scale(&mut t.mac, by)),
