@@ -27,6 +27,14 @@ pub struct InputSpec {
 }
 
 impl InputSpec {
+    /// Numbers of a row in memory: an image's channels, else the last axis.
+    pub(crate) fn channels(&self) -> usize {
+        match *self.shape {
+            [_, channels, _, _] => channels,
+            _ => self.shape.last().copied().unwrap_or(1),
+        }
+    }
+
     /// Refuses what the plan cannot take.
     pub(crate) fn check(&self, input: &Input) -> Result<(), InputError> {
         let (element, found) = match input {

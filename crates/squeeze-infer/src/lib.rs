@@ -40,6 +40,6 @@ pub use input::{Input, InputSpec, channels_first, channels_last};
 pub use kernel::{Family, LayerFacts};
 pub use plan::{Outputs, Plan, Scratch, Step, StepInfo};
 pub use prices::Prices;
-pub use quantize::quantize;
+pub use quantize::{quantize, quantize_for};
 pub use ranges::{calibrate, lacks_ranges};
 pub use target::{Precision, Target};

@@ -10,8 +10,10 @@ use squeeze_tensor::{Tensor, Weights};
 use crate::bind::target_of;
 use crate::compile::fused;
 use crate::error::CompileError;
+use crate::input::Input;
 use crate::kernel::multiplies_bytes;
 use crate::program::{Draft, Layer, Program, Work};
+use crate::ranges::{Observed, observe};
 use crate::target::{Precision, Target};
 
 /// The network with its norms folded and, in bytes with a scale for each row, the weights that plans in [`Precision::Int8`] read so on
@@ -60,6 +62,99 @@ pub fn quantize(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), Co
         replace(&mut weights, &name, |weight| in_bytes(weight, 0));
     }
     Ok((graph, weights))
+}
+
+/// [`quantize`] with the ranges that examples show ([`calibrate`](crate::calibrate)), and with biases that take back by how much rounded weights shift a
+/// channel in the mean over the examples: by the error of each weight times the mean of what it multiplies (Nagel, van Baalen,
+/// Blankevoort and Welling 2019, "Data-free quantization through weight equalization and bias correction", whose means are those of
+/// batch norms; these are seen).
+///
+/// # Errors
+/// When the weights are not those of the network, or a node has no kernel.
+///
+/// # Panics
+/// When an example does not fit the network's inputs.
+pub fn quantize_for(
+    graph: &Graph,
+    weights: &Weights,
+    target: &Target,
+    examples: &[Vec<Input>],
+) -> Result<(Graph, Weights), CompileError> {
+    let Observed { weights, means } = observe(graph, weights, target, examples)?;
+    let (graph, mut quantized) = quantize(graph, &weights)?;
+    let (_, numbers) = fold_norms(&graph, &weights)?;
+    for node in graph.nodes().iter().filter(|node| !graph.shares(node)) {
+        let [weight, bias] = ["weight", "bias"].map(|name| format!("{}.{name}", node.weights));
+        let sides = [numbers.get(&weight), quantized.get(&weight)];
+        if matches!(node.op, Op::Conv2d(_) | Op::Conv1d(_) | Op::Linear(_))
+            && let [Some(before), Some(after)] = sides
+            && after.scaled().is_some()
+            && let Some(own) = quantized.get(&bias)
+            && let Some(means) = means.get(&graph.node(node.inputs[0]).name)
+            && let Some(lost) = lost([before, after], means, &read(&graph, node))
+        {
+            let pairs = own.floats().into_iter().zip(lost);
+            let numbers: Vec<f32> = pairs.map(|(bias, lost)| bias + lost as f32).collect();
+            let corrected = Tensor::from_f32(own.shape(), &numbers);
+            quantized.insert(bias, corrected);
+        }
+    }
+    Ok((graph, quantized))
+}
+
+/// What share of a layer's outputs each tap of its window reads from the image; the others read padding.
+fn read(graph: &Graph, node: &Node) -> Vec<f64> {
+    let Op::Conv2d(conv) = &node.op else {
+        return match &node.op {
+            Op::Conv1d(conv) => vec![1.0; conv.kernel],
+            _ => vec![1.0],
+        };
+    };
+    let x = &graph.node(node.inputs[0]).shape;
+    let axis = |axis: usize| -> Vec<f64> {
+        let (size, out) = (x[2 + axis], node.shape[2 + axis]);
+        let inside = |at: usize| {
+            at.checked_sub(conv.padding[axis])
+                .is_some_and(|at| at < size)
+        };
+        let share = |tap: usize| {
+            let places = (0..out).map(|at| at * conv.stride[axis] + tap * conv.dilation[axis]);
+            places.filter(|&at| inside(at)).count() as f64 / out as f64
+        };
+        (0..conv.kernel[axis]).map(share).collect()
+    };
+    let [rows, columns] = [axis(0), axis(1)];
+    let taps = rows
+        .iter()
+        .flat_map(|row| columns.iter().map(move |column| row * column));
+    taps.collect()
+}
+
+/// What each output of a layer, `[out, in, ..]`, loses in the mean by another weight, where its inputs have these means and each tap reads
+/// this share of them; nothing where those are not of its inputs or not finite.
+fn lost([before, after]: [&Tensor; 2], means: &[f64], read: &[f64]) -> Option<Vec<f64>> {
+    let &[out, inputs, ..] = before.shape() else {
+        return None;
+    };
+    let groups = means.len() / inputs;
+    if groups * inputs != means.len() || groups == 0 || out % groups != 0 {
+        return None;
+    }
+    let (before, after) = (before.numbers(), after.numbers());
+    let row = |(at, [before, after]): (usize, [&[f32]; 2])| -> f64 {
+        let seen = &means[at / (out / groups) * inputs..][..inputs];
+        let seen = seen
+            .iter()
+            .flat_map(|mean| read.iter().map(move |share| mean * share));
+        let pairs = before.iter().zip(after);
+        let errors = pairs.map(|(&before, &after)| f64::from(before) - f64::from(after));
+        errors.zip(seen).map(|(error, mean)| error * mean).sum()
+    };
+    let size = inputs * read.len();
+    let rows = before.chunks(size).zip(after.chunks(size));
+    let rows = rows.map(|(before, after)| [before, after]);
+    let lost: Vec<f64> = rows.enumerate().map(row).collect();
+    lost.iter().all(|lost| lost.is_finite()).then_some(lost)
 }
 
 /// Whether a node reads a table of words. Those of positions and of few rows stay numbers: they are small, and their errors would be as

@@ -40,6 +40,24 @@ pub fn calibrate(
     target: &Target,
     examples: &[Vec<Input>],
 ) -> Result<Weights, CompileError> {
+    Ok(observe(graph, weights, target, examples)?.weights)
+}
+
+/// What examples show of a network.
+pub(crate) struct Observed {
+    /// The weights with ranges.
+    pub weights: Weights,
+    /// The mean of each channel of every node's result, by the node's name; of inputs too.
+    pub means: BTreeMap<String, Vec<f64>>,
+}
+
+/// What [`calibrate`] does, and the means.
+pub(crate) fn observe(
+    graph: &Graph,
+    weights: &Weights,
+    target: &Target,
+    examples: &[Vec<Input>],
+) -> Result<Observed, CompileError> {
     let mut plain = Weights::default();
     for (name, tensor) in weights
         .iter()
@@ -62,12 +80,13 @@ pub fn calibrate(
     let plan = bind::bind(program, target.with_precision(Precision::F32));
     let mut scratch = plan.scratch();
     let count = plan.inputs.len() + rows.len();
-    // Shows each input's and each step's numbers, under one number for both.
+    // Shows each input's and each step's numbers, a row of channels at a time, under one number for both.
     let mut watch = |see: &mut dyn FnMut(usize, &[f32])| {
         for example in examples {
-            for (at, input) in example.iter().enumerate() {
+            for (at, (input, spec)) in example.iter().zip(&plan.inputs).enumerate() {
                 if let Input::Numbers(values) = input {
-                    see(at, values);
+                    let channels = spec.channels();
+                    values.chunks(channels).for_each(|row| see(at, row));
                 }
             }
             plan.run_watched(example, &mut scratch, |at, values| {
@@ -79,13 +98,20 @@ pub fn calibrate(
         }
     };
     let mut bounds = vec![NONE; count];
-    watch(&mut |at, values| widen(&mut bounds[at], values));
+    let mut sums: Vec<Sums> = vec![Sums::default(); count];
+    watch(&mut |at, values| {
+        widen(&mut bounds[at], values);
+        sums[at].add(values);
+    });
     let mut seen: Vec<Histogram> = bounds.into_iter().map(Histogram::within).collect();
     watch(&mut |at, values| seen[at].count(values));
     let inputs = plan.inputs.iter().map(|input| &input.name);
     let names = inputs.chain(plan.steps.iter().map(|step| &step.name));
     let mut ranges: BTreeMap<&str, [f32; 2]> = BTreeMap::new();
-    for (name, seen) in names.zip(seen) {
+    let mut means = BTreeMap::new();
+    for ((name, seen), sums) in names.zip(seen).zip(sums) {
+        // A node's last step gives its result.
+        means.insert(name.clone(), sums.means());
         let Some([low, high]) = seen.range() else {
             continue;
         };
@@ -97,7 +123,33 @@ pub fn calibrate(
     for (name, range) in ranges {
         plain.insert(format!("{name}{RANGE}"), Tensor::from_f32(&[2], &range));
     }
-    Ok(plain)
+    Ok(Observed {
+        weights: plain,
+        means,
+    })
+}
+
+/// Sums of rows of channels.
+#[derive(Clone, Default)]
+struct Sums {
+    rows: usize,
+    channels: Vec<f64>,
+}
+
+impl Sums {
+    fn add(&mut self, row: &[f32]) {
+        self.rows += 1;
+        self.channels.resize(row.len(), 0.0);
+        for (sum, &value) in self.channels.iter_mut().zip(row) {
+            *sum += f64::from(value);
+        }
+    }
+
+    fn means(mut self) -> Vec<f64> {
+        let rows = self.rows as f64;
+        self.channels.iter_mut().for_each(|sum| *sum /= rows);
+        self.channels
+    }
 }
 
 /// The range of no number.

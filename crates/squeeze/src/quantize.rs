@@ -80,8 +80,7 @@ pub fn apply(
         let examples = images.iter().map(|image| vec![Input::Numbers(image)]);
         let examples: Vec<Vec<Input>> = examples.collect();
         let target = Target::here(1);
-        let weights = squeeze_infer::calibrate(graph, weights, &target, &examples)?;
-        squeeze_infer::quantize(graph, &weights)
+        squeeze_infer::quantize_for(graph, weights, &target, &examples)
     };
     quantized().with_context(|| format!("cannot quantize {}", graph.name()))
 }

@@ -15,8 +15,8 @@ use serde_json::json;
 use squeeze_formats::ModelFile;
 use squeeze_graph::{Graph, Shape};
 use squeeze_infer::{
-    Input, Outputs, Plan, Precision, Scratch, calibrate, channels_first, channels_last,
-    compile_owned, lacks_ranges,
+    Input, Outputs, Plan, Precision, Scratch, channels_first, channels_last, compile_owned,
+    lacks_ranges, quantize_for,
 };
 use squeeze_tensor::Weights;
 
@@ -132,7 +132,7 @@ impl Bench {
         let path = args.dir.join("meta.json");
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let meta: Meta = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-        let (graph, mut weights) = network(args, &meta)?;
+        let (mut graph, mut weights) = network(args, &meta)?;
         let weight_bytes = weights.bytes();
         let inputs = inputs(&args.dir, &meta, &graph)?;
         let shape = |&id| graph.node(id).shape.clone();
@@ -141,7 +141,7 @@ impl Bench {
         let target = target.made_for(&weights, args.precision);
         if lacks_ranges(&graph, &weights, &target) {
             let example = inputs.iter().map(Fed::input).collect();
-            weights = calibrate(&graph, &weights, &target, &[example])?;
+            (graph, weights) = quantize_for(&graph, &weights, &target, &[example])?;
         }
         let plan = compile_owned(&graph, weights, &target)?;
         plan.check(&inputs.iter().map(Fed::input).collect::<Vec<_>>())?;
