@@ -282,7 +282,7 @@ impl Prices {
         },
         tiles: Tiles {
             f32: Some(Tile {
-                mac: 0.75,
+                mac: 0.78,
                 split: 37.0,
                 finish: 28.0,
                 weight: 18.0,
