@@ -174,8 +174,9 @@ const BLOCK_STRIPS: usize = 16;
 /// The left side of a block of strips is walked in chunks of about so many bytes, which stay in the second cache for all panels.
 const CHUNK_BYTES: usize = 768 << 10;
 
-/// Steps of a panel are walked in blocks of about so many bytes, which stay in the first cache for all strips.
-const PANEL_BYTES: usize = 16 << 10;
+/// Steps of a panel are walked in blocks of about so many bytes. Tiles from the second cache arrive while others are multiplied; sums
+/// that come and go with each block do not.
+const PANEL_BYTES: usize = 48 << 10;
 
 /// What splitting a number and finishing a sum cost, in multiply-adds of the vector kernels.
 const SPLIT: usize = 10;
