@@ -377,6 +377,7 @@ impl Packed {
                     segments: &segments[..count],
                     scales: (scale, 0),
                     middles: (&0.0, 0),
+                    on_matrix: self.right.on_matrix(windows.len()),
                 };
                 // SAFETY: the scratch holds all rows, with zeros as wide as the padding before and behind each; `run` saw that
                 // output, bias and residual hold all pixels; no other part has these of this panel.

@@ -80,7 +80,7 @@ fn sizes_around_the_tiles() {
 /// Rows of windows that matrix registers take, some of which read more than there are.
 #[test]
 fn sizes_around_matrix_registers() {
-    for w in [9, 15, 16, 18, 31, 33] {
+    for w in [3, 4, 6, 7, 8, 9, 15, 16, 18, 31, 33] {
         for (c, groups) in [(8, 1), (32, 2), (64, 1)] {
             let conv = Conv {
                 w,

@@ -144,12 +144,17 @@ impl Kernel {
     /// Computes tiles of so many rows and registers of columns, which write numbers or bytes: [`super::tile::IN_NUMBERS`], [`super::tile::IN_BYTES`].
     ///
     /// # Safety
-    /// As for [`super::tile::compute`]; where there are more rows than the largest tile has, as for [`Matrix::sums`].
-    pub(super) unsafe fn compute(&self, tiles: &Tile, what: usize, [rows, registers]: [usize; 2]) {
-        let table = self.tiles[what];
-        let Some(matrix) = self.matrix.filter(|_| rows > table.len()) else {
+    /// As for [`super::tile::compute`]; on matrix registers as for [`Matrix::sums`].
+    pub(super) unsafe fn compute(
+        &self,
+        tiles: &Tile,
+        what: usize,
+        on_matrix: bool,
+        [rows, registers]: [usize; 2],
+    ) {
+        let Some(matrix) = self.matrix.filter(|_| on_matrix) else {
             // SAFETY: the caller's promise.
-            return unsafe { table[rows - 1][registers - 1](tiles) };
+            return unsafe { self.tiles[what][rows - 1][registers - 1](tiles) };
         };
         let mut sums = MaybeUninit::<MatrixSums>::uninit();
         let sums = sums.as_mut_ptr().cast::<i32>();

@@ -420,6 +420,7 @@ impl Rows<'_> {
             segments: &[Segment { at: 0, index: 0 }],
             scales: (&1.0, 0),
             middles: (&0.0, 0),
+            on_matrix: rows > layer.kernel().tiles[0].len(),
         };
         let width = layer.group_bytes();
         match self {

@@ -26,6 +26,9 @@ const FEW_TILES: usize = 4;
 /// How many quads ahead weights are asked for then.
 const AHEAD: usize = 16;
 
+/// Matrix registers add no tiles of fewer rows: vectors are as quick.
+const FEWEST_MATRIX_ROWS: usize = 4;
+
 /// Rows are packed so many at a time: their quads fill whole cache lines.
 const TOGETHER: usize = 16;
 
@@ -71,6 +74,8 @@ pub(crate) struct Left<'a> {
     pub scales: (*const f32, usize),
     /// What the first one's bytes are counted from, and from one row to the next.
     pub middles: (*const f32, usize),
+    /// Whether matrix registers add the sums: they read [`MATRIX_ROWS`] rows, however many a tile has.
+    pub on_matrix: bool,
 }
 
 /// Where a tile goes.
@@ -237,9 +242,16 @@ impl Right {
         }
     }
 
+    /// Whether matrix registers should add the sums of tiles of so many rows, where as many can be read as they read.
+    pub fn on_matrix(&self, rows: usize) -> bool {
+        self.kernel.matrix.is_some() && rows >= FEWEST_MATRIX_ROWS
+    }
+
     /// How many rows behind its own a tile may read.
     pub fn behind(&self) -> usize {
-        self.rows() - self.kernel.tiles[0].len()
+        self.kernel
+            .matrix
+            .map_or(0, |_| MATRIX_ROWS - FEWEST_MATRIX_ROWS)
     }
 
     /// Rows of the largest tile that so many rows fill, or so many.
@@ -276,9 +288,8 @@ impl Right {
     /// Computes tiles of one panel, counted over all groups; what follows their sums passes through `near`.
     ///
     /// # Safety
-    /// The registers are set up ([`Right::set_up`]). The rows are valid for reading whole quads of every segment, [`MATRIX_ROWS`] of a tile where there
-    /// are more than vector tiles have; output and epilogue hold all of the tiles' rows, which no other
-    /// thread has.
+    /// The registers are set up ([`Right::set_up`]). The rows are valid for reading whole quads of every segment, [`MATRIX_ROWS`] of a tile where
+    /// matrix registers add their sums; output and epilogue hold all of the tiles' rows, which no other thread has.
     pub unsafe fn tiles(&self, panel: usize, left: &Left, to: To, near: &mut Near) {
         let (group, index) = self.panels.place(panel);
         let (columns, width) = (self.panels.columns(index), self.panels.width(index));
@@ -288,9 +299,10 @@ impl Right {
         let at = to.at + column;
         let in_columns = group * padded + columns.start;
         let near_by = (near.as_mut_ptr(), COLUMNS);
-        let is_matrix = left.rows > self.kernel.tiles[0].len();
-        let is_short =
-            left.rows == self.kernel.short || is_matrix && left.rows.is_multiple_of(BATCH);
+        let is_short = match left.on_matrix {
+            true => left.rows.is_multiple_of(BATCH),
+            false => left.rows == self.kernel.short,
+        };
         let is_short = is_short && columns.len() == width;
         let numbers = match to.output {
             Shared::Numbers(_, e) if is_short && e.residual.is_none() => match e.activation {
@@ -380,8 +392,8 @@ impl Right {
             false => IN_BYTES,
         };
         let run = |tile: &Tile| unsafe {
-            self.kernel
-                .compute(tile, writes, [left.rows, width / self.kernel.lanes]);
+            let size = [left.rows, width / self.kernel.lanes];
+            self.kernel.compute(tile, writes, left.on_matrix, size);
         };
         // SAFETY (of both): the machine has what the kernel needs (`Kernel::of`); `data`, `start`, `scales` and `sums` hold whole
         // panels; the rest is the caller's promise.
