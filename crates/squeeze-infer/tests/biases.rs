@@ -64,19 +64,19 @@ fn biases_take_back_what_rounded_weights_shift() {
         let mut random = Seed(2).random();
         let pixel: Vec<f32> = (0..CHANNELS).map(|_| random.normal() + 1.0).collect();
         let image = pixel.repeat(SIZE * SIZE);
-        let example = vec![Input::Numbers(&image)];
-        let wanted = means((&graph, &weights), &example);
+        let examples = [vec![Input::Numbers(&image)]];
+        let wanted = means((&graph, &weights), &examples[0]);
         let shift = |(graph, weights): (Graph, Weights)| -> f64 {
             assert_eq!(Precision::of(&weights), Precision::Int8, "{conv:?}");
-            let found = means((&graph, &weights), &example);
+            let found = means((&graph, &weights), &examples[0]);
             let shifts = found.iter().zip(&wanted).map(|(a, b)| (a - b).abs());
             shifts.fold(0.0, f64::max)
         };
         let target = Target::here(1).with_precision(Precision::Int8);
-        let corrected = quantize_for(&graph, &weights, &target, &[example.clone()]);
+        let corrected = quantize_for(&graph, &weights, &target, &examples);
         let corrected = shift(corrected.expect("its own weights"));
         // With the same ranges, which decide what becomes bytes.
-        let ranges = calibrate(&graph, &weights, &target, &[example.clone()]);
+        let ranges = calibrate(&graph, &weights, &target, &examples);
         let ranges = ranges.expect("its own weights");
         let plain = shift(quantize(&graph, &ranges).expect("its own weights"));
         assert!(
