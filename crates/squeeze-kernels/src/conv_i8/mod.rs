@@ -3,7 +3,8 @@
 //!
 //! Windows share pixels, so each image is brought to bytes with one scale, found just before. Rows of the image lie in the
 //! scratch with zeros between them, so that every window reads whole rows of taps; rows of taps above and below the image,
-//! and taps beside it that a whole tile reads, are left out of the sums.
+//! and taps beside it that a whole tile reads, are left out of the sums. Where images are so narrow that matrix registers take several rows of
+//! the output at once, rows of zeros lie between images too.
 //!
 //! [`gemm_i8`]: crate::gemm_i8
 
@@ -17,6 +18,7 @@ use crate::conv_f32::{Conv, by_tap};
 use crate::gemm_f32::Epilogue;
 use crate::gemm_f32::product::{NEAR, Near};
 use crate::gemm_i8::codes::{Fixed, Output, Shared};
+use crate::gemm_i8::kernel::{MATRIX_ROWS, Runs};
 use crate::gemm_i8::quantize::{self, ZERO, factor, quantize};
 use crate::gemm_i8::right::{Left, Right, Shape, To};
 use crate::gemm_i8::tile::Segment;
@@ -46,6 +48,10 @@ struct Layout {
     front: usize,
     /// From one row to the next.
     row: usize,
+    /// How many rows of the output a tile takes.
+    together: usize,
+    /// Rows of zeros above each image and below the last one.
+    above: usize,
     /// All rows of all images, what is read behind the last one included.
     len: usize,
 }
@@ -136,13 +142,34 @@ impl Packed {
 
     fn layout(&self) -> Layout {
         let (Conv { n, h, w, .. }, c) = (self.conv, self.channels);
-        let [_, left, _, right] = self.conv.padding;
+        let [top, left, bottom, right] = self.conv.padding;
         let front = left.max(right) * c;
         let row = front + w * c;
+        let out_w = self.conv.out_w();
+        let takes_rows = joins(&self.conv)
+            && self.conv.stride == [1, 1]
+            && self.right.on_matrix(out_w).is_some();
+        let together = match takes_rows {
+            true => 1 + MATRIX_ROWS.saturating_sub(out_w) / (row / c),
+            false => 1,
+        };
+        let above = if together > 1 { top.max(bottom) } else { 0 };
         // A segment's last quad may end behind its last byte, and tiles read more windows than a row may have.
         let behind = self.right.behind() * self.conv.stride[1] * c;
-        let len = n * h * row + front + 3 + behind;
-        Layout { front, row, len }
+        let len = (n * (above + h) + above) * row + front + 3 + behind;
+        Layout {
+            front,
+            row,
+            together,
+            above,
+            len,
+        }
+    }
+
+    /// Where the rows of the output end that a tile takes which begins with `first`, if they end before `end`; counted through all images.
+    fn together(&self, first: usize, end: usize) -> usize {
+        let rest = self.conv.out_h() - first % self.conv.out_h();
+        end.min(first + rest.min(self.layout().together))
     }
 
     /// `y = activation(conv(x, weight) + bias + residual)` with the image in bytes; allocates nothing.
@@ -230,9 +257,11 @@ impl Packed {
         let y = &Output::Numbers(y, epilogue).share();
         let _registers = self.right.set_up();
         let mut near = NEAR;
-        for row in rows.clone() {
-            let to = row - rows.start;
-            self.line((row, to), 0..self.right.units(), scratch, (y, &mut near));
+        let mut row = rows.start;
+        while row < rows.end {
+            let (lines, to) = (row..self.together(row, rows.end), row - rows.start);
+            row = lines.end;
+            self.lines((lines, to), 0..self.right.units(), scratch, (y, &mut near));
         }
     }
 
@@ -287,20 +316,25 @@ impl Packed {
         work: usize,
         write: &(dyn Fn(usize, &mut [u8]) + Sync),
     ) {
-        let (rows, kernel) = (self.conv.n * self.conv.h, self.kernel());
+        let (Conv { n, h, .. }, kernel) = (self.conv, self.kernel());
         let layout = self.layout();
         let [row_bytes, front] = [layout.row, layout.front].map(|of| kernel.unit() * of);
-        let (images, end) = bytes.split_at_mut(rows * row_bytes);
+        let places = n * (layout.above + h);
+        let (images, end) = bytes.split_at_mut(places * row_bytes);
         // As many as tiles read; the last number of the scratch may hold fewer.
-        let end_bytes = kernel.unit() * (layout.len - rows * layout.row);
+        let end_bytes = kernel.unit() * (layout.len - places * layout.row);
         kernel.fill(zero, &mut end[..end_bytes]);
         let shared = SharedMut::new(images);
         let tier = kernel.tier;
-        Cpu { tier, threads }.split(rows, work, |rows| {
+        Cpu { tier, threads }.split(n * h, work, |rows| {
             for row in rows {
+                let place = layout.above * (row / h + 1) + row;
+                // An image's first row brings the zeros above it.
+                let above = if row % h == 0 { layout.above } else { 0 };
                 // SAFETY: each row has its own bytes.
-                let to = unsafe { shared.slice(row * row_bytes..(row + 1) * row_bytes) };
-                let (padding, to) = to.split_at_mut(front);
+                let to =
+                    unsafe { shared.slice((place - above) * row_bytes..(place + 1) * row_bytes) };
+                let (padding, to) = to.split_at_mut(above * row_bytes + front);
                 kernel.fill(zero, padding);
                 write(row, to);
             }
@@ -311,26 +345,43 @@ impl Packed {
     fn part(&self, lines: Range<usize>, panels: Range<usize>, scratch: &[f32], to: &Shared) {
         let mut near = NEAR;
         if self.right.is_small() {
-            lines.for_each(|line| {
-                self.line((line, line), panels.clone(), scratch, (to, &mut near));
-            });
+            let mut line = lines.start;
+            while line < lines.end {
+                let these = line..self.together(line, lines.end);
+                line = these.end;
+                self.lines(
+                    (these.clone(), these.start),
+                    panels.clone(),
+                    scratch,
+                    (to, &mut near),
+                );
+            }
             return;
         }
         let row_bytes = self.kernel().unit() * self.layout().row;
         let block = (ROW_BLOCK_BYTES / (row_bytes * self.conv.stride[0])).max(1);
         for first in lines.clone().step_by(block) {
             for panel in panels.clone() {
-                for line in first..(first + block).min(lines.end) {
-                    self.line((line, line), panel..panel + 1, scratch, (to, &mut near));
+                let end = (first + block).min(lines.end);
+                let mut line = first;
+                while line < end {
+                    let these = line..self.together(line, end);
+                    line = these.end;
+                    self.lines(
+                        (these.clone(), these.start),
+                        panel..panel + 1,
+                        scratch,
+                        (to, &mut near),
+                    );
                 }
             }
         }
     }
 
-    /// One row of the output of some panels, and the row of `y` that it becomes.
-    fn line(
+    /// The rows of the output that a tile takes of some panels, and the row of `y` that the first becomes.
+    fn lines(
         &self,
-        (line, to_line): (usize, usize),
+        (lines, to_line): (Range<usize>, usize),
         panels: Range<usize>,
         scratch: &[f32],
         (y, near): (&Shared, &mut Near),
@@ -339,7 +390,9 @@ impl Packed {
         let (scales, bytes) = scratch.split_at(self.scales());
         let bytes = bytes.as_ptr().cast::<u8>();
         let (conv, layout, unit) = (&self.conv, self.layout(), self.kernel().unit());
-        let (image, top) = (line / conv.out_h(), line % conv.out_h() * conv.stride[0]);
+        let image = lines.start / conv.out_h();
+        let [top, last] =
+            [lines.start, lines.end - 1].map(|line| line % conv.out_h() * conv.stride[0]);
         let scale: *const f32 = scales.get(image).unwrap_or(ONE);
         let (c, k) = (self.channels, conv.c / conv.groups);
         let tiles = conv.out_w().div_ceil(self.right.rows());
@@ -355,9 +408,10 @@ impl Packed {
             };
             let left = windows.start * conv.stride[1];
             let across = left..left + (windows.len() - 1) * conv.stride[1];
-            let count = self.segments(top, across, &mut segments);
+            let count = self.segments(top..last, across, &mut segments);
             // Where the first window would begin above and left of the image, its segments do not.
-            let first = (image * conv.h + top) * layout.row + layout.front + left * c;
+            let row = (image + 1) * layout.above + image * conv.h + top;
+            let first = row * layout.row + layout.front + left * c;
             let before = conv.padding[0] * layout.row + conv.padding[1] * c;
             let first = bytes.wrapping_add(unit * first).wrapping_sub(unit * before);
             let to = To {
@@ -377,7 +431,10 @@ impl Packed {
                     segments: &segments[..count],
                     scales: (scale, 0),
                     middles: (&0.0, 0),
-                    on_matrix: self.right.on_matrix(windows.len()),
+                    on_matrix: self.right.on_matrix(windows.len()).map(|_| Runs {
+                        count: lines.len(),
+                        apart: layout.row / c,
+                    }),
                 };
                 // SAFETY: the scratch holds all rows, with zeros as wide as the padding before and behind each; `run` saw that
                 // output, bias and residual hold all pixels; no other part has these of this panel.
@@ -397,9 +454,14 @@ impl Packed {
         }
     }
 
-    /// The segments that windows read of the image: windows that begin in row `top`, the first and the last in the columns
+    /// The segments that windows read of the image: windows the first and the last of which begin in the rows `down` and in the columns
     /// `across`, counted from the padding's.
-    fn segments(&self, top: usize, across: Range<usize>, to: &mut [Segment; MOST_TAPS]) -> usize {
+    fn segments(
+        &self,
+        down: Range<usize>,
+        across: Range<usize>,
+        to: &mut [Segment; MOST_TAPS],
+    ) -> usize {
         let (conv, layout, c) = (&self.conv, self.layout(), self.channels);
         let [kh, kw] = conv.kernel;
         let (columns, joined) = match joins(conv) {
@@ -408,8 +470,9 @@ impl Packed {
         };
         let mut count = 0;
         for ky in 0..kh {
-            let y = top + ky * conv.dilation[0];
-            if y < conv.padding[0] || y >= conv.padding[0] + conv.h {
+            let y = ky * conv.dilation[0];
+            let (first, last) = (down.start + y, down.end + y);
+            if last < conv.padding[0] || first >= conv.padding[0] + conv.h {
                 continue;
             }
             for kx in 0..columns {

@@ -105,6 +105,32 @@ fn sizes_around_matrix_registers() {
     }
 }
 
+/// Images so narrow that a tile takes several rows of the output, with zeros of any size around them.
+#[test]
+fn narrow_images() {
+    for (w, h) in [(4, 4), (5, 3), (7, 7), (7, 1), (6, 8)] {
+        for (dilation, padding) in [
+            (1, [1, 1, 1, 1]),
+            (2, [2, 1, 2, 1]),
+            (1, [0, 2, 3, 1]),
+            (1, [2; 4]),
+        ] {
+            let conv = Conv {
+                w,
+                h,
+                dilation: [dilation, 1],
+                padding,
+                ..square(24, 50, 3, 1)
+            };
+            if h + padding[0] + padding[2] > 2 * dilation {
+                check(conv);
+                check_bytes(conv, Activation::Relu, false);
+                check_bytes(conv, Activation::Identity, true);
+            }
+        }
+    }
+}
+
 #[test]
 fn first_layers() {
     for kernel in [3, 7] {

@@ -175,8 +175,8 @@ unsafe fn sums(t: &Tile, (a, prefetch): Moving, registers: usize, to: *mut i32) 
     }
 }
 
-/// Writes the sums of so many rows out that lie in memory without what they start from, `[rows, V, 16]`; the tile goes on to the rows behind
-/// them.
+/// Writes the sums of so many rows out, [`BATCH`] or more, that lie in memory without what they start from, `[rows, V, 16]`; the tile goes on to
+/// the rows behind them.
 ///
 /// # Safety
 /// As for [`tile::compute`] of so many rows; the sums are valid for all of them, and the CPU has AVX-512 with VNNI.
@@ -188,46 +188,39 @@ unsafe fn finish<const WHAT: usize, const V: usize>(
 ) {
     // SAFETY (of all): the caller's promise.
     let start = unsafe { tile::start::<I32x16, V>(t) };
-    let (row, apart) = (V * LANES, t.bytes.to.1);
-    // Bytes are read before any is written: a row that is left is four times the same one, which is less code than a row by itself.
-    while rows >= BATCH || WHAT == IN_BYTES && rows > 0 {
-        let step = usize::from(rows >= BATCH);
-        let count = if step == 1 { BATCH } else { 1 };
-        t.bytes.to.1 = step * apart;
-        unsafe { finish_rows::<WHAT, BATCH, V>(t, (sums, step * row), start) };
-        t.bytes.to.1 = apart;
-        t.pass(count);
-        sums = sums.wrapping_add(count * row);
-        rows -= count;
-    }
-    if WHAT == IN_NUMBERS {
-        for _ in 0..rows {
-            unsafe { finish_rows::<WHAT, 1, V>(t, (sums, row), start) };
-            t.pass(1);
-            sums = sums.wrapping_add(row);
-        }
+    // The last batch begins with rows that are there already, if fewer are left: they are written twice.
+    while rows > 0 {
+        unsafe { finish_batch::<WHAT, V>(t, sums, start) };
+        let step = if rows > BATCH {
+            BATCH.min(rows - BATCH)
+        } else {
+            BATCH
+        };
+        t.pass(step);
+        sums = sums.wrapping_add(step * V * LANES);
+        rows -= step;
     }
 }
 
-/// The same of few rows, the sums of which lie so far apart.
+/// The same of [`BATCH`] rows, without going on.
 ///
 /// # Safety
 /// As for [`finish`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-unsafe fn finish_rows<const WHAT: usize, const M: usize, const V: usize>(
+unsafe fn finish_batch<const WHAT: usize, const V: usize>(
     t: &Tile,
-    (sums, step): (*const i32, usize),
+    sums: *const i32,
     start: [I32x16; V],
 ) {
-    let mut sum = [start; M];
-    for row in 0..M {
+    let mut sum = [start; BATCH];
+    for row in 0..BATCH {
         for v in 0..V {
             // SAFETY (of both): the caller's promise.
-            let own = unsafe { I32x16::load(sums.wrapping_add(row * step + v * LANES)) };
+            let own = unsafe { I32x16::load(sums.wrapping_add((row * V + v) * LANES)) };
             sum[row][v] = start[v].add(own);
         }
     }
     let is_full = t.output.columns == V * LANES;
-    unsafe { tile::write::<I32x16, WHAT, M, V>(t, sum, (is_full, M == BATCH)) };
+    unsafe { tile::write::<I32x16, WHAT, BATCH, V>(t, sum, (is_full, true)) };
 }

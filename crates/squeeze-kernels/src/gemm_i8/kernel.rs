@@ -47,7 +47,7 @@ pub(super) struct Matrix {
     /// # Safety
     /// The registers are set up ([`super::right::Right::set_up`]); as for [`super::tile::compute`] for so many rows, and there is room for the sums.
     pub sums: unsafe fn(&Tile, Moving, registers: usize, to: *mut i32),
-    /// What follows, `[what][registers - 1]`.
+    /// What follows for [`BATCH`] rows and more, `[what][registers - 1]`.
     pub finish: [[FinishFn; 3]; 2],
 }
 
@@ -61,9 +61,23 @@ pub(super) type Moving = (*const u8, *const i8);
 pub(super) type FinishFn = unsafe fn(&mut Tile, *const i32, rows: usize);
 
 /// Rows whose sums matrix registers add at once.
-pub(super) const MATRIX_ROWS: usize = 16;
-/// Tiles of a multiple of so many have the short way of [`super::tile::Numbers`] there.
+pub(crate) const MATRIX_ROWS: usize = 16;
+/// So many rows of them are written out at a time.
 pub(super) const BATCH: usize = 4;
+
+/// Which of the rows whose sums matrix registers add are a tile's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Runs {
+    /// How many runs of the tile's rows there are, which are all rows of the output without a gap.
+    pub count: usize,
+    /// From the first row of a run to that of the next.
+    pub apart: usize,
+}
+
+impl Runs {
+    /// The first rows.
+    pub const ONE: Runs = Runs { count: 1, apart: 0 };
+}
 
 /// Room for them.
 #[repr(align(64))]
@@ -142,6 +156,7 @@ impl Kernel {
     }
 
     /// Computes tiles of so many rows and registers of columns, which write numbers or bytes: [`super::tile::IN_NUMBERS`], [`super::tile::IN_BYTES`].
+    /// On matrix registers each has runs of so many rows.
     ///
     /// # Safety
     /// As for [`super::tile::compute`]; on matrix registers as for [`Matrix::sums`].
@@ -149,10 +164,10 @@ impl Kernel {
         &self,
         tiles: &Tile,
         what: usize,
-        on_matrix: bool,
+        on_matrix: Option<Runs>,
         [rows, registers]: [usize; 2],
     ) {
-        let Some(matrix) = self.matrix.filter(|_| on_matrix) else {
+        let (Some(matrix), Some(runs)) = (self.matrix, on_matrix) else {
             // SAFETY: the caller's promise.
             return unsafe { self.tiles[what][rows - 1][registers - 1](tiles) };
         };
@@ -162,9 +177,10 @@ impl Kernel {
         let (mut a, mut prefetch) = (tiles.a.0, tiles.prefetch.0);
         for _ in 0..tiles.count {
             // SAFETY (of both): the caller's promise; there is room for all columns of all rows.
-            unsafe {
-                (matrix.sums)(tiles, (a, prefetch), registers, sums);
-                matrix.finish[what][registers - 1](&mut tile, sums, rows);
+            unsafe { (matrix.sums)(tiles, (a, prefetch), registers, sums) };
+            for run in 0..runs.count {
+                let sums = sums.wrapping_add(run * runs.apart * registers * self.lanes);
+                unsafe { matrix.finish[what][registers - 1](&mut tile, sums, rows) };
             }
             a = a.wrapping_add(rows * tiles.a.1);
             prefetch = prefetch.wrapping_add(tiles.ahead());

@@ -13,7 +13,7 @@ mod avx512;
 pub mod codes;
 #[cfg(test)]
 pub(crate) mod codes_tests;
-mod kernel;
+pub(crate) mod kernel;
 pub mod quantize;
 pub(crate) mod right;
 pub mod scalar;
@@ -28,6 +28,7 @@ use crate::gemm_f32::product::{NEAR, READ};
 use crate::gemm_f32::{Epilogue, Geometry};
 use crate::{Cpu, SharedMut, Slab, Threads, Tier, Weight, as_bytes_mut, even};
 use codes::{Fixed, Output as Out, Shared};
+use kernel::Runs;
 pub(crate) use kernel::repeat;
 pub use kernel::{KERNELS, Kernel};
 use quantize::{Mark, Stretch, ZERO, quantize_rows};
@@ -420,7 +421,7 @@ impl Rows<'_> {
             segments: &[Segment { at: 0, index: 0 }],
             scales: (&1.0, 0),
             middles: (&0.0, 0),
-            on_matrix: rows > layer.kernel().tiles[0].len(),
+            on_matrix: (rows > layer.kernel().tiles[0].len()).then_some(Runs::ONE),
         };
         let width = layer.group_bytes();
         match self {

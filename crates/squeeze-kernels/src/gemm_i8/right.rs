@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::codes::{Fixed, Shared, ToBytes};
-use super::kernel::{BATCH, Kernel, MATRIX_ROWS};
+use super::kernel::{BATCH, Kernel, MATRIX_ROWS, Runs};
 use super::tile::{Bytes, IN_BYTES, IN_NUMBERS, Numbers, Segment, Tile};
 use super::weights::PAIR;
 use super::{FEW_BYTES, FEW_MATRIX_BYTES};
@@ -27,7 +27,7 @@ const FEW_TILES: usize = 4;
 const AHEAD: usize = 16;
 
 /// Matrix registers add no tiles of fewer rows: vectors are as quick.
-const FEWEST_MATRIX_ROWS: usize = 4;
+const FEWEST_MATRIX_ROWS: usize = BATCH;
 
 /// Rows are packed so many at a time: their quads fill whole cache lines.
 const TOGETHER: usize = 16;
@@ -74,8 +74,9 @@ pub(crate) struct Left<'a> {
     pub scales: (*const f32, usize),
     /// What the first one's bytes are counted from, and from one row to the next.
     pub middles: (*const f32, usize),
-    /// Whether matrix registers add the sums: they read [`MATRIX_ROWS`] rows, however many a tile has.
-    pub on_matrix: bool,
+    /// Whether matrix registers add the sums, and of how many runs of so many rows: they read [`MATRIX_ROWS`] rows, however many a tile has.
+    /// Only a single tile may have more than one run.
+    pub on_matrix: Option<Runs>,
 }
 
 /// Where a tile goes.
@@ -243,8 +244,9 @@ impl Right {
     }
 
     /// Whether matrix registers should add the sums of tiles of so many rows, where as many can be read as they read.
-    pub fn on_matrix(&self, rows: usize) -> bool {
-        self.kernel.matrix.is_some() && rows >= FEWEST_MATRIX_ROWS
+    pub fn on_matrix(&self, rows: usize) -> Option<Runs> {
+        let is_used = self.kernel.matrix.is_some() && rows >= FEWEST_MATRIX_ROWS;
+        is_used.then_some(Runs::ONE)
     }
 
     /// How many rows behind its own a tile may read.
@@ -299,10 +301,7 @@ impl Right {
         let at = to.at + column;
         let in_columns = group * padded + columns.start;
         let near_by = (near.as_mut_ptr(), COLUMNS);
-        let is_short = match left.on_matrix {
-            true => left.rows.is_multiple_of(BATCH),
-            false => left.rows == self.kernel.short,
-        };
+        let is_short = left.on_matrix.is_some() || left.rows == self.kernel.short;
         let is_short = is_short && columns.len() == width;
         let numbers = match to.output {
             Shared::Numbers(_, e) if is_short && e.residual.is_none() => match e.activation {
@@ -401,13 +400,14 @@ impl Right {
             return run(&tile);
         };
         // As many as there is room for.
-        let together = NEAR_TILES.min(NEAR.len() / (left.rows * COLUMNS));
+        let rows_each = left.rows * left.on_matrix.map_or(1, |runs| runs.count);
+        let together = NEAR_TILES.min(NEAR.len() / (rows_each * COLUMNS));
         for first in (0..left.tiles).step_by(together) {
             tile.count = together.min(left.tiles - first);
             run(&tile);
-            let rows = tile.count * left.rows;
+            let rows = tile.count * rows_each;
             let block = Part {
-                at: at + first * left.rows * to.row,
+                at: at + first * rows_each * to.row,
                 row: to.row,
                 rows,
                 columns: columns.len(),
