@@ -257,12 +257,7 @@ impl Packed {
         let y = &Output::Numbers(y, epilogue).share();
         let _registers = self.right.set_up();
         let mut near = NEAR;
-        let mut row = rows.start;
-        while row < rows.end {
-            let (lines, to) = (row..self.together(row, rows.end), row - rows.start);
-            row = lines.end;
-            self.lines((lines, to), 0..self.right.units(), scratch, (y, &mut near));
-        }
+        self.lines((rows, 0), 0..self.right.units(), scratch, (y, &mut near));
     }
 
     /// Brings the images to bytes in the scratch.
@@ -345,45 +340,57 @@ impl Packed {
     fn part(&self, lines: Range<usize>, panels: Range<usize>, scratch: &[f32], to: &Shared) {
         let mut near = NEAR;
         if self.right.is_small() {
-            let mut line = lines.start;
-            while line < lines.end {
-                let these = line..self.together(line, lines.end);
-                line = these.end;
-                self.lines(
-                    (these.clone(), these.start),
-                    panels.clone(),
-                    scratch,
-                    (to, &mut near),
-                );
-            }
-            return;
+            let place = (lines.clone(), lines.start);
+            return self.lines(place, panels, scratch, (to, &mut near));
         }
         let row_bytes = self.kernel().unit() * self.layout().row;
         let block = (ROW_BLOCK_BYTES / (row_bytes * self.conv.stride[0])).max(1);
         for first in lines.clone().step_by(block) {
             for panel in panels.clone() {
-                let end = (first + block).min(lines.end);
-                let mut line = first;
-                while line < end {
-                    let these = line..self.together(line, end);
-                    line = these.end;
-                    self.lines(
-                        (these.clone(), these.start),
-                        panel..panel + 1,
-                        scratch,
-                        (to, &mut near),
-                    );
-                }
+                let place = (first..(first + block).min(lines.end), first);
+                self.lines(place, panel..panel + 1, scratch, (to, &mut near));
             }
         }
     }
 
-    /// The rows of the output that a tile takes of some panels, and the row of `y` that the first becomes.
+    /// Some rows of the output of some panels, and the row of `y` that the first becomes.
     fn lines(
         &self,
         (lines, to_line): (Range<usize>, usize),
         panels: Range<usize>,
         scratch: &[f32],
+        (y, near): (&Shared, &mut Near),
+    ) {
+        let out_w = self.conv.out_w();
+        // Small weights stay near once they are.
+        let all = if self.right.is_small() {
+            0
+        } else {
+            lines.len() * out_w
+        };
+        let mut line = lines.start;
+        while line < lines.end {
+            let before = line - lines.start;
+            let these = line..self.together(line, lines.end);
+            line = these.end;
+            let place = (these, to_line + before);
+            self.tile_of_lines(
+                place,
+                panels.clone(),
+                scratch,
+                (before * out_w, all),
+                (y, near),
+            );
+        }
+    }
+
+    /// The same of those that a tile takes, behind so many windows of so many.
+    fn tile_of_lines(
+        &self,
+        (lines, to_line): (Range<usize>, usize),
+        panels: Range<usize>,
+        scratch: &[f32],
+        (passed, all): (usize, usize),
         (y, near): (&Shared, &mut Near),
     ) {
         const ONE: &f32 = &1.0;
@@ -431,6 +438,7 @@ impl Packed {
                     segments: &segments[..count],
                     scales: (scale, 0),
                     middles: (&0.0, 0),
+                    turn: (passed + windows.start, all),
                     on_matrix: self.right.on_matrix(windows.len()).map(|_| Runs {
                         count: lines.len(),
                         apart: layout.row / c,

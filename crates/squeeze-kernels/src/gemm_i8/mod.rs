@@ -268,7 +268,8 @@ impl Packed {
                 if let Some(prepare) = prepare.filter(|_| by_rows) {
                     prepare(rows_here.clone());
                 }
-                self.part(rows_here, panels.clone(), left, c);
+                let passed = first - rows.start;
+                self.part((rows_here, passed), panels.clone(), left, c);
             }
         });
     }
@@ -358,36 +359,41 @@ impl Packed {
         (line * pixels.size[1] + x * pixels.stride[1]) * self.geometry.lda
     }
 
-    /// Some rows of some panels, counted over all groups.
-    fn part(&self, rows: Range<usize>, panels: Range<usize>, left: &Rows, c: &Shared) {
+    /// Some rows of some panels, counted over all groups; they are behind so many of the same thread.
+    fn part(
+        &self,
+        (rows, passed): (Range<usize>, usize),
+        panels: Range<usize>,
+        left: &Rows,
+        c: &Shared,
+    ) {
         let g = &self.geometry;
         let mut near = NEAR;
-        let few = match self.right.is_small() {
-            true => self.block(),
-            false => rows.len().max(1),
-        };
-        for first in rows.clone().step_by(few) {
-            let end = (first + few).min(rows.end);
-            for panel in panels.clone() {
-                let (group, _) = self.right.panels.place(panel);
-                let mut start = first;
-                while start < end {
-                    let rows = self.right.tile_rows(end - start);
-                    let tiles = (end - start) / rows;
-                    let left = Left {
-                        tiles,
-                        ..left.tile((start, rows), group, self)
-                    };
-                    let to = To {
-                        at: start * g.ldc,
-                        row: g.ldc,
-                        output: c,
-                    };
-                    // SAFETY: all rows are there in bytes, whole quads of them; `check` saw that input, output, bias and residual
-                    // hold all rows; no other part has these rows of this panel.
-                    unsafe { self.right.tiles(panel, &left, to, &mut near) };
-                    start += rows * tiles;
-                }
+        for panel in panels {
+            let (group, _) = self.right.panels.place(panel);
+            let mut start = rows.start;
+            while start < rows.end {
+                let rows_each = self.right.tile_rows(rows.end - start);
+                let tiles = (rows.end - start) / rows_each;
+                let before = start - rows.start;
+                let left = Left {
+                    tiles,
+                    // Small weights stay near once they are.
+                    turn: match self.right.is_small() {
+                        true => (passed + before, 0),
+                        false => (before, rows.len()),
+                    },
+                    ..left.tile((start, rows_each), group, self)
+                };
+                let to = To {
+                    at: start * g.ldc,
+                    row: g.ldc,
+                    output: c,
+                };
+                // SAFETY: all rows are there in bytes, whole quads of them; `check` saw that input, output, bias and residual
+                // hold all rows; no other part has these rows of this panel.
+                unsafe { self.right.tiles(panel, &left, to, &mut near) };
+                start += rows_each * tiles;
             }
         }
     }
@@ -421,6 +427,7 @@ impl Rows<'_> {
             segments: &[Segment { at: 0, index: 0 }],
             scales: (&1.0, 0),
             middles: (&0.0, 0),
+            turn: (0, 0),
             on_matrix: (rows > layer.kernel().tiles[0].len()).then_some(Runs::ONE),
         };
         let width = layer.group_bytes();

@@ -21,7 +21,7 @@ use crate::{Slab, Tier, Weight};
 const SMALL_BYTES: usize = 256 << 10;
 
 /// Fewer tiles of a panel are computed before the next panel has come near.
-const FEW_TILES: usize = 4;
+const FEW_TILES: usize = 3;
 
 /// How many quads ahead weights are asked for then.
 const AHEAD: usize = 16;
@@ -77,6 +77,8 @@ pub(crate) struct Left<'a> {
     /// Whether matrix registers add the sums, and of how many runs of so many rows: they read [`MATRIX_ROWS`] rows, however many a tile has.
     /// Only a single tile may have more than one run.
     pub on_matrix: Option<Runs>,
+    /// How many rows of the same panel were computed before these, and how many are computed before the next panel.
+    pub turn: (usize, usize),
 }
 
 /// Where a tile goes.
@@ -363,11 +365,18 @@ impl Right {
         // The next panel comes near while the tiles of this one are computed. Few tiles leave no time for that: then weights are asked
         // for some quads before they are used.
         let b = self.data.as_ptr().wrapping_add(base);
-        let prefetch = match left.tiles < FEW_TILES {
-            true => (b.wrapping_add(AHEAD * width), 4 * width),
-            false => {
+        let rows_each = left.rows * left.on_matrix.map_or(1, |runs| runs.count);
+        let (before, all) = left.turn;
+        let prefetch = match (all < FEW_TILES * rows_each, before) {
+            (true, 0) => (b.wrapping_add(AHEAD * width), 4 * width),
+            (true, _) => (b, 0),
+            (false, _) => {
                 let next = b.wrapping_add(width * self.panels.k);
-                (next, (4 * width).div_ceil(left.tiles))
+                let passed = width * self.panels.k * before / all;
+                (
+                    next.wrapping_add(passed),
+                    (4 * width * rows_each).div_ceil(all),
+                )
             }
         };
         let mut tile = Tile {
@@ -400,7 +409,6 @@ impl Right {
             return run(&tile);
         };
         // As many as there is room for.
-        let rows_each = left.rows * left.on_matrix.map_or(1, |runs| runs.count);
         let together = NEAR_TILES.min(NEAR.len() / (rows_each * COLUMNS));
         for first in (0..left.tiles).step_by(together) {
             tile.count = together.min(left.tiles - first);
