@@ -27,7 +27,7 @@ pub(crate) struct F32x8(pub(crate) __m256);
 // SAFETY (of every block below): by the contract of `Register` the CPU has AVX2 and FMA and pointers are valid for what is touched.
 impl Register for F32x8 {
     const LANES: usize = 8;
-    const UNROLLED: bool = true;
+    const UNROLLED: usize = 1;
     type Mask = __m256i;
     type Limits = (Self, Self);
 

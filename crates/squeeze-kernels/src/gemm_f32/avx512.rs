@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::Kernel;
-use super::tile::{Register, tiles};
+use super::tile::{ROWS, Register, tiles};
 use crate::Tier;
 use crate::activation::Activation;
 use crate::activation::curve::{Curve, FIRST, LAST, MIDDLE};
@@ -27,6 +27,7 @@ pub(crate) struct F32x16(pub(crate) __m512);
 // SAFETY (of every block below): by the contract of `Register` the CPU has AVX-512 and pointers are valid for what is touched.
 impl Register for F32x16 {
     const LANES: usize = 16;
+    const UNROLLED: usize = ROWS;
     type Mask = __mmask16;
     /// The upper one, and the lower one as bytes.
     type Limits = (__m512, __m512i);

@@ -39,21 +39,16 @@ pub(crate) struct Ahead {
     start: usize,
     each_k: usize,
     each_tile: usize,
-    /// How many tiles ask.
-    tiles: usize,
+    /// How many numbers of the next block lie side by side, and from their first one to the first of the next such piece.
+    piece: (usize, usize),
 }
 
 impl Ahead {
     /// What a tile asks for: from the start of its block, and how far on for each k and for each tile behind it.
     pub(crate) fn of(&self, tile: usize) -> [usize; 3] {
-        match tile < self.tiles {
-            true => [
-                self.start + tile * self.each_tile,
-                self.each_k,
-                self.each_tile,
-            ],
-            false => [0; 3],
-        }
+        let (passed, (piece, apart)) = (tile * self.each_tile, self.piece);
+        let start = self.start + passed / piece * apart + passed % piece;
+        [start, self.each_k, self.each_tile]
     }
 }
 
@@ -129,28 +124,25 @@ impl Panels {
         self.registers(index).start * self.lanes * self.k
     }
 
-    /// What so many tiles ask for over that block: a part of the next one each, or, where registers lie apart, each of the first tiles that of
-    /// one register.
+    /// What so many tiles ask for over that block: a part of the next one each.
     pub(crate) fn ahead(&self, index: usize, k: Range<usize>, tiles: usize) -> Ahead {
         let width = self.width(index);
-        let Some(apart) = self.apart() else {
-            let each_k = width.div_ceil(tiles);
-            return Ahead {
-                start: k.len() * width,
-                each_k,
-                each_tile: each_k * k.len(),
-                tiles,
-            };
+        let (start, piece) = match self.apart() {
+            None => (k.len() * width, (k.len() * width, k.len() * width)),
+            Some(apart) => {
+                let start = match k.end == self.k {
+                    true => self.registers(index).len() * apart - k.start * self.lanes,
+                    false => k.len() * self.lanes,
+                };
+                (start, (k.len() * self.lanes, apart))
+            }
         };
-        let registers = self.registers(index).len();
+        let each_k = width.div_ceil(tiles);
         Ahead {
-            start: match k.end == self.k {
-                true => registers * apart - k.start * self.lanes,
-                false => k.len() * self.lanes,
-            },
-            each_k: self.lanes,
-            each_tile: apart,
-            tiles: registers,
+            start,
+            each_k,
+            each_tile: each_k * k.len(),
+            piece,
         }
     }
 

@@ -352,10 +352,10 @@ fn tiles_ask_for_what_comes_next() {
     let apart = near.of_whole().expect("registers of sixteen");
     let next = |k: Range<usize>| apart.block(0, k).start;
     let [ahead, each_k, each_tile] = apart.ahead(0, 0..200, 16).of(0);
-    assert_eq!((next(0..200) + ahead, each_k), (next(200..400), 16));
-    assert_eq!(each_tile, 16 * 400);
-    let [ahead, ..] = apart.ahead(0, 200..400, 16).of(1);
+    assert_eq!((next(0..200) + ahead, each_k), (next(200..400), 3));
+    assert_eq!(each_tile, 3 * 200);
+    // The sixth tile has passed the first register, of which a block has 3,200 numbers.
+    let [ahead, ..] = apart.ahead(0, 200..400, 16).of(6);
     let second = apart.block(1, 0..200).start;
-    assert_eq!(next(200..400) + ahead, second + 16 * 400);
-    assert_eq!(apart.ahead(0, 0..200, 16).of(3), [0; 3]);
+    assert_eq!(next(200..400) + ahead, second + 16 * 400 + 6 * 600 - 3200);
 }

@@ -7,8 +7,9 @@ use crate::activation::curve::Curve;
 pub(crate) trait Register: Copy {
     /// How many numbers it holds.
     const LANES: usize;
-    /// Whether four steps of k are worth code of their own: where each number of a row takes an instruction to be copied to all lanes.
-    const UNROLLED: bool = false;
+    /// How many rows tiles have that take four steps of k at once, in code of their own: what is between the products takes its share of what the
+    /// CPU issues, half of which may be a neighbour's.
+    const UNROLLED: usize = usize::MAX;
     /// Whether the registers of a panel may lie apart: where one is as wide as those that files hold.
     const MAY_LIE_APART: bool = Self::LANES == super::PANEL;
     /// Which of the lanes a partial load or store touches.
@@ -173,7 +174,7 @@ impl Tile {
 #[inline(always)]
 pub(crate) unsafe fn compute<R: Register, const M: usize, const V: usize>(t: &Tile) {
     let mut t = *t;
-    for at in 0..t.tiles.0 {
+    for _ in 0..t.tiles.0 {
         // SAFETY: the caller's promise.
         unsafe { tile::<R, M, V>(&t) };
         for segment in 0..t.segments {
@@ -184,9 +185,6 @@ pub(crate) unsafe fn compute<R: Register, const M: usize, const V: usize>(t: &Ti
             }
         }
         t.prefetch.0 = t.prefetch.0.wrapping_add(t.prefetch.2);
-        if R::MAY_LIE_APART && t.apart != 0 && at + 1 == V {
-            t.prefetch = (t.b, 0, 0);
-        }
         t.pass(M);
     }
 }
@@ -272,9 +270,9 @@ unsafe fn add_segments<R: Register, const M: usize, const V: usize>(
         // SAFETY: `a` has a row of pointers for each segment.
         let a = unsafe { *t.a.add(segment) };
         let (mut at, mut rest) = (0, t.length);
-        if R::UNROLLED && t.step == 1 && 4 * t.prefetch.1 <= LINE {
+        if M >= R::UNROLLED && t.step == 1 && 4 * t.prefetch.1 <= lines::<R, V>() * LINE {
             for _ in 0..t.length / 4 {
-                R::prefetch(next);
+                ask::<R, V>(next, 4 * t.prefetch.1);
                 next = next.wrapping_add(4 * t.prefetch.1);
                 // SAFETY: as below.
                 unsafe {
@@ -290,17 +288,28 @@ unsafe fn add_segments<R: Register, const M: usize, const V: usize>(
         }
         for _ in 0..rest {
             // Before anything is loaded: what waits behind a branch would take registers that the sums need.
-            R::prefetch(next);
-            for line in 1..(V * R::LANES).div_ceil(LINE) {
-                if line * LINE < t.prefetch.1 {
-                    R::prefetch(next.wrapping_add(line * LINE));
-                }
-            }
+            ask::<R, V>(next, t.prefetch.1);
             next = next.wrapping_add(t.prefetch.1);
             // SAFETY: `b` holds V registers for each k, and each row is valid for `length` numbers `step` apart.
             unsafe { add_products(&a, at, (b, across), sum) };
             b = b.wrapping_add(down);
             at += t.step;
+        }
+    }
+}
+
+/// Lines of the cache that V registers fill.
+const fn lines<R: Register, const V: usize>() -> usize {
+    (V * R::LANES).div_ceil(LINE)
+}
+
+/// Asks for so many numbers, at most those of V registers.
+#[inline(always)]
+fn ask<R: Register, const V: usize>(from: *const f32, numbers: usize) {
+    R::prefetch(from);
+    for line in 1..lines::<R, V>() {
+        if line * LINE < numbers {
+            R::prefetch(from.wrapping_add(line * LINE));
         }
     }
 }
