@@ -154,8 +154,7 @@ impl LayerFacts {
             let element = precision.element()?;
             let fits = match amx::Kernel::of(target.tier, element).tier {
                 Tier::Scalar | Tier::Avx2 => false,
-                // More than one part is slower than single precision.
-                Tier::Avx512 => matches!(element, amx::Element::Bf16 | amx::Element::F16),
+                Tier::Avx512 => true,
                 Tier::Amx => channels >= FEWEST_CHANNELS && out >= FEWEST_CHANNELS,
                 tier => unreachable!("no tiles are written for {tier}"),
             };

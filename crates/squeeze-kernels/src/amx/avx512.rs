@@ -5,7 +5,6 @@
 
 use std::arch::x86_64::*;
 
-use super::scalar::pairs;
 use super::{Element, Job, halves};
 
 /// Rows whose sums are in registers.
@@ -17,22 +16,22 @@ const COLUMNS: usize = 32;
 pub(super) fn is_present(element: Element) -> bool {
     match element {
         Element::F16 => halves::is_present(),
-        _ => is_x86_feature_detected!("avx512bf16"),
+        Element::Bf16 | Element::Bf16x3 | Element::Bf16x6 => is_x86_feature_detected!("avx512bf16"),
     }
 }
 
-/// `E` counts as [`Element::ALL`] does, `M` and `N` count tiles.
+/// `M` and `N` count tiles.
 ///
 /// # Safety
-/// The CPU has what [`is_present`] asks for all elements but half precision, and the job's pointers hold what it says for these tiles.
+/// The CPU has what [`is_present`] asks for bfloat16, and the job's pointers hold what it says for these tiles.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-unsafe fn block<const E: usize, const M: usize, const N: usize>(job: &Job) {
+unsafe fn block<const M: usize, const N: usize>(job: &Job) {
     for first in (0..16 * M).step_by(ROWS) {
         // SAFETY: the caller's promise.
         unsafe {
             match first {
-                0 => rows::<E, N, true>(job, first),
-                _ => rows::<E, N, false>(job, first),
+                0 => rows::<N, true>(job, first),
+                _ => rows::<N, false>(job, first),
             }
         }
     }
@@ -44,9 +43,7 @@ unsafe fn block<const E: usize, const M: usize, const N: usize>(job: &Job) {
 /// As for [`block`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-unsafe fn rows<const E: usize, const N: usize, const ASKS: bool>(job: &Job, first: usize) {
-    let element = Element::ALL[E];
-    let step_bytes = element.parts() * N * 1024;
+unsafe fn rows<const N: usize, const ASKS: bool>(job: &Job, first: usize) {
     let start = if first < 16 { job.a0 } else { job.a1 };
     let start = start.wrapping_add(first % 16 * job.stride);
     let c = job.c.wrapping_add(first * COLUMNS);
@@ -55,29 +52,26 @@ unsafe fn rows<const E: usize, const N: usize, const ASKS: bool>(job: &Job, firs
     for step in 0..job.steps {
         // SAFETY (of all blocks below): the caller's promise.
         let offset = unsafe { *job.offsets.add(step) };
-        let b = job.b.wrapping_add(step * step_bytes);
+        let b = job.b.wrapping_add(step * N * 1024);
         if ASKS {
             for _ in 0..job.lines {
                 _mm_prefetch::<_MM_HINT_T1>(next.cast());
                 next = next.wrapping_add(64);
             }
         }
-        for &(left, right) in pairs(element) {
-            let a = start.wrapping_add(offset.wrapping_add(left * job.plane));
-            let b = b.wrapping_add(right * N * 1024);
-            for word in 0..16 {
-                let mut columns = [_mm512_setzero_si512(); N];
+        let a = start.wrapping_add(offset);
+        for word in 0..16 {
+            let mut columns = [_mm512_setzero_si512(); N];
+            for n in 0..N {
+                let from = b.wrapping_add(1024 * n + 64 * word);
+                columns[n] = unsafe { _mm512_loadu_si512(from.cast()) };
+            }
+            for row in 0..ROWS {
+                let from = a.wrapping_add(row * job.stride + 4 * word);
+                let x = unsafe { from.cast::<i32>().read_unaligned() };
+                let x = _mm512_set1_epi32(x);
                 for n in 0..N {
-                    let from = b.wrapping_add(1024 * n + 64 * word);
-                    columns[n] = unsafe { _mm512_loadu_si512(from.cast()) };
-                }
-                for row in 0..ROWS {
-                    let from = a.wrapping_add(row * job.stride + 4 * word);
-                    let x = unsafe { from.cast::<i32>().read_unaligned() };
-                    let x = _mm512_set1_epi32(x);
-                    for n in 0..N {
-                        sums[row][n] = add(sums[row][n], x, columns[n]);
-                    }
+                    sums[row][n] = add(sums[row][n], x, columns[n]);
                 }
             }
         }
@@ -123,16 +117,8 @@ pub(crate) unsafe fn repeat(rounds: usize) -> usize {
     rounds * 16 * 32
 }
 
-/// The blocks of one element.
-macro_rules! blocks {
-    ($e:literal) => {
-        [
-            [block::<$e, 1, 1>, block::<$e, 1, 2>],
-            [block::<$e, 2, 1>, block::<$e, 2, 2>],
-        ]
-    };
-}
-
-/// The blocks, `[element][row tiles - 1][column tiles - 1]`.
-pub(super) const BLOCKS: [super::OfElement; 4] =
-    [blocks!(0), blocks!(1), blocks!(2), halves::BLOCKS];
+/// The blocks, `[row tiles - 1][column tiles - 1]`.
+pub(super) const BLOCKS: super::OfElement = [
+    [block::<1, 1>, block::<1, 2>],
+    [block::<2, 1>, block::<2, 2>],
+];

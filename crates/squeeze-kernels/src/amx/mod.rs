@@ -41,13 +41,12 @@ pub(crate) use split::Rows as SplitRows;
 /// One row of the table of kernels.
 #[derive(Debug)]
 pub struct Kernel {
-    /// What logs and tables show, for each element that it is written for, in the order of [`Element::ALL`].
-    names: &'static [&'static str],
     /// The instructions it needs.
     pub tier: Tier,
     /// Whether the machine has what it needs for an element beyond its tier.
     is_present: fn(Element) -> bool,
-    blocks: &'static [OfElement],
+    /// For each element that it is written for, in the order of [`Element::ALL`], what logs and tables show, and the blocks.
+    elements: [Option<(&'static str, &'static OfElement)>; 4],
 }
 
 /// Adds the products of up to two by two tiles over some steps.
@@ -60,38 +59,40 @@ type OfElement = [[Block; 2]; 2];
 
 /// The definition.
 pub static SCALAR: Kernel = Kernel {
-    names: &[
-        "bf16_scalar",
-        "bf16x3_scalar",
-        "bf16x6_scalar",
-        "f16_scalar",
-    ],
     tier: Tier::Scalar,
     is_present: |_| true,
-    blocks: &scalar::BLOCKS,
+    elements: [
+        Some(("bf16_scalar", &scalar::BLOCKS[0])),
+        Some(("bf16x3_scalar", &scalar::BLOCKS[1])),
+        Some(("bf16x6_scalar", &scalar::BLOCKS[2])),
+        Some(("f16_scalar", &scalar::BLOCKS[3])),
+    ],
 };
 
-/// The kernel for vector registers with instructions for bfloat16 and half precision.
+/// The kernel for vector registers with instructions for bfloat16 and half precision: more than one product is slower there than single precision.
 #[cfg(target_arch = "x86_64")]
 pub static AVX512: Kernel = Kernel {
-    names: &[
-        "bf16_avx512",
-        "bf16x3_avx512",
-        "bf16x6_avx512",
-        "f16_avx512_fp16",
-    ],
     tier: Tier::Avx512,
     is_present: avx512::is_present,
-    blocks: &avx512::BLOCKS,
+    elements: [
+        Some(("bf16_avx512", &avx512::BLOCKS)),
+        None,
+        None,
+        Some(("f16_avx512_fp16", &halves::BLOCKS)),
+    ],
 };
 
 /// The kernel for matrix registers.
 #[cfg(target_arch = "x86_64")]
 pub static AMX: Kernel = Kernel {
-    names: &["bf16_amx", "bf16x3_amx", "bf16x6_amx"],
     tier: Tier::Amx,
     is_present: |_| true,
-    blocks: &block::BLOCKS,
+    elements: [
+        Some(("bf16_amx", &block::BLOCKS[0])),
+        Some(("bf16x3_amx", &block::BLOCKS[1])),
+        Some(("bf16x6_amx", &block::BLOCKS[2])),
+        None,
+    ],
 };
 
 /// The kernels of this family, in rising order of tiers.
@@ -111,23 +112,34 @@ pub(crate) fn is_present() -> bool {
 
 impl Kernel {
     /// What tables show of an element.
+    ///
+    /// # Panics
+    /// If it is not written for that one.
     pub fn name(&self, element: Element) -> &'static str {
-        self.names[element.place()]
+        self.element(element).0
     }
 
     /// The elements that it is written for.
     pub fn elements(&self) -> impl Iterator<Item = Element> {
-        Element::ALL.into_iter().take(self.blocks.len())
+        let is_written = |element: &Element| self.elements[element.place()].is_some();
+        Element::ALL.into_iter().filter(is_written)
     }
 
     /// The blocks of an element, `[row tiles - 1][column tiles - 1]`.
+    ///
+    /// # Panics
+    /// If it is not written for that one.
     pub(crate) fn blocks(&self, element: Element) -> &'static OfElement {
-        &self.blocks[element.place()]
+        self.element(element).1
+    }
+
+    fn element(&self, element: Element) -> (&'static str, &'static OfElement) {
+        self.elements[element.place()].expect("the kernel is written for the element")
     }
 
     /// Whether this machine can run it for an element.
     pub fn is_here(&self, element: Element) -> bool {
-        let is_written = element.place() < self.blocks.len();
+        let is_written = self.elements[element.place()].is_some();
         is_written && self.tier.is_present() && (self.is_present)(element)
     }
 
