@@ -148,13 +148,10 @@ pub struct Under {
 pub const NEVER: f64 = 1e12;
 
 impl Prices {
-    /// The table built in for a tier and so many threads.
-    pub fn built_in(tier: Tier, threads: usize) -> Self {
+    /// The table built in for a tier.
+    pub fn built_in(tier: Tier) -> Self {
         if tier >= Tier::Amx {
-            let mut prices = Self::MATRIX_REGISTERS;
-            // Threads may share a core's matrix registers, and six products gain too little to wait for them (docs/prices.md).
-            prices.tiles.f32 = prices.tiles.f32.filter(|_| threads == 1);
-            prices
+            Self::MATRIX_REGISTERS
         } else if tier >= Tier::Avx512 {
             Self::WIDE_VECTORS
         } else {
@@ -281,8 +278,9 @@ impl Prices {
             ..Self::WIDE_VECTORS.winograd
         },
         tiles: Tiles {
+            // Six products gain too little for a core's matrix registers to be shared with another thread or a neighbour (docs/prices.md).
             f32: Some(Tile {
-                mac: 0.78,
+                mac: 1.0,
                 split: 37.0,
                 finish: 28.0,
                 weight: 18.0,

@@ -115,7 +115,7 @@ impl Target {
             tier,
             threads,
             precision: Precision::F32,
-            prices: Prices::built_in(tier, threads),
+            prices: Prices::built_in(tier),
         }
     }
 
@@ -132,7 +132,7 @@ impl Target {
 
     /// The same at another tier, by the prices built in for it.
     pub fn at(self, tier: Tier) -> Self {
-        let prices = Prices::built_in(tier, self.threads);
+        let prices = Prices::built_in(tier);
         Self {
             tier,
             prices,

@@ -62,7 +62,7 @@ const FEWEST_ROUNDS: usize = 3;
 const MOST_ROUNDS: usize = 40;
 
 /// Measures every choice between families in about `time`, each on layers of published networks in interleaved rounds with cold caches,
-/// and fits the prices, beginning with those built in for one thread, which leave no choice out. `progress` is told what is measured, how many layers are done and of how
+/// and fits the prices, beginning with those built in. `progress` is told what is measured, how many layers are done and of how
 /// many, and says whether to go on.
 ///
 /// # Errors
@@ -73,7 +73,7 @@ pub fn measure_kernels(
     mut progress: impl FnMut(&str, usize, usize) -> bool,
 ) -> Result<Kernels, ProfileError> {
     let begun = Instant::now();
-    let mut target = Target::here(threads).with_prices(Target::here(1).prices);
+    let mut target = Target::here(threads);
     let all: usize = CONTESTS.iter().map(|contest| layers(contest).count()).sum();
     let (mut done, mut lines) = (0, vec![]);
     for contest in CONTESTS {
