@@ -44,24 +44,41 @@ pub(crate) fn needed_rows(graph: &Graph) -> Graph {
     b.finish(&outputs).expect("as many outputs as before")
 }
 
-/// The nodes of which one token is read, with the token.
+/// The nodes of which one token is read, however often, with the token.
 fn only_rows(graph: &Graph) -> HashMap<NodeId, usize> {
-    let uses = graph.uses();
     let mut only = HashMap::new();
-    for (at, user) in graph.nodes().iter().enumerate().rev() {
-        let index = match &user.op {
-            Op::Select(select) if select.axis == 1 => Some(select.index),
-            _ => only.get(&NodeId(at)).copied(),
-        };
-        let Some(index) = index else { continue };
-        for &input in &user.inputs {
-            let node = graph.node(input);
-            if uses[input.0] == 1 && node.shape.len() == 3 && treats_rows_alike(node) {
-                only.insert(input, index);
+    let mut wanted = vec![Wanted::Nothing; graph.nodes().len()];
+    for output in graph.outputs() {
+        wanted[output.0] = Wanted::Whole;
+    }
+    for (at, node) in graph.nodes().iter().enumerate().rev() {
+        let passes_on = node.shape.len() == 3 && treats_rows_alike(node);
+        let own = match (&node.op, wanted[at]) {
+            (_, Wanted::Nothing) => continue,
+            (Op::Select(select), _) if select.axis == 1 => Wanted::Token(select.index),
+            (_, Wanted::Token(index)) if passes_on => {
+                only.insert(NodeId(at), index);
+                Wanted::Token(index)
             }
+            _ => Wanted::Whole,
+        };
+        for input in &node.inputs {
+            let all = &mut wanted[input.0];
+            *all = match *all == Wanted::Nothing || *all == own {
+                true => own,
+                false => Wanted::Whole,
+            };
         }
     }
     only
+}
+
+/// What of a node's result is read by those behind it that were looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Nothing,
+    Token(usize),
+    Whole,
 }
 
 /// Whether each token's result follows from that token alone.
@@ -107,6 +124,23 @@ mod tests {
         let wanted = ["x", "x.token0", "up", "act", "down", "sum", "norm", "head"];
         assert_eq!(names, wanted);
         assert_eq!(graph.cost().macs, 2 * (4 * 8 * 2 + 4 * 3));
+    }
+
+    #[test]
+    fn a_selection_moves_before_what_is_read_twice() {
+        let mut b = Builder::new("tiny");
+        let x = b.input("x", &[2, 5, 4], Element::Number).expect("fits");
+        let norm = b.add("norm", LayerNorm::default(), &[x]).expect("fits");
+        let up = b.add("up", Linear::dense(4), &[norm]).expect("fits");
+        let sum = b.add("sum", Add {}, &[up, norm]).expect("fits");
+        let select = Select { axis: 1, index: 2 };
+        let [sum, again] = [sum, norm].map(|of| {
+            let name = format!("third of {}", of.0);
+            b.add(name, select.clone(), &[of]).expect("fits")
+        });
+        let graph = needed_rows(&b.finish(&[sum, again]).expect("two outputs"));
+        let names: Vec<_> = graph.nodes().iter().map(|node| &node.name[..]).collect();
+        assert_eq!(names, ["x", "x.token2", "norm", "up", "sum"]);
     }
 
     #[test]
