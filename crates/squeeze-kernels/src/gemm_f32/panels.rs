@@ -47,6 +47,8 @@ impl Ahead {
     /// What a tile asks for: from the start of its block, and how far on for each k and for each tile behind it.
     pub(crate) fn of(&self, tile: usize) -> [usize; 3] {
         let (passed, (piece, apart)) = (tile * self.each_tile, self.piece);
+        // Gradients of no rows are sums of nothing, which have no pieces.
+        let piece = piece.max(1);
         let start = self.start + passed / piece * apart + passed % piece;
         [start, self.each_k, self.each_tile]
     }

@@ -343,6 +343,12 @@ fn smallest() {
     }
 }
 
+#[test]
+fn no_rows() {
+    check(Geometry::dense(0, 9, 17));
+    check_gradients(Geometry::dense(0, 9, 17));
+}
+
 /// What tiles ask for is what comes next: the same registers further on in k, and at its end the next panel.
 #[test]
 fn tiles_ask_for_what_comes_next() {
