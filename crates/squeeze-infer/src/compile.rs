@@ -49,7 +49,7 @@ pub fn compile_owned(
     }
     let mut program = fused(&graph, &weights, target)?;
     drop(weights);
-    passes::bands(&mut program, target.threads);
+    passes::bands(&mut program, *target);
     passes::pools(&mut program, *target);
     passes::in_place(&mut program);
     Ok(bind::bind(program, *target))

@@ -151,12 +151,15 @@ pub(crate) struct Layer {
     pub activation: Activation,
 }
 
-/// A depthwise layer with the point layers before and behind it.
+/// A depthwise layer with the layer before it and the point layer behind it.
 #[derive(Clone, Debug)]
 pub(crate) struct Band {
+    /// A point layer, or windows in single precision.
     pub expand: Option<Layer>,
     pub depthwise: Layer,
     pub project: Option<Layer>,
+    /// Whether the last layer adds what the first one gave.
+    pub adds_expanded: bool,
 }
 
 /// A convolution and the pool behind it.
@@ -202,6 +205,13 @@ impl Window {
 }
 
 impl Band {
+    /// Whether the layer before is one of windows.
+    pub fn expands_windows(&self) -> bool {
+        self.expand
+            .as_ref()
+            .is_some_and(|layer| !layer.window.is_point())
+    }
+
     /// Rows of the output that pass at a time: as many as keep what lies between in the second cache, evenly many.
     pub fn rows(&self) -> usize {
         let window = &self.depthwise.window;

@@ -88,13 +88,22 @@ fn heads_of_groups_are_one_product() {
     assert!(has(Precision::F32, "1.query"));
 }
 
-/// Patches are written behind the class token at once.
+/// Patches are written behind the class token at once, and first layers are computed band by band with what follows them.
 #[test]
-fn patches_have_no_copy() {
-    let graph = case("patches_of_one_image");
-    let plan = compile(&graph, &lively(&graph), &Target::here(1)).expect("it compiles");
-    let steps: Vec<_> = plan.steps().take(3).map(|step| step.name).collect();
-    assert_eq!(steps, ["patch", "class", "places"]);
+fn steps_become_one() {
+    let steps = |name: &str| {
+        let graph = case(name);
+        let plan = compile(&graph, &lively(&graph), &Target::here(1)).expect("it compiles");
+        let steps = plan
+            .steps()
+            .map(|step| format!("{}: {}", step.name, step.kind));
+        steps.collect::<Vec<_>>().join(", ")
+    };
+    assert!(
+        steps("patches_of_one_image").starts_with("patch: conv2d, class: class_token, places: ")
+    );
+    assert_eq!(steps("first_block"), "down: conv2d + depthwise + project");
+    assert_eq!(steps("first_windows"), "deep: conv2d + depthwise");
 }
 
 /// Whatever a profile says, a plan computes what the graph says: every family gets every layer that it can compute, and none.

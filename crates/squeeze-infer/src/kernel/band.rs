@@ -1,4 +1,4 @@
-//! Point, depthwise and point layer of an image, band by band of its rows.
+//! Point layer or windows, depthwise and point layer of an image, band by band of its rows.
 
 use std::ops::Range;
 
@@ -21,6 +21,9 @@ pub(crate) struct Band {
     bias: Option<Vec<f32>>,
     activation: Activation,
     project: Option<Layer>,
+    /// Whether the first layer is one of windows, and the last one adds what the first one gave.
+    expands_windows: bool,
+    adds_expanded: bool,
     /// Rows of the output that pass at a time.
     rows: usize,
     /// Rows of the input that they read.
@@ -55,6 +58,8 @@ impl Band {
             bias: row.depthwise.bias.clone(),
             activation: row.depthwise.activation,
             project: None,
+            expands_windows: row.expands_windows(),
+            adds_expanded: row.adds_expanded,
             rows: row.rows(),
             above: row.depthwise.window.rows_read(row.rows()),
             strides: [x.home.stride, y.home.stride],
@@ -72,6 +77,10 @@ impl Band {
         };
         let (above, w) = (band.above, depthwise.w);
         band.expand = row.expand.as_ref().map(|layer| {
+            if row.expands_windows() {
+                let between = value(depthwise.c, depthwise.n * depthwise.h, w, inner);
+                return Layer::pick(layer, x, &between, target, slab);
+            }
             let x = value(x.columns(), above, w, x.home);
             let between = value(depthwise.c, above, w, inner);
             Layer::pick(layer, &x, &between, target, slab)
@@ -219,6 +228,14 @@ impl Band {
         let filtered = &mut room.filtered[..geometry.output()];
         depthwise::forward(context.cpu, &geometry, from, filter, filtered);
         let pixels = rows.len() * d.out_w();
+        // Windows of stride 1 that keep the size: rows of the output are those of the expanded image.
+        let residual = match self.adds_expanded {
+            true => {
+                let from = (rows.start - room.held.start) * d.w * d.c;
+                Some(&room.expanded[from..from + pixels * d.c])
+            }
+            false => residual,
+        };
         project.run_rows(context.cpu, pixels, (filtered, residual), y, room.scratch);
     }
 
@@ -246,9 +263,13 @@ impl Band {
         let new = known.end..read.end;
         if !new.is_empty() {
             let pixels = new.len() * self.depthwise.w;
-            let x = &x[new.start * self.depthwise.w * self.strides[0]..];
             let to = &mut room.expanded[known.len() * width..read.len() * width];
-            expand.run_rows(context.cpu, pixels, (x, None), to, room.scratch);
+            if self.expands_windows {
+                expand.run_lines(context.cpu, new, x, to);
+            } else {
+                let x = &x[new.start * self.depthwise.w * self.strides[0]..];
+                expand.run_rows(context.cpu, pixels, (x, None), to, room.scratch);
+            }
         }
         room.held = read.clone();
     }

@@ -1,5 +1,7 @@
 //! Convolutions and linear layers: which family computes one, with its weights packed.
 
+use std::ops::Range;
+
 use squeeze_kernels::activation::Activation;
 use squeeze_kernels::amx;
 use squeeze_kernels::conv_f32::{self, Conv};
@@ -169,6 +171,14 @@ impl Layer {
         depthwise::forward(cpu, geometry, x, filter, y);
         if let Some(residual) = residual {
             elementwise::add_in_place(cpu, residual, self.activation, y);
+        }
+    }
+
+    /// Computes some rows of one image's output, counted through all images, of windows in single precision.
+    pub fn run_lines(&self, cpu: Cpu, rows: Range<usize>, x: &[f32], y: &mut [f32]) {
+        match &self.product {
+            Product::Conv(packed) => packed.run_rows(rows, x, &self.epilogue(None), y, cpu.threads),
+            other => unreachable!("{other:?} is no family of windows in single precision"),
         }
     }
 

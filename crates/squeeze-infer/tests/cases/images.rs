@@ -15,6 +15,21 @@ fn bias(conv: Conv2d) -> Conv2d {
     Conv2d { bias: true, ..conv }
 }
 
+fn strided(conv: Conv2d) -> Conv2d {
+    Conv2d {
+        stride: [2, 2],
+        ..conv
+    }
+}
+
+/// A group for each channel.
+fn grouped(conv: Conv2d) -> Conv2d {
+    Conv2d {
+        groups: conv.out,
+        ..conv
+    }
+}
+
 pub const CASES: &[(&str, Make)] = &[
     ("conv_dense", |b| {
         let x = image(b, 3, 9, 7)?;
@@ -133,6 +148,23 @@ pub const CASES: &[(&str, Make)] = &[
         let y = b.add("down", Conv2d::square(8, 1), &[y])?;
         let y = b.add("down_norm", BatchNorm::default(), &[y])?;
         Ok(vec![b.add("sum", Add {}, &[x, y])?])
+    }),
+    // Large enough for bands that begin with windows, of which one adds what it expanded.
+    ("first_block", |b| {
+        let x = image(b, 3, 96, 87)?;
+        let x = b.add("stem", strided(bias(Conv2d::square(16, 3))), &[x])?;
+        let x = b.add("stem_act", Activation::HardSwish, &[x])?;
+        let y = b.add("deep", grouped(bias(Conv2d::square(16, 3))), &[x])?;
+        let y = b.add("deep_act", Activation::Relu, &[y])?;
+        let y = b.add("down", bias(Conv2d::square(16, 1)), &[y])?;
+        Ok(vec![b.add("sum", Add {}, &[x, y])?])
+    }),
+    ("first_windows", |b| {
+        let x = image(b, 3, 112, 99)?;
+        let x = b.add("stem", strided(Conv2d::square(24, 5)), &[x])?;
+        let x = b.add("stem_act", Activation::Silu, &[x])?;
+        let y = b.add("deep", strided(grouped(Conv2d::square(24, 5))), &[x])?;
+        Ok(vec![b.add("deep_act", Activation::Silu, &[y])?])
     }),
     ("residual_then_relu", |b| {
         let x = image(b, 4, 6, 5)?;

@@ -15,6 +15,7 @@ pub(crate) mod window;
 pub(crate) use gradients::by_tap;
 pub use gradients::{bias_gradient, forward, input_gradient, weight_gradient};
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::gemm_f32::gradients::pack_weight;
@@ -165,8 +166,8 @@ impl Conv {
 
     /// Calls `run` with where the rows of the product come from.
     fn source(&self, x: &[f32], run: impl FnOnce(&dyn Source)) {
-        let k = self.c / self.groups;
         if self.is_pointwise() {
+            let k = self.c / self.groups;
             run(&Strided {
                 data: x,
                 row: self.c,
@@ -174,12 +175,17 @@ impl Conv {
                 k,
             })
         } else {
-            run(&Image {
-                x,
-                window: self.window(),
-                channels: self.c,
-                k,
-            })
+            run(&self.image(x, self.window()))
+        }
+    }
+
+    /// What this window reads of images.
+    fn image<'a>(&self, x: &'a [f32], window: Window) -> Image<'a> {
+        Image {
+            x,
+            window,
+            channels: self.c,
+            k: self.c / self.groups,
         }
     }
 }
@@ -295,6 +301,32 @@ impl Packed {
         let on = (self.kernel, self.panels, &**self.data);
         run_product(conv, x, on, (epilogue, self.stride), y, threads);
     }
+
+    /// Computes some rows of the output of one image, counted through all images, which are all that `y` holds.
+    ///
+    /// # Panics
+    /// If the rows are not of one image, or a slice is shorter than the geometry says.
+    pub fn run_rows(
+        &self,
+        rows: Range<usize>,
+        x: &[f32],
+        epilogue: &Epilogue,
+        y: &mut [f32],
+        threads: &Threads,
+    ) {
+        let conv = &self.conv;
+        conv.check(x.len(), usize::MAX, conv.weight());
+        let (image, top) = (rows.start / conv.out_h(), rows.start % conv.out_h());
+        assert!(image < conv.n && top + rows.len() <= conv.out_h());
+        let mut window = conv.window();
+        window.out_h = rows.len();
+        window.before[0] -= (top * conv.stride[0]).cast_signed();
+        let size = conv.h * conv.w * conv.c;
+        let source = conv.image(&x[image * size..][..size], window);
+        let on = (self.kernel, self.panels, &**self.data);
+        let m = rows.len() * conv.out_w();
+        product(conv, m, &source, on, (epilogue, self.stride)).run(y, threads);
+    }
 }
 
 impl std::fmt::Debug for Packed {
@@ -313,19 +345,36 @@ fn run_product(
     threads: &Threads,
 ) {
     conv.source(x, |source| {
-        let product = Product {
-            kernel,
-            m: conv.pixels(),
-            groups: conv.groups,
-            panels,
+        product(
+            conv,
+            conv.pixels(),
             source,
-            b,
-            output: Output {
-                row: stride,
-                group: panels.n,
-            },
-            epilogue: *epilogue,
-        };
-        product.run(y, threads);
+            (kernel, panels, b),
+            (epilogue, stride),
+        )
+        .run(y, threads);
     });
+}
+
+/// The product of so many pixels.
+fn product<'a>(
+    conv: &Conv,
+    m: usize,
+    source: &'a dyn Source,
+    (kernel, panels, b): (&'a Kernel, Panels, &'a [f32]),
+    (epilogue, stride): (&Epilogue<'a>, usize),
+) -> Product<'a> {
+    Product {
+        kernel,
+        m,
+        groups: conv.groups,
+        panels,
+        source,
+        b,
+        output: Output {
+            row: stride,
+            group: panels.n,
+        },
+        epilogue: *epilogue,
+    }
 }

@@ -6,7 +6,7 @@ pub mod scalar;
 mod vector;
 
 use self::lines::Line;
-use self::rows::{Row, vector_row};
+use self::rows::{Layer, Strips, vector_strips};
 use self::vector::{tap_sums as vector_tap_sums, weighted_sum as vector_weighted_sum};
 use crate::activation::{Activation, slice_forward_in_place};
 use crate::elementwise::{column_sums, column_sums_scratch, slice_add_in_place};
@@ -145,34 +145,37 @@ pub fn forward(cpu: Cpu, depthwise: &Depthwise, x: &[f32], filter: Filter, y: &m
         Some((low, high)) => ([low, high], None),
         None => ([f32::NEG_INFINITY, f32::INFINITY], Some(filter.activation)),
     };
-    let is_wide = rows::has(depthwise);
+    let layer = rows::has(depthwise).then_some(Layer {
+        depthwise,
+        x,
+        weights: filter.weights,
+        outside: &rows::ZEROS,
+        leaves_out: true,
+    });
+    let end = Epilogue {
+        bias: filter.bias,
+        clamp,
+    };
+    let finish = |y: &mut [f32]| {
+        if let Some(activation) = after {
+            slice_forward_in_place(cpu.tier, activation, y);
+        }
+    };
     let shared = SharedMut::new(y);
     cpu.split(rows, depthwise.output() * depthwise.taps(), |range| {
-        for row in range {
-            // SAFETY: each row of the output belongs to one range.
-            let y = unsafe { shared.slice(row * row_len..(row + 1) * row_len) };
-            let end = Epilogue {
-                bias: filter.bias,
-                clamp,
-            };
-            match is_wide {
-                true => {
-                    let row = Row {
-                        depthwise,
-                        index: row,
-                        x,
-                        weights: filter.weights,
-                        pixels: end,
-                    };
-                    whole_row(cpu.tier, row, y);
-                }
-                false => lines::forward_row(depthwise, row, |line| {
-                    weighted_sum(cpu.tier, line, x, filter.weights, end, y);
-                }),
-            }
-            if let Some(activation) = after {
-                slice_forward_in_place(cpu.tier, activation, y);
-            }
+        // SAFETY: each row of the output belongs to one range.
+        let y = unsafe { shared.slice(range.start * row_len..range.end * row_len) };
+        if let Some(layer) = &layer {
+            return rows::strips(layer, range, y, |strips, y| {
+                some_windows(cpu.tier, strips, end, y);
+                strips.pieces(y, finish);
+            });
+        }
+        for (row, y) in range.zip(y.chunks_exact_mut(row_len)) {
+            lines::forward_row(depthwise, row, |line| {
+                weighted_sum(cpu.tier, line, x, filter.weights, end, y);
+            });
+            finish(y);
         }
     });
 }
@@ -270,12 +273,21 @@ impl Epilogue<'_> {
         bias: None,
         clamp: [f32::NEG_INFINITY, f32::INFINITY],
     };
+
+    /// A number limited; NaN stays.
+    fn limited(&self, sum: f32) -> f32 {
+        match self.clamp {
+            [low, _] if sum < low => low,
+            [_, high] if sum > high => high,
+            _ => sum,
+        }
+    }
 }
 
 per_tier! {
-    /// One row of the output of windows of 3 x 3 or 5 x 5.
-    fn whole_row(row: Row<f32, Epilogue>, y: &mut [f32])
-    { scalar: scalar::row, vector: vector_row }
+    /// Windows of 3 x 3 or 5 x 5.
+    fn some_windows(strips: &Strips<f32>, end: Epilogue, y: &mut [f32])
+    { scalar: scalar::windows, vector: vector_strips }
 }
 
 per_tier! {

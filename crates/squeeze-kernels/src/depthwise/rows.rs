@@ -1,5 +1,8 @@
 //! Windows of 3 x 3 and 5 x 5 taps: some neighbours of a row of the output at a time, so that what is read is loaded once for all of
-//! them that read it. The loops are those of images in numbers and, where products of bytes are no quicker, in bytes.
+//! them that read it, and as many rows below them, which read again what is then still in the first cache. The loops are those of images
+//! in numbers and, where products of bytes are no quicker, in bytes.
+
+use std::ops::Range;
 
 use super::{Depthwise, Epilogue};
 use crate::even;
@@ -11,31 +14,33 @@ pub(crate) const WINDOWS: usize = 8;
 const TAPS: usize = 5;
 /// The most columns that the windows read.
 const COLUMNS: usize = 2 * (WINDOWS - 1) + TAPS;
-/// The most channels for which the columns are looked up once.
+/// The most channels that are computed at a time.
 pub(crate) const CHANNELS: usize = 256;
+/// Channels come in so many, at least twice: the longest vector.
+const UNIT: usize = 16;
+/// How many numbers windows should read at most: more would not stay in the first cache for the windows below.
+const NEAR: usize = 6 << 10;
+/// Numbers of the image that a band of rows reads, whose windows are computed from the top down.
+const BAND: usize = 64 << 10;
+/// A larger image comes from beyond the second cache, which is quickest in the order in which it lies: row by row.
+const FAR: usize = 512 << 10;
 
 /// What is read outside an image of numbers.
-static ZEROS: [f32; CHANNELS] = [0.0; CHANNELS];
+pub(super) static ZEROS: [f32; CHANNELS] = [0.0; CHANNELS];
 
-/// Whether [`compute`] has the layer.
+/// Whether [`strips`] has the layer.
 pub(crate) fn has(d: &Depthwise) -> bool {
     let [down, across] = d.kernel;
-    // Sixteen numbers are the longest vector.
     (across == 3 || across == TAPS)
         && down <= TAPS
         && (d.stride[1] == 1 || (d.stride[1] == 2 && d.dilation[1] == 1))
-        && d.c >= 16
+        && d.c >= UNIT
 }
 
-/// What images are made of, and what becomes of the sums of windows. Methods run only below a `#[target_feature]` function of the
-/// vector's tier.
+/// What becomes of the sums of windows. Methods run only below a `#[target_feature]` function of the vector's tier.
 pub(crate) trait Pixels<V: Vector>: Copy {
     /// What is read and written.
     type Number: Copy;
-    /// Whether what lies outside the image adds nothing.
-    const LEAVES_OUT: bool;
-    /// [`CHANNELS`] of what lies outside the image.
-    fn outside(&self) -> *const Self::Number;
     /// A vector of numbers.
     ///
     /// # Safety
@@ -59,33 +64,256 @@ pub(crate) trait Pixels<V: Vector>: Copy {
     );
 }
 
-/// One row of the output, counted through all images.
+/// A layer and what it reads.
 #[derive(Clone, Copy)]
-pub(crate) struct Row<'a, N, P> {
+pub(crate) struct Layer<'a, N> {
     pub depthwise: &'a Depthwise,
-    pub index: usize,
     pub x: &'a [N],
     /// `[tap, c]`.
     pub weights: &'a [f32],
-    pub pixels: P,
+    /// [`CHANNELS`] of what lies outside the image.
+    pub outside: &'a [N],
+    /// Whether that adds nothing.
+    pub leaves_out: bool,
 }
 
-/// [`compute`] for images of numbers.
+/// What some windows read of a row of taps: the first numbers of its columns, and the first tap's weights.
+#[derive(Clone, Copy)]
+struct Reads<N> {
+    columns: [*const N; COLUMNS],
+    weights: *const f32,
+}
+
+/// Some windows of one row of the output, for some channels.
+pub(crate) struct Strips<N> {
+    reads: [Reads<N>; TAPS],
+    /// Rows of taps.
+    rows: usize,
+    windows: usize,
+    /// Taps across, and from one window to the next in pixels.
+    kernel: [usize; 2],
+    /// The first channel, how many, and those of the layer: from one tap to the next in the weights.
+    pub first: usize,
+    pub channels: usize,
+    all: usize,
+    /// From one window to the next in the output.
+    pub step: usize,
+}
+
+/// Calls `each` with all windows of these rows of the output, counted through all images, and the room of their results.
+///
+/// # Panics
+/// If a slice is shorter than the geometry says.
+pub(crate) fn strips<N: Copy>(
+    layer: &Layer<N>,
+    rows: Range<usize>,
+    y: &mut [N],
+    mut each: impl FnMut(&Strips<N>, &mut [N]),
+) {
+    let d = layer.depthwise;
+    let row_len = d.out_w() * d.c;
+    assert!(has(d) && rows.end <= d.n * d.out_h() && y.len() == rows.len() * row_len);
+    assert!(layer.x.len() == d.input() && layer.weights.len() == d.taps() * d.c);
+    assert!(layer.outside.len() >= CHANNELS);
+    // Of a dilated kernel, every so-many-th window reads what one that is not dilated would of every so-many-th pixel.
+    let (apart, stride) = (d.dilation[1], d.stride[1]);
+    let columns = stride * (WINDOWS - 1) + d.kernel[1];
+    let units = d.c.div_ceil(UNIT);
+    // Windows below each other read the same rows unless these are dilated.
+    let (near, down) = match d.h * d.w * d.c <= FAR && d.dilation[0] == 1 {
+        true => (NEAR, (BAND / (d.w * d.c * d.stride[0])).max(4)),
+        false => (usize::MAX, 1),
+    };
+    let together = (near / (columns * d.kernel[0]) / UNIT).clamp(2, CHANNELS / UNIT);
+    let parts = units.div_ceil(together).min(units / 2).max(1);
+    let mut strips = Strips {
+        reads: [Reads {
+            columns: [std::ptr::null(); COLUMNS],
+            weights: std::ptr::null(),
+        }; TAPS],
+        rows: 0,
+        windows: 0,
+        kernel: [d.kernel[1], stride],
+        first: 0,
+        channels: 0,
+        all: d.c,
+        step: apart * d.c,
+    };
+    let bands = rows.clone().step_by(down);
+    for (band, phase) in
+        bands.flat_map(|band| (0..apart.min(d.out_w())).map(move |phase| (band, phase)))
+    {
+        let all = (d.out_w() - phase).div_ceil(apart);
+        let blocks = all.div_ceil(WINDOWS);
+        for (block, part) in (0..blocks).flat_map(|block| (0..parts).map(move |part| (block, part)))
+        {
+            let (windows, channels) = (even(all, blocks, block), even(units, parts, part));
+            let channels = channels.start * UNIT..(channels.end * UNIT).min(d.c);
+            let first = phase + windows.start * apart;
+            strips.windows = windows.len();
+            (strips.first, strips.channels) = (channels.start, channels.len());
+            let places = places(d, first * stride, columns);
+            let len = (windows.len() - 1) * strips.step + channels.len();
+            for row in band..(band + down).min(rows.end) {
+                strips.look(layer, row, &places[..columns]);
+                let at = (row - rows.start) * row_len + first * d.c + channels.start;
+                each(&strips, &mut y[at..][..len]);
+            }
+        }
+    }
+}
+
+/// Where the columns of a row begin from pixel `left` on, which counts the padding; none where they are outside.
+fn places(d: &Depthwise, left: usize, columns: usize) -> [Option<usize>; COLUMNS] {
+    let mut places = [None; COLUMNS];
+    for (at, place) in places[..columns].iter_mut().enumerate() {
+        let x = (left + at * d.dilation[1]).checked_sub(d.padding[1]);
+        *place = x.filter(|&x| x < d.w).map(|x| x * d.c);
+    }
+    places
+}
+
+impl<N: Copy> Strips<N> {
+    /// Looks up what a row's windows read.
+    fn look(&mut self, layer: &Layer<N>, row: usize, places: &[Option<usize>]) {
+        let d = layer.depthwise;
+        let (image, top) = (row / d.out_h(), row % d.out_h() * d.stride[0]);
+        self.rows = 0;
+        for ky in 0..d.kernel[0] {
+            // Above the image the difference is below zero, which wraps to more than any height.
+            let y = (top + ky * d.dilation[0]).wrapping_sub(d.padding[0]);
+            if y >= d.h && layer.leaves_out {
+                continue;
+            }
+            let reads = &mut self.reads[self.rows];
+            match y < d.h {
+                true => {
+                    let line = &layer.x[(image * d.h + y) * d.w * d.c + self.first..];
+                    for (column, place) in reads.columns.iter_mut().zip(places) {
+                        *column = match *place {
+                            Some(place) => line.as_ptr().wrapping_add(place),
+                            None => layer.outside.as_ptr(),
+                        };
+                    }
+                }
+                false => reads.columns = [layer.outside.as_ptr(); COLUMNS],
+            }
+            reads.weights = layer.weights[ky * d.kernel[1] * d.c + self.first..].as_ptr();
+            self.rows += 1;
+        }
+    }
+
+    /// What a window adds up of one of its channels: numbers and their weights.
+    ///
+    /// # Panics
+    /// If it has no such window or channel.
+    pub fn terms(&self, window: usize, channel: usize) -> impl Iterator<Item = (N, f32)> {
+        assert!(window < self.windows && channel < self.channels);
+        let [across, stride] = self.kernel;
+        let taps = (0..self.rows).flat_map(move |row| (0..across).map(move |kx| (row, kx)));
+        taps.map(move |(row, kx)| {
+            let reads = &self.reads[row];
+            let column = reads.columns[window * stride + kx].wrapping_add(channel);
+            let weight = reads.weights.wrapping_add(kx * self.all + channel);
+            // SAFETY: every column begins so many channels, as does every tap of the weights `all` behind the one before.
+            unsafe { (*column, *weight) }
+        })
+    }
+
+    /// Calls `each` with the results of windows that follow each other, all of them where they lie side by side.
+    pub fn pieces(&self, y: &mut [N], mut each: impl FnMut(&mut [N])) {
+        match self.step == self.channels {
+            true => each(y),
+            false => y
+                .chunks_mut(self.step)
+                .for_each(|y| each(&mut y[..self.channels])),
+        }
+    }
+
+    /// Computes the windows.
+    ///
+    /// # Panics
+    /// If there is less room than they need.
+    #[inline(always)]
+    pub fn compute<V: Vector, P: Pixels<V, Number = N>>(&self, pixels: &P, y: &mut [N]) {
+        // SAFETY (of all): every column begins so many channels, as does every tap of the weights `all` behind the one before.
+        unsafe {
+            match self.kernel {
+                [3, 1] => self.run::<V, P, 3, 1>(pixels, y),
+                [3, _] => self.run::<V, P, 3, 2>(pixels, y),
+                [_, 1] => self.run::<V, P, 5, 1>(pixels, y),
+                _ => self.run::<V, P, 5, 2>(pixels, y),
+            }
+        }
+    }
+
+    /// # Safety
+    /// Columns and weights of `reads` are valid for so many channels.
+    #[inline(always)]
+    unsafe fn run<V: Vector, P: Pixels<V, Number = N>, const K: usize, const S: usize>(
+        &self,
+        pixels: &P,
+        y: &mut [N],
+    ) {
+        assert!(self.rows <= TAPS && self.channels >= V::LANES);
+        assert!(y.len() >= (self.windows - 1) * self.step + self.channels);
+        let mut strip = 0;
+        while strip < self.channels {
+            // The last strip begins earlier rather than end behind the channels.
+            strip = strip.min(self.channels - V::LANES);
+            // SAFETY (of both): the layer has these channels, and so many windows lie `step` numbers apart, as was checked.
+            let mut sums = [unsafe { pixels.start(self.first + strip) }; WINDOWS];
+            unsafe { self.add_rows::<V, P, K, S>(strip, &mut sums) };
+            let to = (y[strip..].as_mut_ptr(), self.step);
+            unsafe { pixels.write(self.first + strip, sums, self.windows, to) };
+            strip += V::LANES;
+        }
+    }
+
+    /// Adds what all rows of taps give.
+    ///
+    /// # Safety
+    /// As for [`Strips::run`], with a vector of channels from `strip` on.
+    #[inline(always)]
+    unsafe fn add_rows<V: Vector, P: Pixels<V, Number = N>, const K: usize, const S: usize>(
+        &self,
+        strip: usize,
+        sums: &mut [V; WINDOWS],
+    ) {
+        // Pointers, because a loop over a slice of at most `TAPS` would be unrolled into five times the code.
+        let std::ops::Range { mut start, end } = self.reads[..self.rows].as_ptr_range();
+        while start < end {
+            // SAFETY: inside the slice.
+            let row = unsafe { &*start };
+            let weights = row.weights.wrapping_add(strip);
+            let mut taps = [V::splat(0.0); K];
+            for (kx, tap) in taps.iter_mut().enumerate() {
+                // SAFETY: the caller's promise.
+                *tap = unsafe { V::load_ptr(weights.wrapping_add(kx * self.all)) };
+            }
+            macro_rules! columns {
+                ($($column:literal)*) => {$(
+                    // SAFETY: the caller's promise.
+                    unsafe { add::<V, P, K, S, $column>(&row.columns, strip, &taps, sums) };
+                )*};
+            }
+            columns!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18);
+            start = start.wrapping_add(1);
+        }
+    }
+}
+
+/// [`Strips::compute`] for images of numbers.
 #[inline(always)]
-pub(super) fn vector_row<V: Vector>(row: Row<f32, Epilogue>, y: &mut [f32]) {
-    let bias = row.pixels.bias;
-    assert!(bias.is_none_or(|bias| bias.len() == row.depthwise.c));
-    compute::<V, Epilogue>(row, y);
+pub(super) fn vector_strips<V: Vector>(strips: &Strips<f32>, end: Epilogue, y: &mut [f32]) {
+    let bias = end.bias;
+    assert!(bias.is_none_or(|bias| bias.len() == strips.all));
+    strips.compute::<V, Epilogue>(&end, y);
 }
 
 impl<V: Vector> Pixels<V> for Epilogue<'_> {
     type Number = f32;
-    const LEAVES_OUT: bool = true;
 
-    #[inline(always)]
-    fn outside(&self) -> *const f32 {
-        ZEROS.as_ptr()
-    }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> V {
         // SAFETY: the caller's promise.
@@ -115,173 +343,6 @@ impl<V: Vector> Pixels<V> for Epilogue<'_> {
                 // SAFETY: the caller's promise.
                 unsafe { sum.store_ptr(to.wrapping_add(window * step)) };
             }
-        }
-    }
-}
-
-/// Computes a row of the output.
-///
-/// # Panics
-/// If a slice is shorter than the geometry says.
-#[inline(always)]
-pub(crate) fn compute<V: Vector, P: Pixels<V>>(row: Row<P::Number, P>, y: &mut [P::Number]) {
-    let d = row.depthwise;
-    assert!(has(d) && row.index < d.n * d.out_h() && y.len() == d.out_w() * d.c);
-    assert!(row.x.len() == d.input() && row.weights.len() == d.taps() * d.c);
-    match (d.kernel[1], d.stride[1]) {
-        (3, 1) => blocks::<V, P, 3, 1>(row, y),
-        (3, _) => blocks::<V, P, 3, 2>(row, y),
-        (_, 1) => blocks::<V, P, 5, 1>(row, y),
-        _ => blocks::<V, P, 5, 2>(row, y),
-    }
-}
-
-/// What some windows read of a row of taps: the first numbers of its columns, and the first tap's weights.
-#[derive(Clone, Copy)]
-struct Reads<N> {
-    columns: [*const N; COLUMNS],
-    weights: *const f32,
-}
-
-/// Where windows read from pixel `left` of each row of taps on, so many columns and as far apart; how many rows there are, some of which
-/// may be left out. Pixels count the padding.
-fn look<V: Vector, P: Pixels<V>>(
-    row: &Row<P::Number, P>,
-    (left, columns, apart): (usize, usize, usize),
-    channel: usize,
-    reads: &mut [Reads<P::Number>; TAPS],
-) -> usize {
-    let d = row.depthwise;
-    let (image, top) = (row.index / d.out_h(), row.index % d.out_h() * d.stride[0]);
-    let mut count = 0;
-    for ky in 0..d.kernel[0] {
-        // Above the image the difference is below zero, which wraps to more than any height.
-        let y = (top + ky * d.dilation[0]).wrapping_sub(d.padding[0]);
-        let is_inside = y < d.h;
-        if !is_inside && P::LEAVES_OUT {
-            continue;
-        }
-        let line = match is_inside {
-            true => row.x[(image * d.h + y) * d.w * d.c + channel..].as_ptr(),
-            false => std::ptr::null(),
-        };
-        for (at, column) in reads[count].columns[..columns].iter_mut().enumerate() {
-            let x = (left + at * apart).wrapping_sub(d.padding[1]);
-            *column = match is_inside && x < d.w {
-                true => line.wrapping_add(x * d.c),
-                false => row.pixels.outside(),
-            };
-        }
-        reads[count].weights = row.weights[ky * d.kernel[1] * d.c + channel..].as_ptr();
-        count += 1;
-    }
-    count
-}
-
-#[inline(always)]
-fn blocks<V: Vector, P: Pixels<V>, const K: usize, const S: usize>(
-    row: Row<P::Number, P>,
-    y: &mut [P::Number],
-) {
-    let d = row.depthwise;
-    // Of a dilated kernel, every so-many-th window reads what one that is not dilated would of every so-many-th pixel.
-    let apart = d.dilation[1];
-    let mut reads = [Reads {
-        columns: [std::ptr::null(); COLUMNS],
-        weights: std::ptr::null(),
-    }; TAPS];
-    let parts = d.c.div_ceil(CHANNELS);
-    for phase in 0..apart.min(d.out_w()) {
-        let all = (d.out_w() - phase).div_ceil(apart);
-        let blocks = all.div_ceil(WINDOWS);
-        for (block, part) in (0..blocks).flat_map(|block| (0..parts).map(move |part| (block, part)))
-        {
-            let (windows, channels) = (even(all, blocks, block), even(d.c, parts, part));
-            let first = phase + windows.start * apart;
-            let columns = (first * S, S * (WINDOWS - 1) + K, apart);
-            let strips = Strips {
-                rows: look(&row, columns, channels.start, &mut reads),
-                windows: windows.len(),
-                first: channels.start,
-                channels: channels.len(),
-                all: d.c,
-                step: apart * d.c,
-            };
-            let y = &mut y[first * d.c + channels.start..];
-            // SAFETY: every column begins `channels.len()` numbers, as does every tap of the weights `d.c` behind the one before.
-            unsafe { strips.run::<V, P, K, S>(&reads, &row.pixels, y) };
-        }
-    }
-}
-
-/// So many windows, for so many channels from the first on.
-struct Strips {
-    /// Rows of taps.
-    rows: usize,
-    windows: usize,
-    first: usize,
-    channels: usize,
-    /// Channels of the layer: from one tap to the next in the weights.
-    all: usize,
-    /// From one window to the next in the output.
-    step: usize,
-}
-
-impl Strips {
-    /// # Safety
-    /// Columns and weights of `reads` are valid for so many channels.
-    #[inline(always)]
-    unsafe fn run<V: Vector, P: Pixels<V>, const K: usize, const S: usize>(
-        &self,
-        reads: &[Reads<P::Number>; TAPS],
-        pixels: &P,
-        y: &mut [P::Number],
-    ) {
-        assert!(self.rows <= TAPS && self.channels >= V::LANES);
-        assert!(y.len() >= (self.windows - 1) * self.step + self.channels);
-        let mut strip = 0;
-        while strip < self.channels {
-            // The last strip begins earlier rather than end behind the channels.
-            strip = strip.min(self.channels - V::LANES);
-            // SAFETY (of both): the layer has these channels, and so many windows lie `step` numbers apart, as was checked.
-            let mut sums = [unsafe { pixels.start(self.first + strip) }; WINDOWS];
-            unsafe { self.add_rows::<V, P, K, S>(reads, strip, &mut sums) };
-            let to = (y[strip..].as_mut_ptr(), self.step);
-            unsafe { pixels.write(self.first + strip, sums, self.windows, to) };
-            strip += V::LANES;
-        }
-    }
-
-    /// Adds what all rows of taps give.
-    ///
-    /// # Safety
-    /// As for [`Strips::run`], with a vector of channels from `strip` on.
-    #[inline(always)]
-    unsafe fn add_rows<V: Vector, P: Pixels<V>, const K: usize, const S: usize>(
-        &self,
-        reads: &[Reads<P::Number>; TAPS],
-        strip: usize,
-        sums: &mut [V; WINDOWS],
-    ) {
-        // Pointers, because a loop over a slice of at most `TAPS` would be unrolled into five times the code.
-        let std::ops::Range { mut start, end } = reads[..self.rows].as_ptr_range();
-        while start < end {
-            // SAFETY: inside the slice.
-            let row = unsafe { &*start };
-            let weights = row.weights.wrapping_add(strip);
-            let mut taps = [V::splat(0.0); K];
-            for (kx, tap) in taps.iter_mut().enumerate() {
-                // SAFETY: the caller's promise.
-                *tap = unsafe { V::load_ptr(weights.wrapping_add(kx * self.all)) };
-            }
-            macro_rules! columns {
-                ($($column:literal)*) => {$(
-                    // SAFETY: the caller's promise.
-                    unsafe { add::<V, P, K, S, $column>(&row.columns, strip, &taps, sums) };
-                )*};
-            }
-            columns!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18);
-            start = start.wrapping_add(1);
         }
     }
 }

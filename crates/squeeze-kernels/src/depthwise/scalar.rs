@@ -1,7 +1,7 @@
 //! The definition of depthwise convolution.
 
-use super::lines::{self, Line};
-use super::rows::Row;
+use super::lines::Line;
+use super::rows::Strips;
 use super::{Depthwise, Epilogue, Filter, FilterGrads};
 use crate::activation::scalar::apply;
 
@@ -54,11 +54,15 @@ pub fn backward_weights(depthwise: &Depthwise, x: &[f32], dy: &[f32], grads: Fil
     }
 }
 
-/// One row of the output.
-pub(super) fn row(row: Row<f32, Epilogue>, y: &mut [f32]) {
-    lines::forward_row(row.depthwise, row.index, |line| {
-        weighted_sum(line, row.x, row.weights, row.pixels, y);
-    });
+/// Some windows of a row.
+pub(super) fn windows(strips: &Strips<f32>, end: Epilogue, y: &mut [f32]) {
+    for (window, y) in y.chunks_mut(strips.step).enumerate() {
+        for (channel, y) in y[..strips.channels].iter_mut().enumerate() {
+            let start = end.bias.map_or(0.0, |bias| bias[strips.first + channel]);
+            let terms = strips.terms(window, channel);
+            *y = end.limited(terms.fold(start, |sum, (x, weight)| sum + x * weight));
+        }
+    }
 }
 
 /// The weighted sums of a line of pixels.
@@ -69,17 +73,7 @@ pub(super) fn weighted_sum(line: Line, x: &[f32], weights: &[f32], end: Epilogue
             for tap in line.taps {
                 sum += x[tap.from + at * line.from_step + i] * weights[tap.weight + i];
             }
-            let sum = if sum < end.clamp[0] {
-                end.clamp[0]
-            } else {
-                sum
-            };
-            let sum = if sum > end.clamp[1] {
-                end.clamp[1]
-            } else {
-                sum
-            };
-            y[line.to + at * line.to_step + i] = sum;
+            y[line.to + at * line.to_step + i] = end.limited(sum);
         }
     }
 }

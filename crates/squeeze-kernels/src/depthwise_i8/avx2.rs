@@ -3,14 +3,14 @@
 
 use std::arch::x86_64::*;
 
+use super::Kernel;
 use super::finish::Finish;
 use super::pack::Channels;
 use super::rows::Rows;
 use super::strip::{self, Lanes, Room, Strip};
-use super::{Kernel, RowJob};
 use crate::Tier;
 use crate::activation::curve::Curve;
-use crate::depthwise::rows::{Pixels, Row, WINDOWS, compute};
+use crate::depthwise::rows::{Pixels, Strips, WINDOWS};
 use crate::gemm_f32::{self, tile::Register};
 use crate::vector::{F32x8, Vector};
 
@@ -21,28 +21,25 @@ pub(super) const KERNEL: Kernel = Kernel {
     is_present: || true,
     widened: true,
     strips: &[(32, narrow)],
-    row: Some(row),
+    windows: Some(windows),
 };
 
-/// As [`super::RowFn`].
+/// As [`super::WindowsFn`].
 ///
 /// # Safety
 /// The CPU has AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn row(job: RowJob, y: &mut [u8]) {
-    let RowJob { rows, .. } = job;
-    let row = Row {
-        depthwise: job.geometry,
-        index: job.index,
-        x: job.x,
-        weights: &rows.weights,
-        pixels: Bytes {
-            rows,
-            channels: job.channels,
-            finish: job.finish,
-        },
+unsafe fn windows(
+    strips: &Strips<u8>,
+    (rows, channels, finish): (&Rows, &Channels, &Finish),
+    y: &mut [u8],
+) {
+    let bytes = Bytes {
+        rows,
+        channels,
+        finish,
     };
-    compute(row, y);
+    strips.compute(&bytes, y);
 }
 
 /// Images of bytes.
@@ -57,12 +54,7 @@ struct Bytes<'a> {
 // touched.
 impl Pixels<F32x8> for Bytes<'_> {
     type Number = u8;
-    const LEAVES_OUT: bool = false;
 
-    #[inline(always)]
-    fn outside(&self) -> *const u8 {
-        self.rows.outside.as_ptr()
-    }
     #[inline(always)]
     unsafe fn load(from: *const u8) -> F32x8 {
         F32x8(unsafe { gemm_f32::avx2::F32x8::load_bytes(from).0 })

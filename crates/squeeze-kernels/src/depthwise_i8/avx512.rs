@@ -17,7 +17,7 @@ pub(super) const KERNEL: Kernel = Kernel {
     is_present: || is_x86_feature_detected!("avx512vnni"),
     widened: false,
     strips: &[(64, wide), (32, narrow)],
-    row: None,
+    windows: None,
 };
 
 /// # Safety

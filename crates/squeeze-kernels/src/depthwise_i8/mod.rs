@@ -24,7 +24,7 @@ use self::pack::{Channels, Table};
 use self::rows::Rows;
 use self::strip::{Across, Room, Strip, StripFn};
 use crate::activation::Activation;
-use crate::depthwise::Depthwise;
+use crate::depthwise::{self, Depthwise};
 use crate::{Cpu, Quantization, SharedMut, Threads, Tier, Weight};
 
 /// One row of the table of kernels.
@@ -40,27 +40,15 @@ pub struct Kernel {
     widened: bool,
     /// How many channels a register holds, and what computes so many; the widest first. None for the definition.
     strips: &'static [(usize, StripFn)],
-    /// What computes a row of the output of the layers that [`Rows`] has, where they are narrower than strips.
-    row: Option<RowFn>,
+    /// What computes windows of the layers that [`Rows`] has, where they are narrower than strips.
+    windows: Option<WindowsFn>,
 }
 
-/// Computes one row of the output, which is all that the bytes hold.
+/// Computes some windows, whose results are all that the bytes hold.
 ///
 /// # Safety
 /// The CPU has what the kernel needs.
-type RowFn = unsafe fn(RowJob, &mut [u8]);
-
-/// What a row of the output is computed from.
-#[derive(Clone, Copy)]
-struct RowJob<'a> {
-    geometry: &'a Depthwise,
-    /// The row, counted through all images.
-    index: usize,
-    x: &'a [u8],
-    rows: &'a Rows,
-    channels: &'a Channels,
-    finish: &'a Finish,
-}
+type WindowsFn = unsafe fn(&depthwise::rows::Strips<u8>, (&Rows, &Channels, &Finish), &mut [u8]);
 
 /// The kernels of this family, in rising order of tiers.
 #[cfg(target_arch = "x86_64")]
@@ -126,7 +114,7 @@ pub struct Packed {
 /// What the kernels in registers need.
 #[derive(Clone)]
 enum Fast {
-    Rows(RowFn, Rows),
+    Rows(WindowsFn, Rows),
     Strips(Box<Strips>),
 }
 
@@ -157,7 +145,7 @@ impl Packed {
             .last()
             .is_some_and(|strip| geometry.c < strip.0);
         let rows = kernel
-            .row
+            .windows
             .filter(|_| is_narrow)
             .and_then(|run| Rows::of(&channels, geometry, zero).map(|rows| Fast::Rows(run, rows)));
         let strips = || {
@@ -221,6 +209,15 @@ impl Packed {
         // What is around them makes these products as slow as those of numbers in large layers.
         let work = geometry.output() * geometry.taps();
         cpu.split(geometry.n * units, work, |own| {
+            if let Some(Fast::Rows(run, rows)) = &self.fast {
+                // SAFETY: each row of the output belongs to one unit.
+                let y = unsafe { y.slice(own.start * row_len..own.end * row_len) };
+                let constants = (rows, &self.channels, &self.finish);
+                return depthwise::rows::strips(&rows.layer(geometry, x), own, y, |strips, y| {
+                    // SAFETY: the machine has what the kernel needs (`Kernel::of`).
+                    unsafe { run(strips, constants, y) };
+                });
+            }
             let mut room = Room::new();
             for unit in own {
                 let (image, top) = (unit / units, unit % units * together);
@@ -232,22 +229,10 @@ impl Packed {
                 let (channels, finish) = (&self.channels, &self.finish);
                 let of_image = || &x[image * size..][..size];
                 match &self.fast {
-                    Some(Fast::Rows(run, rows)) => {
-                        let job = RowJob {
-                            geometry,
-                            index: unit,
-                            x,
-                            rows,
-                            channels,
-                            finish,
-                        };
-                        // SAFETY: the machine has what the kernel needs (`Kernel::of`).
-                        unsafe { run(job, y) };
-                    }
                     Some(Fast::Strips(strips)) => {
                         self.strips(strips, (rows, of_image(), y), &mut room);
                     }
-                    None => {
+                    _ => {
                         let x = of_image();
                         scalar::rows(geometry, (channels, finish, self.zero), (rows, x, y));
                     }

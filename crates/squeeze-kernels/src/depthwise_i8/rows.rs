@@ -2,7 +2,8 @@
 //! single precision holds exactly.
 
 use super::pack::Channels;
-use crate::depthwise::{Depthwise, rows};
+use crate::depthwise::Depthwise;
+use crate::depthwise::rows::{self, Layer};
 
 /// What the loops need.
 #[derive(Clone)]
@@ -25,6 +26,17 @@ impl Rows {
             start: channels.start.iter().map(|&start| start as f32).collect(),
             outside: vec![zero; rows::CHANNELS],
         })
+    }
+
+    /// The layer over these images.
+    pub fn layer<'a>(&'a self, depthwise: &'a Depthwise, x: &'a [u8]) -> Layer<'a, u8> {
+        Layer {
+            depthwise,
+            x,
+            weights: &self.weights,
+            outside: &self.outside,
+            leaves_out: false,
+        }
     }
 
     /// Bytes of all of it.

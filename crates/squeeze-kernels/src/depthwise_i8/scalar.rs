@@ -15,7 +15,7 @@ pub(super) const KERNEL: Kernel = Kernel {
     is_present: || true,
     widened: false,
     strips: &[],
-    row: None,
+    windows: None,
 };
 
 /// Some rows of one image's output, which are all that `y` holds; outside of `x` lies the byte `zero`.
