@@ -2,8 +2,8 @@
 
 use super::Activation;
 use crate::vector::{
-    Vector, gelu_parts, inverse_sigmoid, normal_tail, normal_tails, rough_gelu, sigmoid, tail_end,
-    tanh,
+    GELU, SILU, Vector, gelu_parts, inverse_sigmoid, normal_tail, normal_tails, rough_gelu,
+    sigmoid, tail_end, tanh,
 };
 
 const SQRT_8_OVER_PI: f32 = 1.595_769;
@@ -19,12 +19,14 @@ pub(crate) fn apply<V: Vector>(activation: Activation, x: V) -> V {
         // `min` and `max` give the right operand for NaN: so NaN stays.
         Activation::Relu => zero.max(x),
         Activation::Relu6 => six.min(zero.max(x)),
+        Activation::Gelu if V::LOOKS_UP_LONG => GELU.taken(x),
         Activation::Gelu => {
             let a = tail_end::<V>().min(x.abs());
             // x for positive x less |x| tail(|x|): no cancellation.
             a.neg_mul_add(normal_tail(a), zero.max(x))
         }
         Activation::GeluTanh => x / inverse_sigmoid(gelu_tanh_argument(x)),
+        Activation::Silu if V::LOOKS_UP_LONG => SILU.taken(x),
         Activation::Silu => x / inverse_sigmoid(x),
         Activation::HardSwish => x * hard_sigmoid(x),
         Activation::HardSigmoid => hard_sigmoid(x),
@@ -36,6 +38,13 @@ pub(crate) fn apply<V: Vector>(activation: Activation, x: V) -> V {
 /// GELU of four vectors in step: one alone is a long chain of multiplications.
 #[inline(always)]
 pub(crate) fn gelu_four<V: Vector>(x: [V; 4]) -> [V; 4] {
+    if V::LOOKS_UP_LONG {
+        let mut y = x;
+        for y in &mut y {
+            *y = GELU.taken(*y);
+        }
+        return y;
+    }
     let mut sizes = x;
     for size in &mut sizes {
         *size = tail_end::<V>().min(size.abs());

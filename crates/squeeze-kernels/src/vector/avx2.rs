@@ -217,6 +217,17 @@ impl Vector for F32x8 {
             _mm256_blendv_ps(low, high, is_high)
         })
     }
+    const LOOKS_UP_LONG: bool = false;
+    #[inline(always)]
+    fn look_up_long(self, table: &[f32; 32]) -> Self {
+        let [low, high] = [0, 16].map(|at| table[at..].first_chunk().expect("half of a table"));
+        let (low, high) = (self.look_up(low), self.look_up(high));
+        // SAFETY: see above.
+        Self(unsafe {
+            let is_high = _mm256_slli_epi32::<27>(_mm256_castps_si256(self.0));
+            _mm256_blendv_ps(low.0, high.0, _mm256_castsi256_ps(is_high))
+        })
+    }
     #[inline(always)]
     fn sum(self) -> f32 {
         // SAFETY: see above.

@@ -197,6 +197,16 @@ impl Vector for F32x16 {
             _mm512_permutexvar_ps(places, _mm512_loadu_ps(table.as_ptr()))
         })
     }
+    const LOOKS_UP_LONG: bool = true;
+    #[inline(always)]
+    fn look_up_long(self, table: &[f32; 32]) -> Self {
+        let (low, high) = table.split_at(16);
+        // SAFETY: see above.
+        Self(unsafe {
+            let [low, high] = [low, high].map(|half| _mm512_loadu_ps(half.as_ptr()));
+            _mm512_permutex2var_ps(low, _mm512_castps_si512(self.0), high)
+        })
+    }
     #[inline(always)]
     fn sum(self) -> f32 {
         // SAFETY: see above.

@@ -235,7 +235,7 @@ pub(crate) fn rough_gelu<V: Vector>(x: V) -> V {
 }
 
 /// From it on a number has no fraction: its low bits count.
-const WHOLE: f32 = 12_582_912.0;
+pub(super) const WHOLE: f32 = 12_582_912.0;
 
 /// How many places there are from 0 to 1; parabolas meet halfway between them.
 const PLACES: f32 = 1.8;

@@ -31,6 +31,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod math;
+mod pieces;
 
 use std::ops::{Add, Div, Mul, Sub};
 
@@ -42,6 +43,7 @@ pub(crate) use math::{
     Cooled, exp, gelu_parts, inverse_sigmoid, normal_tail, normal_tails, rough_exp2, rough_gelu,
     sigmoid, tail_end, tanh,
 };
+pub(crate) use pieces::{GELU, SILU};
 
 /// A vector of `f32` in one register.
 ///
@@ -118,6 +120,10 @@ pub(crate) trait Vector:
     fn permute(self, places: &[i32]) -> Self;
     /// In each lane the number of the table at the place that the low four bits of `self` say.
     fn look_up(self, table: &[f32; 16]) -> Self;
+    /// Whether [`Vector::look_up_long`] is one instruction.
+    const LOOKS_UP_LONG: bool;
+    /// The same of the low five bits.
+    fn look_up_long(self, table: &[f32; 32]) -> Self;
     /// The sum of the lanes, in pairs: halves, quarters and so on.
     fn sum(self) -> f32;
     /// The largest lane.
