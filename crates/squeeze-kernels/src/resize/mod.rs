@@ -1,6 +1,7 @@
 //! Resizing of channels-last images: nearest and bilinear, places as PyTorch has them.
 
 pub mod bytes;
+mod enlarge;
 pub mod scalar;
 
 use crate::elementwise::each_rows;
@@ -121,6 +122,9 @@ per_tier! {
 /// As [`scalar::forward`]; what pixels of one row share is looked up once.
 #[inline(always)]
 fn vector_forward<V: Vector>(resize: &Resize, first: usize, x: &[f32], y: &mut [f32]) {
+    if enlarge::has(resize) {
+        return enlarge::vector_forward::<V>(resize, first, x, y);
+    }
     let Resize {
         h, w, c, out, mode, ..
     } = *resize;

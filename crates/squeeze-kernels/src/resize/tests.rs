@@ -65,6 +65,39 @@ fn bilinear_corners() {
     check_row(Mode::BilinearCorners, &[0.0]);
 }
 
+/// Of many columns and channels, which are computed some at a time.
+#[test]
+fn tiers_agree_with_the_definition() {
+    for mode in [Mode::Bilinear, Mode::BilinearCorners] {
+        for (c, w, out) in [
+            (1, 700, 1403),
+            (3, 9, 40),
+            (21, 64, 512),
+            (130, 40, 80),
+            (600, 5, 9),
+        ] {
+            let row = Resize {
+                n: 2,
+                h: 3,
+                w,
+                c,
+                out: [5, out],
+                mode,
+            };
+            let x = numbers(2 * 3 * w * c, 0.0);
+            let mut want = vec![f32::NAN; 2 * 5 * out * c];
+            scalar::forward(&row, 0, &x, &mut want);
+            everywhere(|cpu| {
+                let mut y = vec![f32::NAN; want.len()];
+                forward(cpu, &row, &x, &mut y);
+                for (y, want) in y.iter().zip(&want) {
+                    assert!((y - want).abs() < 1e-6, "{row:?}: {y} instead of {want}");
+                }
+            });
+        }
+    }
+}
+
 #[test]
 fn gradients() {
     for mode in [Mode::Nearest, Mode::Bilinear, Mode::BilinearCorners] {
