@@ -77,18 +77,21 @@ pub(crate) struct Layer<'a, N> {
     pub leaves_out: bool,
 }
 
-/// What some windows read of a row of taps: the first numbers of its columns, and the first tap's weights.
-#[derive(Clone, Copy)]
-struct Reads<N> {
-    columns: [*const N; COLUMNS],
-    weights: *const f32,
-}
+/// What some windows read of a row: the first numbers of its columns.
+type Reads<N> = [*const N; COLUMNS];
+
+/// How many rows are remembered for the windows below.
+const HELD: usize = 4 * TAPS;
 
 /// Some windows of one row of the output, for some channels.
 pub(crate) struct Strips<N> {
-    reads: [Reads<N>; TAPS],
-    /// Rows of taps.
-    rows: usize,
+    reads: [Reads<N>; HELD],
+    /// Which of these rows the taps read.
+    read: Range<usize>,
+    /// The image that they are of, and the first of them, counted with the padding.
+    held: Option<[usize; 2]>,
+    /// The first tap's weights, and from one row of taps to the next.
+    weights: (*const f32, usize),
     windows: usize,
     /// Taps across, and from one window to the next in pixels.
     kernel: [usize; 2],
@@ -111,8 +114,8 @@ pub(crate) fn strips<N: Copy>(
     mut each: impl FnMut(&Strips<N>, &mut [N]),
 ) {
     let d = layer.depthwise;
-    let row_len = d.out_w() * d.c;
-    assert!(has(d) && rows.end <= d.n * d.out_h() && y.len() == rows.len() * row_len);
+    let (out_h, row_len) = (d.out_h(), d.out_w() * d.c);
+    assert!(has(d) && rows.end <= d.n * out_h && y.len() == rows.len() * row_len);
     assert!(layer.x.len() == d.input() && layer.weights.len() == d.taps() * d.c);
     assert!(layer.outside.len() >= CHANNELS);
     // Of a dilated kernel, every so-many-th window reads what one that is not dilated would of every so-many-th pixel.
@@ -127,11 +130,10 @@ pub(crate) fn strips<N: Copy>(
     let together = (near / (columns * d.kernel[0]) / UNIT).clamp(2, CHANNELS / UNIT);
     let parts = units.div_ceil(together).min(units / 2).max(1);
     let mut strips = Strips {
-        reads: [Reads {
-            columns: [std::ptr::null(); COLUMNS],
-            weights: std::ptr::null(),
-        }; TAPS],
-        rows: 0,
+        reads: [[std::ptr::null(); COLUMNS]; HELD],
+        read: 0..0,
+        held: None,
+        weights: (std::ptr::null(), d.kernel[1] * d.c),
         windows: 0,
         kernel: [d.kernel[1], stride],
         first: 0,
@@ -150,12 +152,18 @@ pub(crate) fn strips<N: Copy>(
             let (windows, channels) = (even(all, blocks, block), even(units, parts, part));
             let channels = channels.start * UNIT..(channels.end * UNIT).min(d.c);
             let first = phase + windows.start * apart;
-            strips.windows = windows.len();
+            (strips.windows, strips.held) = (windows.len(), None);
             (strips.first, strips.channels) = (channels.start, channels.len());
             let places = places(d, first * stride, columns);
             let len = (windows.len() - 1) * strips.step + channels.len();
+            // Dividing for each row would take as long as some of its windows.
+            let (mut image, mut top) = (band / out_h, band % out_h);
             for row in band..(band + down).min(rows.end) {
-                strips.look(layer, row, &places[..columns]);
+                strips.look(layer, [image, top], &places[..columns]);
+                top += 1;
+                if top == out_h {
+                    (image, top) = (image + 1, 0);
+                }
                 let at = (row - rows.start) * row_len + first * d.c + channels.start;
                 each(&strips, &mut y[at..][..len]);
             }
@@ -174,33 +182,50 @@ fn places(d: &Depthwise, left: usize, columns: usize) -> [Option<usize>; COLUMNS
 }
 
 impl<N: Copy> Strips<N> {
-    /// Looks up what a row's windows read.
-    fn look(&mut self, layer: &Layer<N>, row: usize, places: &[Option<usize>]) {
+    /// Looks up what the windows of a row of an image read, but for what those of the row above read too.
+    fn look(&mut self, layer: &Layer<N>, [image, row]: [usize; 2], places: &[Option<usize>]) {
         let d = layer.depthwise;
-        let (image, top) = (row / d.out_h(), row % d.out_h() * d.stride[0]);
-        self.rows = 0;
-        for ky in 0..d.kernel[0] {
-            // Above the image the difference is below zero, which wraps to more than any height.
-            let y = (top + ky * d.dilation[0]).wrapping_sub(d.padding[0]);
-            if y >= d.h && layer.leaves_out {
-                continue;
+        let (top, apart) = (row * d.stride[0], d.dilation[0]);
+        // Rows that lie outside are those of the first taps and of the last.
+        let inside = |ky: &usize| {
+            let y = (top + ky * apart).wrapping_sub(d.padding[0]);
+            !layer.leaves_out || y < d.h
+        };
+        let first = (0..d.kernel[0]).find(inside).unwrap_or(0);
+        let count = (first..d.kernel[0]).take_while(inside).count();
+        let start = top + first * apart;
+        let known = match self.held {
+            Some([of, from]) if of == image && apart == 1 && from <= start => {
+                self.read.start += start - from;
+                self.read.len()
             }
-            let reads = &mut self.reads[self.rows];
+            _ => 0,
+        };
+        if known == 0 {
+            self.read = 0..0;
+        } else if self.read.start + count > HELD {
+            self.reads.copy_within(self.read.clone(), 0);
+            self.read = 0..known;
+        }
+        for ky in known..count {
+            let y = (start + ky * apart).wrapping_sub(d.padding[0]);
+            let columns = &mut self.reads[self.read.start + ky];
             match y < d.h {
                 true => {
                     let line = &layer.x[(image * d.h + y) * d.w * d.c + self.first..];
-                    for (column, place) in reads.columns.iter_mut().zip(places) {
+                    for (column, place) in columns.iter_mut().zip(places) {
                         *column = match *place {
                             Some(place) => line.as_ptr().wrapping_add(place),
                             None => layer.outside.as_ptr(),
                         };
                     }
                 }
-                false => reads.columns = [layer.outside.as_ptr(); COLUMNS],
+                false => *columns = [layer.outside.as_ptr(); COLUMNS],
             }
-            reads.weights = layer.weights[ky * d.kernel[1] * d.c + self.first..].as_ptr();
-            self.rows += 1;
         }
+        self.read.end = self.read.start + count;
+        self.held = Some([image, start]);
+        self.weights.0 = layer.weights[first * self.weights.1 + self.first..].as_ptr();
     }
 
     /// What a window adds up of one of its channels: numbers and their weights.
@@ -210,11 +235,12 @@ impl<N: Copy> Strips<N> {
     pub fn terms(&self, window: usize, channel: usize) -> impl Iterator<Item = (N, f32)> {
         assert!(window < self.windows && channel < self.channels);
         let [across, stride] = self.kernel;
-        let taps = (0..self.rows).flat_map(move |row| (0..across).map(move |kx| (row, kx)));
-        taps.map(move |(row, kx)| {
-            let reads = &self.reads[row];
-            let column = reads.columns[window * stride + kx].wrapping_add(channel);
-            let weight = reads.weights.wrapping_add(kx * self.all + channel);
+        let rows = self.reads[self.read.clone()].iter().enumerate();
+        let taps = rows.flat_map(move |(row, reads)| (0..across).map(move |kx| (row, reads, kx)));
+        taps.map(move |(row, reads, kx)| {
+            let column = reads[window * stride + kx].wrapping_add(channel);
+            let (weights, apart) = self.weights;
+            let weight = weights.wrapping_add(row * apart + kx * self.all + channel);
             // SAFETY: every column begins so many channels, as does every tap of the weights `all` behind the one before.
             unsafe { (*column, *weight) }
         })
@@ -255,7 +281,7 @@ impl<N: Copy> Strips<N> {
         pixels: &P,
         y: &mut [N],
     ) {
-        assert!(self.rows <= TAPS && self.channels >= V::LANES);
+        assert!(self.read.len() <= TAPS && self.channels >= V::LANES);
         assert!(y.len() >= (self.windows - 1) * self.step + self.channels);
         let mut strip = 0;
         while strip < self.channels {
@@ -281,11 +307,11 @@ impl<N: Copy> Strips<N> {
         sums: &mut [V; WINDOWS],
     ) {
         // Pointers, because a loop over a slice of at most `TAPS` would be unrolled into five times the code.
-        let std::ops::Range { mut start, end } = self.reads[..self.rows].as_ptr_range();
+        let Range { mut start, end } = self.reads[self.read.clone()].as_ptr_range();
+        let mut weights = self.weights.0.wrapping_add(strip);
         while start < end {
             // SAFETY: inside the slice.
-            let row = unsafe { &*start };
-            let weights = row.weights.wrapping_add(strip);
+            let columns = unsafe { &*start };
             let mut taps = [V::splat(0.0); K];
             for (kx, tap) in taps.iter_mut().enumerate() {
                 // SAFETY: the caller's promise.
@@ -294,11 +320,12 @@ impl<N: Copy> Strips<N> {
             macro_rules! columns {
                 ($($column:literal)*) => {$(
                     // SAFETY: the caller's promise.
-                    unsafe { add::<V, P, K, S, $column>(&row.columns, strip, &taps, sums) };
+                    unsafe { add::<V, P, K, S, $column>(columns, strip, &taps, sums) };
                 )*};
             }
             columns!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18);
             start = start.wrapping_add(1);
+            weights = weights.wrapping_add(self.weights.1);
         }
     }
 }
