@@ -166,6 +166,8 @@ pub(crate) struct Band {
 #[derive(Clone, Debug)]
 pub(crate) struct Pooled {
     pub layer: Layer,
+    /// Whether its products are of bytes.
+    pub in_bytes: bool,
     /// The image between, in the order of memory.
     pub shape: Shape,
     pub pool: Pool,

@@ -104,6 +104,7 @@ fn steps_become_one() {
     );
     assert_eq!(steps("first_block"), "down: conv2d + depthwise + project");
     assert_eq!(steps("first_windows"), "deep: conv2d + depthwise");
+    assert_eq!(steps("first_pool"), "pool: conv2d + pool");
 }
 
 /// Whatever a profile says, a plan computes what the graph says: every family gets every layer that it can compute, and none.

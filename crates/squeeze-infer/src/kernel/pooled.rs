@@ -1,22 +1,28 @@
-//! A convolution in bytes and the pool behind it, some rows at a time.
+//! A convolution and the pool behind it, some rows at a time.
 
 use squeeze_kernels::gemm_f32::Epilogue;
 use squeeze_kernels::pool::{self, Pool};
 use std::ops::Range;
 
 use squeeze_kernels::activation::Activation;
-use squeeze_kernels::conv_i8;
-use squeeze_kernels::{Cpu, Slab};
+use squeeze_kernels::{Cpu, Slab, Threads, conv_f32, conv_i8};
 
 use super::{Context, layer, pool_geometry};
 use crate::arena::Cut;
 use crate::program::{self, Value};
 use crate::target::Target;
 
-/// Both layers, the first with its weights packed.
+/// A convolution with its weights packed.
+#[derive(Clone, Debug)]
+enum Windows {
+    Numbers(conv_f32::Packed),
+    Bytes(conv_i8::Packed),
+}
+
+/// Both layers.
 #[derive(Clone, Debug)]
 pub(crate) struct Pooled {
-    packed: conv_i8::Packed,
+    windows: Windows,
     bias: Option<Vec<f32>>,
     activation: Activation,
     pool: Pool,
@@ -29,9 +35,29 @@ impl Pooled {
             unreachable!("pools are of images")
         };
         let conv = layer::conv_geometry(&row.layer, x.columns());
-        let held = row.layer.weight.held();
+        let weight = &row.layer.weight;
+        let windows = match row.in_bytes {
+            true => {
+                let held = weight.held();
+                Windows::Bytes(conv_i8::Packed::pack_in(
+                    held.weight(),
+                    &conv,
+                    target.tier,
+                    slab,
+                ))
+            }
+            false => {
+                let numbers = weight.numbers();
+                Windows::Numbers(conv_f32::Packed::pack_in(
+                    &numbers,
+                    &conv,
+                    target.tier,
+                    slab,
+                ))
+            }
+        };
         Pooled {
-            packed: conv_i8::Packed::pack_in(held.weight(), &conv, target.tier, slab),
+            windows,
             bias: row.layer.bias.clone(),
             activation: row.layer.activation,
             pool: pool_geometry(&row.pool, [n, h, w, c]),
@@ -50,34 +76,55 @@ impl Pooled {
 
     /// How many numbers it works in beside input and output.
     pub fn scratch(&self, threads: usize) -> usize {
-        self.packed.scratch() + threads * self.room()
+        self.bytes_read() + threads * self.room()
+    }
+
+    /// How many numbers its input takes in bytes, if it is brought to bytes.
+    fn bytes_read(&self) -> usize {
+        match &self.windows {
+            Windows::Numbers(_) => 0,
+            Windows::Bytes(packed) => packed.scratch(),
+        }
     }
 
     /// Bytes of weights and bias.
     pub fn bytes(&self) -> usize {
-        self.packed.bytes() + self.bias.as_deref().map_or(0, size_of_val::<[f32]>)
+        let weights = match &self.windows {
+            Windows::Numbers(packed) => packed.bytes(),
+            Windows::Bytes(packed) => packed.bytes(),
+        };
+        weights + self.bias.as_deref().map_or(0, size_of_val::<[f32]>)
     }
 
     /// What tables show: the kernel of the convolution.
     pub fn name(&self) -> &'static str {
-        self.packed.kernel().name
+        match &self.windows {
+            Windows::Numbers(packed) => packed.kernel().name,
+            Windows::Bytes(packed) => packed.kernel().name,
+        }
     }
 
     /// Computes both.
     pub fn run(&self, context: &Context, cut: Cut) {
         let threads = context.cpu.threads;
         let x = context.read(&cut, 0);
-        let (bytes, room) = cut.scratch.split_at_mut(self.packed.scratch());
-        self.packed.quantize(x, bytes, threads);
-        let (bytes, pool) = (&*bytes, &self.pool);
+        let (bytes, room) = cut.scratch.split_at_mut(self.bytes_read());
+        let (x, macs) = match &self.windows {
+            Windows::Numbers(packed) => (x, packed.conv().macs()),
+            Windows::Bytes(packed) => {
+                packed.quantize(x, bytes, threads);
+                (&*bytes, packed.conv().macs() / 4)
+            }
+        };
+        let pool = &self.pool;
         let rows = pool.n * pool.out_h();
         let row_len = pool.out_w() * pool.c;
-        let parts = threads.parts(self.packed.conv().macs() / 4, rows);
+        let parts = threads.parts(macs, rows);
         let out = (cut.write, rows, row_len);
         threads.run_rows_with(out, (room, self.room()), parts, |own, y, room| {
             let mut held = 0..0;
             for (row, y) in own.zip(y.chunks_exact_mut(row_len)) {
-                held = self.hold(row, held, bytes, room);
+                held = self.hold(row, held, (x, room), threads);
                 // The window's rows are all that is left of the image: a pool of one row.
                 let window = Pool {
                     n: 1,
@@ -98,8 +145,8 @@ impl Pooled {
         &self,
         row: usize,
         held: Range<usize>,
-        bytes: &[f32],
-        room: &mut [f32],
+        (x, room): (&[f32], &mut [f32]),
+        threads: &Threads,
     ) -> Range<usize> {
         let pool = &self.pool;
         let (image, top) = (row / pool.out_h(), row % pool.out_h() * pool.stride[0]);
@@ -121,8 +168,13 @@ impl Pooled {
             ..Epilogue::default()
         };
         let to = &mut room[known.len() * len..wanted.len() * len];
-        self.packed
-            .run_rows(known.end..wanted.end, &epilogue, to, bytes);
+        let rows = known.end..wanted.end;
+        if !rows.is_empty() {
+            match &self.windows {
+                Windows::Numbers(packed) => packed.run_rows(rows, x, &epilogue, to, threads),
+                Windows::Bytes(packed) => packed.run_rows(rows, &epilogue, to, x),
+            }
+        }
         wanted
     }
 }

@@ -1,4 +1,4 @@
-//! Convolutions in bytes run row by row into the pool behind them: the image between never leaves the core's second cache.
+//! Convolutions run row by row into the pool behind them: the image between never leaves the core's second cache.
 
 use squeeze_graph::ops::PoolKind;
 
@@ -41,6 +41,8 @@ fn join(program: &Program, at: usize, target: Target) -> Option<(usize, Draft)> 
         return None;
     };
     let value = &program.values[between];
+    let values = [&program.values[writer.inputs[0]], value];
+    let family = LayerFacts::of(layer, values).family(&target);
     let gains = pool.kind == PoolKind::Max
         && value.code.is_none()
         && writer.inputs.len() == 1
@@ -50,10 +52,10 @@ fn join(program: &Program, at: usize, target: Target) -> Option<(usize, Draft)> 
         && 4 * value.span() >= FEWEST_BYTES
         && layer.weight.len() <= MOST_WEIGHTS
         && program.values[writer.inputs[0]].code.is_none()
-        && LayerFacts::of(layer, [&program.values[writer.inputs[0]], value]).family(&target)
-            == Family::WindowsInBytes;
+        && (family == Family::WindowsInBytes || family == Family::Windows);
     let pooled = Pooled {
         layer: layer.clone(),
+        in_bytes: family == Family::WindowsInBytes,
         shape: value.memory_shape(),
         pool: pool.clone(),
     };

@@ -166,6 +166,19 @@ pub const CASES: &[(&str, Make)] = &[
         let y = b.add("deep", strided(grouped(Conv2d::square(24, 5))), &[x])?;
         Ok(vec![b.add("deep_act", Activation::Silu, &[y])?])
     }),
+    ("first_pool", |b| {
+        let x = image(b, 3, 128, 131)?;
+        let x = b.add("stem", strided(bias(Conv2d::square(17, 3))), &[x])?;
+        let x = b.add("act", Activation::Relu, &[x])?;
+        let pool = Pool {
+            kind: PoolKind::Max,
+            kernel: [3; 2],
+            stride: [2; 2],
+            padding: [1, 0, 0, 1],
+            ceil: true,
+        };
+        Ok(vec![b.add("pool", pool, &[x])?])
+    }),
     ("residual_then_relu", |b| {
         let x = image(b, 4, 6, 5)?;
         let y = b.add("first", bias(Conv2d::square(6, 3)), &[x])?;
