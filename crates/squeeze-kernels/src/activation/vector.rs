@@ -35,16 +35,9 @@ pub(crate) fn apply<V: Vector>(activation: Activation, x: V) -> V {
     }
 }
 
-/// GELU of four vectors in step: one alone is a long chain of multiplications.
+/// GELU of four vectors in step, by the exponential: one alone is a long chain of multiplications.
 #[inline(always)]
 pub(crate) fn gelu_four<V: Vector>(x: [V; 4]) -> [V; 4] {
-    if V::LOOKS_UP_LONG {
-        let mut y = x;
-        for y in &mut y {
-            *y = GELU.taken(*y);
-        }
-        return y;
-    }
     let mut sizes = x;
     for size in &mut sizes {
         *size = tail_end::<V>().min(size.abs());
@@ -208,7 +201,7 @@ pub(super) fn backward_from_output<V: Vector>(activation: Activation, y: &[f32],
 #[inline(always)]
 fn map<V: Vector>(activation: Activation, x: &[f32], y: &mut [f32]) {
     let (mut x, mut y) = (x, y);
-    if activation == Activation::Gelu {
+    if activation == Activation::Gelu && !V::LOOKS_UP_LONG {
         let (fours, rest) = x.split_at(x.len() - x.len() % (4 * V::LANES));
         let (to, y_rest) = y.split_at_mut(fours.len());
         for (x, y) in fours
@@ -233,7 +226,7 @@ fn map<V: Vector>(activation: Activation, x: &[f32], y: &mut [f32]) {
 #[inline(always)]
 fn map_in_place<V: Vector>(activation: Activation, x: &mut [f32]) {
     let mut x = x;
-    if activation == Activation::Gelu {
+    if activation == Activation::Gelu && !V::LOOKS_UP_LONG {
         let (fours, rest) = x.split_at_mut(x.len() - x.len() % (4 * V::LANES));
         for x in fours.chunks_exact_mut(4 * V::LANES) {
             store_four(gelu_four(load_four::<V>(x)), x);

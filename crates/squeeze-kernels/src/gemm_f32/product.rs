@@ -381,7 +381,7 @@ fn finish_block<V: Vector, const ROUGH: bool>(
     block: Block,
 ) {
     assert!(block.columns <= COLUMNS && block.rows * COLUMNS <= near.len());
-    if activation == Activation::Gelu && !ROUGH {
+    if activation == Activation::Gelu && !ROUGH && !V::LOOKS_UP_LONG {
         return finish_with_gelu::<V>(near, c, block);
     }
     for row in 0..block.rows {

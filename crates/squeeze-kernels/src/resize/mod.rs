@@ -1,11 +1,12 @@
 //! Resizing of channels-last images: nearest and bilinear, places as PyTorch has them.
 
+mod bilinear;
 pub mod bytes;
-mod enlarge;
 pub mod scalar;
 
+use self::bilinear::vector_bilinear;
 use crate::elementwise::each_rows;
-use crate::vector::{Vector, per_tier};
+use crate::vector::per_tier;
 use crate::{Cpu, Tier};
 
 pub use bytes::forward_bytes;
@@ -113,53 +114,32 @@ pub fn backward(cpu: Cpu, resize: &Resize, dy: &[f32], dx: &mut [f32]) {
     });
 }
 
-per_tier! {
-    /// Rows of the output from the `first` of all images on.
-    fn rows_forward(resize: &Resize, first: usize, x: &[f32], y: &mut [f32])
-    { scalar: scalar::forward, vector: vector_forward }
+/// Rows of the output from the `first` of all images on.
+fn rows_forward(tier: Tier, resize: &Resize, first: usize, x: &[f32], y: &mut [f32]) {
+    match resize.mode {
+        Mode::Nearest => nearest(resize, first, x, y),
+        _ if bilinear::has(resize) => bilinear_rows(tier, resize, first, x, y),
+        _ => scalar::forward(resize, first, x, y),
+    }
 }
 
 /// As [`scalar::forward`]; what pixels of one row share is looked up once.
-#[inline(always)]
-fn vector_forward<V: Vector>(resize: &Resize, first: usize, x: &[f32], y: &mut [f32]) {
-    if enlarge::has(resize) {
-        return enlarge::vector_forward::<V>(resize, first, x, y);
-    }
-    let Resize {
-        h, w, c, out, mode, ..
-    } = *resize;
+fn nearest(resize: &Resize, first: usize, x: &[f32], y: &mut [f32]) {
+    let Resize { h, w, c, out, .. } = *resize;
     for (at, y) in y.chunks_exact_mut(out[1] * c).enumerate() {
         let (image, row) = ((first + at) / out[0], (first + at) % out[0]);
-        let down = mode.place(row, h, out[0]);
-        let [low, high] = [down.low, down.high].map(|row| &x[(image * h + row) * w * c..][..w * c]);
-        let [upper, lower] = [V::splat(1.0 - down.share), V::splat(down.share)];
+        let line = image * h + Mode::Nearest.place(row, h, out[0]).low;
         for (column, y) in y.chunks_exact_mut(c).enumerate() {
-            let across = mode.place(column, w, out[1]);
-            let [left, right] = [across.low * c, across.high * c];
-            if mode == Mode::Nearest {
-                y.copy_from_slice(&low[left..][..c]);
-                continue;
-            }
-            let [before, after] = [V::splat(1.0 - across.share), V::splat(across.share)];
-            let (a, b) = (&low[left..][..c], &low[right..][..c]);
-            let (d, e) = (&high[left..][..c], &high[right..][..c]);
-            let (p, q) = (upper * before, upper * after);
-            let (r, s) = (lower * before, lower * after);
-            let blend = |a: V, b: V, d: V, e: V| e.mul_add(s, d.mul_add(r, b.mul_add(q, a * p)));
-            if c < V::LANES {
-                let (a, b) = (V::load_part(a), V::load_part(b));
-                blend(a, b, V::load_part(d), V::load_part(e)).store_part(y);
-                continue;
-            }
-            for at in (0..c).step_by(V::LANES) {
-                // The last vector begins earlier rather than be masked, which costs some CPUs much.
-                let at = at.min(c - V::LANES);
-                let (upper, lower) = ((&a[at..], &b[at..]), (&d[at..], &e[at..]));
-                let (a, b) = (V::load(upper.0), V::load(upper.1));
-                blend(a, b, V::load(lower.0), V::load(lower.1)).store(&mut y[at..]);
-            }
+            let pixel = line * w + Mode::Nearest.place(column, w, out[1]).low;
+            y.copy_from_slice(&x[pixel * c..][..c]);
         }
     }
+}
+
+per_tier! {
+    /// Rows of the output from the `first` of all images on.
+    fn bilinear_rows(resize: &Resize, first: usize, x: &[f32], y: &mut [f32])
+    { scalar: scalar::forward, vector: vector_bilinear }
 }
 
 per_tier! {

@@ -1,29 +1,38 @@
-//! Bilinear enlargement of images in numbers: two rows are blended first, once for all columns that lie between their pixels.
+//! Bilinear resizing of images in numbers: two rows are blended first, once for all columns that lie between their pixels.
 
 use super::{Between, Mode, Resize};
 use crate::vector::Vector;
 
 /// Numbers of a blended row, or as much of it as some columns read.
-const ROOM: usize = 4096;
+const ROOM: usize = 8192;
 /// What a vector may read behind them.
 const BEHIND: usize = 16;
 /// Columns whose places are looked up at once.
 const COLUMNS: usize = 512;
 
-/// Whether [`vector_forward`] has it.
+/// So many columns lie between three pixels fewer than there is room for, from centre to centre or from corner to corner.
+fn together(resize: &Resize) -> usize {
+    let (pixels, w, out) = ((ROOM / resize.c).saturating_sub(3), resize.w, resize.out[1]);
+    let corners = match w {
+        1 => COLUMNS,
+        _ => pixels * (out - 1) / (w - 1),
+    };
+    (pixels * out / w).min(corners).min(COLUMNS)
+}
+
+/// Whether [`vector_bilinear`] has it: all but images of very many channels, or as much smaller than they were.
 pub(super) fn has(resize: &Resize) -> bool {
-    resize.mode != Mode::Nearest && resize.out[1] >= resize.w && 8 * resize.c <= ROOM
+    resize.mode != Mode::Nearest && together(resize) > 0
 }
 
 /// As [`super::scalar::forward`].
 #[inline(always)]
-pub(super) fn vector_forward<V: Vector>(resize: &Resize, first: usize, x: &[f32], y: &mut [f32]) {
+pub(super) fn vector_bilinear<V: Vector>(resize: &Resize, first: usize, x: &[f32], y: &mut [f32]) {
     let Resize {
         h, w, c, out, mode, ..
     } = *resize;
     assert!(has(resize) && V::LANES <= BEHIND);
-    // So many columns lie between three pixels fewer than there is room for.
-    let together = ((ROOM / c - 3) * out[1] / w).min(COLUMNS);
+    let together = together(resize);
     let mut places = [mode.place(0, w, out[1]); COLUMNS];
     let mut room = [0.0; ROOM + BEHIND];
     for start in (0..out[1]).step_by(together) {
