@@ -9,7 +9,7 @@ use crate::target::Target;
 /// Images between convolution and pool are worth it from this size on.
 const FEWEST_BYTES: usize = 512 << 10;
 
-/// The weight is read again for each row, so it must stay near.
+/// The weight is read again for each row, so it must stay near: bytes, or as many of numbers.
 const MOST_WEIGHTS: usize = 128 << 10;
 
 /// Joins the largest-of-window pools with the convolutions before them where the image between is large.
@@ -43,6 +43,11 @@ fn join(program: &Program, at: usize, target: Target) -> Option<(usize, Draft)> 
     let value = &program.values[between];
     let values = [&program.values[writer.inputs[0]], value];
     let family = LayerFacts::of(layer, values).family(&target);
+    let size = match family {
+        Family::WindowsInBytes => 1,
+        Family::Windows => size_of::<f32>(),
+        _ => return None,
+    };
     let gains = pool.kind == PoolKind::Max
         && value.code.is_none()
         && writer.inputs.len() == 1
@@ -50,9 +55,8 @@ fn join(program: &Program, at: usize, target: Target) -> Option<(usize, Draft)> 
         && !program.is_shared(between)
         && value.is_dense()
         && 4 * value.span() >= FEWEST_BYTES
-        && layer.weight.len() <= MOST_WEIGHTS
-        && program.values[writer.inputs[0]].code.is_none()
-        && (family == Family::WindowsInBytes || family == Family::Windows);
+        && layer.weight.len() * size <= MOST_WEIGHTS
+        && program.values[writer.inputs[0]].code.is_none();
     let pooled = Pooled {
         layer: layer.clone(),
         in_bytes: family == Family::WindowsInBytes,

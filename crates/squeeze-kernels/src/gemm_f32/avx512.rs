@@ -28,6 +28,8 @@ pub(crate) struct F32x16(pub(crate) __m512);
 impl Register for F32x16 {
     const LANES: usize = 16;
     const UNROLLED: usize = ROWS;
+    // Those of three lose by it (engine.md).
+    const NARROW: usize = 2;
     type Mask = __mmask16;
     /// The upper one, and the lower one as bytes.
     type Limits = (__m512, __m512i);

@@ -10,6 +10,8 @@ pub(crate) trait Register: Copy {
     /// How many rows tiles have that take four steps of k at once, in code of their own: what is between the products takes its share of what the
     /// CPU issues, half of which may be a neighbour's.
     const UNROLLED: usize = usize::MAX;
+    /// Tiles of at most so many registers a row begin so far on in all rows, instead of moving the pointer of each row from tile to tile.
+    const NARROW: usize = 0;
     /// Whether the registers of a panel may lie apart: where one is as wide as those that files hold.
     const MAY_LIE_APART: bool = Self::LANES == super::PANEL;
     /// Which of the lanes a partial load or store touches.
@@ -174,15 +176,13 @@ impl Tile {
 #[inline(always)]
 pub(crate) unsafe fn compute<R: Register, const M: usize, const V: usize>(t: &Tile) {
     let mut t = *t;
-    // Of narrow tiles all rows begin so far on, which takes a part of their time less; wide ones lose by it.
-    let is_wide = V * R::LANES == COLUMNS;
     let mut from = 0;
     for _ in 0..t.tiles.0 {
         // SAFETY: the caller's promise.
         unsafe { tile::<R, M, V>(&t, from) };
-        match is_wide {
-            false => from += t.tiles.1,
-            true => {
+        match V <= R::NARROW {
+            true => from += t.tiles.1,
+            false => {
                 for segment in 0..t.segments {
                     // SAFETY: `a` has a row of pointers for each segment.
                     for row in unsafe { &mut *t.a.add(segment) } {
@@ -278,9 +278,9 @@ unsafe fn add_segments<R: Register, const M: usize, const V: usize>(
         // SAFETY: `a` has a row of pointers for each segment.
         let a = unsafe { *t.a.add(segment) };
         // Of what the compiler does not know: else it would be added to each row's pointer in the inner loop.
-        let start = match V * R::LANES == COLUMNS {
-            true => 0,
-            false => std::hint::black_box(from),
+        let start = match V <= R::NARROW {
+            true => std::hint::black_box(from),
+            false => 0,
         };
         let (mut at, mut rest) = (start, t.length);
         if M >= R::UNROLLED && t.step == 1 && 4 * t.prefetch.1 <= lines::<R, V>() * LINE {
