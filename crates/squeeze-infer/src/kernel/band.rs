@@ -21,8 +21,7 @@ pub(crate) struct Band {
     bias: Option<Vec<f32>>,
     activation: Activation,
     project: Option<Layer>,
-    /// Whether the first layer is one of windows, and the last one adds what the first one gave.
-    expands_windows: bool,
+    /// Whether the last layer adds what the first one gave.
     adds_expanded: bool,
     /// Rows of the output that pass at a time.
     rows: usize,
@@ -58,7 +57,6 @@ impl Band {
             bias: row.depthwise.bias.clone(),
             activation: row.depthwise.activation,
             project: None,
-            expands_windows: row.expands_windows(),
             adds_expanded: row.adds_expanded,
             rows: row.rows(),
             above: row.depthwise.window.rows_read(row.rows()),
@@ -264,11 +262,11 @@ impl Band {
         if !new.is_empty() {
             let pixels = new.len() * self.depthwise.w;
             let to = &mut room.expanded[known.len() * width..read.len() * width];
-            if self.expands_windows {
-                expand.run_lines(context.cpu, new, x, to);
-            } else {
+            if expand.is_point() {
                 let x = &x[new.start * self.depthwise.w * self.strides[0]..];
                 expand.run_rows(context.cpu, pixels, (x, None), to, room.scratch);
+            } else {
+                expand.run_lines(context.cpu, new, x, to);
             }
         }
         room.held = read.clone();

@@ -183,7 +183,7 @@ impl Layer {
     }
 
     /// Whether it computes each row from itself alone.
-    fn is_point(&self) -> bool {
+    pub fn is_point(&self) -> bool {
         match &self.product {
             Product::Gemm(_) | Product::GemmI8(_) | Product::Amx(_) | Product::Sparse(_) => true,
             Product::Depthwise(geometry, _) => geometry.kernel == [1; 2],

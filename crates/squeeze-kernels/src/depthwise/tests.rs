@@ -67,6 +67,34 @@ fn check_forward(row: Depthwise) {
     }
 }
 
+/// Many rows, of which those that windows read are remembered, and rows and channels so many that they come some at a time.
+#[test]
+fn bands_of_rows() {
+    for kernel in [3, 5] {
+        for stride in [1, 2] {
+            check_forward(Depthwise {
+                h: 53,
+                w: 9,
+                kernel: [kernel; 2],
+                stride: [stride; 2],
+                padding: [kernel / 2; 4],
+                ..BASE
+            });
+        }
+        let wide = Depthwise {
+            h: 7,
+            w: 240,
+            c: 279,
+            kernel: [kernel; 2],
+            padding: [kernel / 2; 4],
+            ..BASE
+        };
+        check_forward(wide);
+        // Beyond the second cache row by row.
+        check_forward(Depthwise { h: 9, ..wide });
+    }
+}
+
 /// Products of numbers below one: each addition loses at most half an ulp of the sum so far.
 fn bound(row: &Depthwise) -> f32 {
     2e-7 * row.taps() as f32
