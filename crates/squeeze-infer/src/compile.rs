@@ -51,6 +51,7 @@ pub fn compile_owned(
     drop(weights);
     passes::bands(&mut program, *target);
     passes::pools(&mut program, *target);
+    passes::gates(&mut program, *target);
     passes::in_place(&mut program);
     Ok(bind::bind(program, *target))
 }

@@ -75,6 +75,9 @@ pub(crate) struct Draft {
 pub(crate) enum Work {
     /// A product with weights; the second input, if any, is added before the activation, times its factors.
     Layer(Layer),
+    /// A point layer of one image, in single precision, whose input is multiplied by a gate `[1, c]`, the second input; the third, if any,
+    /// is added as for a layer.
+    Gated(Layer),
     /// Point, depthwise and point layer, band by band; the second input, if any, is added before the last activation.
     Band(Box<Band>),
     /// A convolution and the pool behind it, some rows at a time.

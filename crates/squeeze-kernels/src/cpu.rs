@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use crate::{Threads, Tier, even};
+use crate::{Threads, Tier};
+
+/// Ranges at least so long are cut at whole cache lines.
+const LONG: usize = 1 << 10;
 
 /// The instruction set and the pool of threads that an entry function uses.
 ///
@@ -18,10 +21,14 @@ pub struct Cpu<'a> {
 }
 
 impl Cpu<'_> {
-    /// Splits `0..count` into even ranges, as many as so many multiply-adds are worth, and calls `part` with each.
+    /// Splits `0..count` into ranges, as many as so many multiply-adds are worth, and calls `part` with each. Cuts of long ranges are at
+    /// multiples of 16, so that vectors stay on their cache lines.
     pub(crate) fn split(&self, count: usize, work: usize, part: impl Fn(Range<usize>) + Sync) {
         let parts = self.threads.parts(work, count);
+        let unit = if count < LONG { 1 } else { 16 };
         self.threads
-            .run(parts, &|index| part(even(count, parts, index)));
+            .share(count.div_ceil(unit), (parts, 1), &|_, own| {
+                part((own.start * unit).min(count)..(own.end * unit).min(count));
+            });
     }
 }

@@ -1,5 +1,7 @@
 //! The pool that a plan's steps are split over: the caller works too, workers spin briefly and then park, a run allocates nothing.
 
+mod shares;
+
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
@@ -10,14 +12,19 @@ use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use shares::{MOST_SHARES, Shares, Stretches};
+
 /// A pool of `count` threads, the caller among them.
 ///
-/// Parts are taken from a counter, so a worker that the system has not woken yet is never waited for. Results may not depend on
-/// which thread computes a part; then they are the same bits in every run.
+/// A thread takes the part that is its own and then what others have not begun, so a worker that the system has not woken yet is never
+/// waited for. Work that may be cut anywhere is shared by how quick the threads were lately ([`Threads::share`]): cores differ, by
+/// their kind or by what else runs on them. Results may not depend on where work is cut, nor on which thread computes a part; then
+/// they are the same bits in every run.
 pub struct Threads {
     count: usize,
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    shares: Mutex<Shares>,
 }
 
 /// How long a worker looks for the next run before it parks.
@@ -36,6 +43,9 @@ const EPOCH: u64 = 1 << 34;
 
 struct Shared {
     gate: AtomicU64,
+    /// Which of the first parts, one for each thread, somebody has begun.
+    begun: Vec<AtomicBool>,
+    /// The next of all others.
     next: AtomicUsize,
     parts: AtomicUsize,
     task: UnsafeCell<Option<*const Task>>,
@@ -60,6 +70,7 @@ impl Threads {
         let count = count.max(1);
         let shared = Arc::new(Shared {
             gate: AtomicU64::new(0),
+            begun: (0..count).map(|_| AtomicBool::new(false)).collect(),
             next: AtomicUsize::new(0),
             parts: AtomicUsize::new(0),
             task: UnsafeCell::new(None),
@@ -76,10 +87,12 @@ impl Threads {
         };
         // A machine that refuses a thread still computes: the parts are taken by those that are there.
         let workers: Vec<_> = (0..count - 1).map_while(start).collect();
+        let count = workers.len() + 1;
         Threads {
-            count: workers.len() + 1,
+            count,
             shared,
             workers,
+            shares: Mutex::new(Shares::even(count)),
         }
     }
 
@@ -99,8 +112,7 @@ impl Threads {
         IN_PART.get()
     }
 
-    /// Calls `part(0)` .. `part(parts - 1)`, each once, and returns when all are done. The caller takes part 0 and then what is
-    /// left. A run from inside a part, or while another caller's run is under way, happens in the calling thread.
+    /// Calls `part(0)` .. `part(parts - 1)`, each once, and returns when all are done. A run from inside a part, or while another caller's run is under way, happens in the calling thread.
     ///
     /// # Panics
     /// When a part does, after the parts under way have ended.
@@ -120,7 +132,11 @@ impl Threads {
         // SAFETY: the gate is closed and nobody is inside: the last run left it so, and `turn` keeps other callers away.
         unsafe { *shared.task.get() = Some(task) };
         shared.parts.store(parts, Ordering::Relaxed);
-        shared.next.store(1, Ordering::Relaxed);
+        let begun = &shared.begun;
+        begun
+            .iter()
+            .for_each(|begun| begun.store(false, Ordering::Relaxed));
+        shared.next.store(begun.len(), Ordering::Relaxed);
         let epoch = shared.gate.load(Ordering::Relaxed) & !(OPEN | INSIDE);
         shared
             .gate
@@ -130,7 +146,7 @@ impl Threads {
                 self.workers[index].thread().unpark();
             }
         }
-        shared.work(part, Some(0));
+        shared.work(part, 0);
         shared.gate.fetch_and(!OPEN, Ordering::AcqRel);
         let mut looks = 0u32;
         while shared.gate.load(Ordering::Acquire) & INSIDE != 0 {
@@ -152,7 +168,43 @@ impl Threads {
         }
     }
 
-    /// Splits the rows of `out` evenly into `parts`: `part(rows, chunk)` gets a range of rows and the slice that holds them.
+    /// Cuts `0..count` into ranges and calls `part(index, range)` for each, where an index, below `parts`, stands for one thread at a time.
+    /// Each thread has a stretch as long as it was quick lately, most of which it takes in one range; what a thread that is
+    /// late has not begun goes to the others, in ranges of about `least`.
+    ///
+    /// # Panics
+    /// As for [`Threads::run`].
+    pub fn share(
+        &self,
+        count: usize,
+        (parts, least): (usize, usize),
+        part: &(dyn Fn(usize, Range<usize>) + Sync),
+    ) {
+        let is_shared = parts == self.count && (2..=MOST_SHARES).contains(&parts);
+        let Some(end) = u32::try_from(count)
+            .ok()
+            .filter(|_| is_shared && !IN_PART.get())
+        else {
+            return self.run(parts, &|index| part(index, even(count, parts, index)));
+        };
+        let lock = || self.shares.lock().unwrap_or_else(|lock| lock.into_inner());
+        let stretches = Stretches::new(&lock(), end, least);
+        let seen = [const { (AtomicU64::new(0), AtomicU64::new(0)) }; MOST_SHARES];
+        self.run(parts, &|index| {
+            let (start, mut done) = (Instant::now(), 0);
+            while let Some(range) = stretches.next(index, done == 0) {
+                done += range.len() as u64;
+                part(index, range);
+            }
+            seen[index].0.store(done, Ordering::Relaxed);
+            let nanos = start.elapsed().as_nanos() as u64;
+            seen[index].1.store(nanos, Ordering::Relaxed);
+        });
+        let seen = seen.map(|(done, nanos)| (done.into_inner(), nanos.into_inner()));
+        lock().learn(&seen);
+    }
+
+    /// Splits the rows of `out` into `parts` ([`Threads::share`]): `part(rows, chunk)` gets a range of rows and the slice that holds them.
     ///
     /// # Panics
     /// If `out` is not a whole number of rows, or a part panics.
@@ -169,7 +221,7 @@ impl Threads {
         );
     }
 
-    /// Splits `rows` rows of `out` evenly into `parts`, of which the last row may be cut short, and gives each part `room` numbers of
+    /// Splits `rows` rows of `out` into `parts` ([`Threads::share`]), of which the last row may be cut short, and gives each part `room` numbers of
     /// `scratch`: `part(rows, chunk, scratch)`.
     ///
     /// # Panics
@@ -178,7 +230,7 @@ impl Threads {
         &self,
         (out, rows, row_len): (&mut [T], usize, usize),
         (scratch, room): (&mut [U], usize),
-        parts: usize,
+        (parts, least): (usize, usize),
         part: F,
     ) where
         T: Send,
@@ -188,8 +240,7 @@ impl Threads {
         let len = out.len();
         assert!(len <= rows * row_len && scratch.len() >= parts * room);
         let (out, scratch) = (SharedMut::new(out), SharedMut::new(scratch));
-        self.run(parts, &|index| {
-            let own = even(rows, parts, index);
+        self.share(rows, (parts, least), &|index, own| {
             let chunk = (own.start * row_len).min(len)..(own.end * row_len).min(len);
             // SAFETY: each part has its own rows and its own scratch.
             let (chunk, scratch) = unsafe {
@@ -230,9 +281,8 @@ impl Threads {
         );
         let parts = parts.clamp(1, count.max(1));
         let (a, b) = (SharedMut::new(first.0), SharedMut::new(second.0));
-        self.run(parts, &|index| {
-            let rows = even(count, parts, index);
-            // SAFETY: `even` cuts the rows into disjoint ranges, and each part runs once.
+        self.share(count, (parts, 1), &|_, rows| {
+            // SAFETY: the ranges of rows are disjoint, and each part runs once.
             let a = unsafe { a.slice(rows.start * first.1..rows.end * first.1) };
             // SAFETY: as above.
             let b = unsafe { b.slice(rows.start * second.1..rows.end * second.1) };
@@ -283,7 +333,7 @@ impl Shared {
             // SAFETY: the gate was open when we entered, so the task is set and stays until we leave.
             if let Some(task) = unsafe { *self.task.get() } {
                 // SAFETY: the caller keeps the closure alive until nobody is inside.
-                self.work(unsafe { &*task }, None);
+                self.work(unsafe { &*task }, index + 1);
             }
             self.gate.fetch_sub(1, Ordering::AcqRel);
         }
@@ -314,12 +364,18 @@ impl Shared {
         }
     }
 
-    /// Does `first`, then parts from the counter until none is left. A panic is kept for the caller and ends the counter.
-    fn work(&self, part: &(dyn Fn(usize) + Sync), first: Option<usize>) {
+    /// Does the part of this thread and then all that nobody has begun. A panic is kept for the caller and ends that.
+    fn work(&self, part: &(dyn Fn(usize) + Sync), own: usize) {
         let parts = self.parts.load(Ordering::Relaxed);
+        let first = self.begun.len().min(parts);
         IN_PART.set(true);
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let mut index = first.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed));
+            for index in (own..first).chain(0..own.min(first)) {
+                if !self.begun[index].swap(true, Ordering::Relaxed) {
+                    part(index);
+                }
+            }
+            let mut index = self.next.fetch_add(1, Ordering::Relaxed);
             while index < parts {
                 part(index);
                 index = self.next.fetch_add(1, Ordering::Relaxed);
@@ -327,6 +383,9 @@ impl Shared {
         }));
         IN_PART.set(false);
         if let Err(panic) = result {
+            self.begun
+                .iter()
+                .for_each(|begun| begun.store(true, Ordering::Relaxed));
             self.next.store(parts, Ordering::Relaxed);
             self.panic
                 .lock()
@@ -485,6 +544,37 @@ mod tests {
             });
             assert!(a.iter().enumerate().all(|(at, &row)| row == at / 3));
             assert!(b.iter().enumerate().all(|(at, &row)| row == at));
+        }
+    }
+
+    #[test]
+    fn shared_work_is_done_once() {
+        for threads in [1, 2, 3, 5].map(Threads::new) {
+            for count in [0, 1, 7, 64, 1000] {
+                for least in [1, 5, usize::MAX] {
+                    let done: Vec<_> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+                    let busy: Vec<_> = (0..threads.count())
+                        .map(|_| AtomicBool::new(false))
+                        .collect();
+                    for _ in 0..if cfg!(miri) { 1 } else { 50 } {
+                        threads.share(count, (threads.count(), least), &|index, own| {
+                            assert!(
+                                !busy[index].swap(true, Ordering::SeqCst),
+                                "two of one index"
+                            );
+                            for at in own {
+                                done[at].fetch_add(1, Ordering::Relaxed);
+                            }
+                            busy[index].store(false, Ordering::SeqCst);
+                        });
+                    }
+                    let times = if cfg!(miri) { 1 } else { 50 };
+                    assert!(
+                        done.iter()
+                            .all(|done| done.load(Ordering::Relaxed) == times)
+                    );
+                }
+            }
         }
     }
 

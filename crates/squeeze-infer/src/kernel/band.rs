@@ -154,31 +154,38 @@ impl Band {
             macs,
             rows.div_ceil(self.rows).max(threads.count().min(rows)),
         );
+        // Each range computes rows anew that the one above it had.
+        let least = self.rows.max(12 * (d.kernel[0] - 1) * d.dilation[0]);
         let room = self.room(threads.count());
         let row_len = d.out_w() * self.strides[1];
         let out = (cut.write, rows, row_len);
-        threads.run_rows_with(out, (cut.scratch, room), parts, |own, y, scratch| {
-            let [expanded, filtered] = self.between();
-            let (expanded, scratch) = scratch.split_at_mut(expanded);
-            let (filtered, scratch) = scratch.split_at_mut(filtered);
-            let mut room = Room {
-                expanded,
-                held: 0..0,
-                filtered,
-                scratch,
-            };
-            let mut row = own.start;
-            while row < own.end {
-                let image_end = (row / d.out_h() + 1) * d.out_h();
-                let end = (row + self.rows).min(own.end).min(image_end);
-                let pixels = (end - row) * d.out_w();
-                let len = (pixels - 1) * self.strides[1] + self.out;
-                let y = &mut y[(row - own.start) * row_len..][..len];
-                let residual = residual.map(|residual| &residual[row * row_len..][..len]);
-                self.band(context, row..end, (x, residual), y, &mut room);
-                row = end;
-            }
-        });
+        threads.run_rows_with(
+            out,
+            (cut.scratch, room),
+            (parts, least),
+            |own, y, scratch| {
+                let [expanded, filtered] = self.between();
+                let (expanded, scratch) = scratch.split_at_mut(expanded);
+                let (filtered, scratch) = scratch.split_at_mut(filtered);
+                let mut room = Room {
+                    expanded,
+                    held: 0..0,
+                    filtered,
+                    scratch,
+                };
+                let mut row = own.start;
+                while row < own.end {
+                    let image_end = (row / d.out_h() + 1) * d.out_h();
+                    let end = (row + self.rows).min(own.end).min(image_end);
+                    let pixels = (end - row) * d.out_w();
+                    let len = (pixels - 1) * self.strides[1] + self.out;
+                    let y = &mut y[(row - own.start) * row_len..][..len];
+                    let residual = residual.map(|residual| &residual[row * row_len..][..len]);
+                    self.band(context, row..end, (x, residual), y, &mut room);
+                    row = end;
+                }
+            },
+        );
     }
 
     /// Some rows of one image's output.

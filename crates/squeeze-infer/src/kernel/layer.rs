@@ -153,6 +153,25 @@ impl Layer {
         }
     }
 
+    /// Computes the layer of an input that is multiplied by a gate.
+    pub fn run_gated(&self, context: &Context, cut: Cut) {
+        let Product::Gemm(packed) = &self.product else {
+            unreachable!("{self:?} is no product in single precision")
+        };
+        let (x, gate) = (context.read(&cut, 0), context.read(&cut, 1));
+        let residual = (context.reads.len() > 2).then(|| context.read(&cut, 2));
+        let epilogue = self.epilogue(residual);
+        packed.run_gated((x, gate), &epilogue, cut.write, cut.scratch, context.cpu);
+    }
+
+    /// How many numbers [`Layer::run_gated`] works in.
+    pub fn gated_scratch(&self) -> usize {
+        match &self.product {
+            Product::Gemm(packed) => packed.bytes() / 4,
+            other => unreachable!("{other:?} is no product in single precision"),
+        }
+    }
+
     fn depthwise(
         &self,
         cpu: Cpu,

@@ -38,6 +38,8 @@ use pooled::Pooled;
 #[derive(Clone, Debug)]
 pub(crate) enum Kernel {
     Layer(Layer),
+    /// A point layer whose input is multiplied by a gate: the second input.
+    Gated(Layer),
     Band(Box<Band>),
     Pooled(Box<Pooled>),
     InBytes(InBytes),
@@ -194,6 +196,7 @@ impl Kernel {
         }
         match work {
             Work::Layer(layer) => Self::Layer(Layer::pick(&layer, input(0), output, target, slab)),
+            Work::Gated(layer) => Self::Gated(Layer::pick(&layer, input(0), output, target, slab)),
             Work::Pooled(row) => Self::Pooled(Box::new(Pooled::pick(&row, input(0), target, slab))),
             Work::Band(row) => {
                 Self::Band(Box::new(Band::pick(&row, input(0), output, target, slab)))

@@ -20,6 +20,7 @@ impl Kernel {
         let read = |index: usize| context.read(&cut, index);
         match self {
             Self::Layer(layer) => layer.run(context, cut),
+            Self::Gated(layer) => layer.run_gated(context, cut),
             Self::Band(band) => band.run(context, cut),
             Self::Pooled(pooled) => pooled.run(context, cut),
             Self::InBytes(step) => step.run(context, cut),
@@ -60,7 +61,9 @@ impl Kernel {
                     lengths: context.lengths(1),
                 };
                 match self {
-                    Self::Mean { .. } => pool::mean_forward(cpu, &rows, read(0), cut.write),
+                    Self::Mean { .. } => {
+                        pool::mean_forward(cpu, &rows, read(0), cut.write, cut.scratch);
+                    }
                     _ => pool::largest_forward(cpu, &rows, read(0), cut.write),
                 }
             }
@@ -187,6 +190,18 @@ impl Kernel {
             Self::Band(band) => band.scratch(threads),
             Self::Pooled(pooled) => pooled.scratch(threads),
             Self::InBytes(step) => step.scratch(threads),
+            Self::Gated(layer) => layer.gated_scratch(),
+            &Self::Mean { n, rows, c } => {
+                let (starts, lengths) = (None, None);
+                let rows = pool::Rows {
+                    n,
+                    rows,
+                    starts,
+                    c,
+                    lengths,
+                };
+                rows.mean_scratch()
+            }
             Self::Attention(heads, products) => {
                 let row = heads.row(None, None);
                 match *products {
@@ -202,7 +217,7 @@ impl Kernel {
     /// Bytes of its weights.
     pub fn bytes(&self) -> usize {
         let numbers = match self {
-            Self::Layer(layer) => return layer.bytes(),
+            Self::Layer(layer) | Self::Gated(layer) => return layer.bytes(),
             Self::Band(band) => return band.bytes(),
             Self::Pooled(pooled) => return pooled.bytes(),
             Self::InBytes(step) => return step.bytes(),
@@ -230,7 +245,7 @@ impl Kernel {
     pub fn name(&self, tier: Tier) -> &'static str {
         let of = |kernels| name_of(kernels, tier);
         match self {
-            Self::Layer(layer) => layer.name(tier),
+            Self::Layer(layer) | Self::Gated(layer) => layer.name(tier),
             Self::Band(band) => band.name(tier),
             Self::Pooled(pooled) => pooled.name(),
             Self::InBytes(step) => step.name(tier),

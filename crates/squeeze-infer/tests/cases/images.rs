@@ -149,6 +149,20 @@ pub const CASES: &[(&str, Make)] = &[
         let y = b.add("down_norm", BatchNorm::default(), &[y])?;
         Ok(vec![b.add("sum", Add {}, &[x, y])?])
     }),
+    // Of one image the gate becomes factors of the weight, where it has fewer columns than the image pixels.
+    ("gates_of_one_image", |b| {
+        let x = b.input("image", &[1, 24, 9, 10], Element::Number)?;
+        let y = b.add("up", Conv2d::square(50, 1), &[x])?;
+        let gate = b.add("pool", GlobalAverage {}, &[y])?;
+        let gate = b.add("gate", Linear::dense(50), &[gate])?;
+        let gate = b.add("gate_act", Activation::HardSigmoid, &[gate])?;
+        let y = b.add("excite", Mul {}, &[y, gate])?;
+        let y = b.add("down", bias(Conv2d::square(24, 1)), &[y])?;
+        let y = b.add("sum", Add {}, &[x, y])?;
+        let gate = b.add("gate2", Linear::dense(24), &[gate])?;
+        let wide = b.add("excite2", Mul {}, &[y, gate])?;
+        Ok(vec![y, b.add("wide", Conv2d::square(91, 1), &[wide])?])
+    }),
     // Large enough for bands that begin with windows, of which one adds what it expanded.
     ("first_block", |b| {
         let x = image(b, 3, 96, 87)?;

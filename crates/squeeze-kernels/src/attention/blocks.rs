@@ -5,7 +5,7 @@ use super::{Attention, AttentionOut, AttentionSaved, Qkv, QkvGrads, Rows};
 use crate::elementwise::Dropout;
 use crate::elementwise::dropout::masked;
 use crate::vector::{Vector, per_tier};
-use crate::{Cpu, SharedMut, even};
+use crate::{Cpu, SharedMut};
 
 /// How many query rows go through scores, softmax and values together: their scores stay in the first caches.
 const QUERIES: usize = 24;
@@ -114,25 +114,26 @@ pub(super) fn each_head(
     let heads = attention.n * attention.heads;
     let parts = cpu.threads.parts(all * attention.dim * 2, heads);
     let scratch = SharedMut::new(scratch);
-    cpu.threads.run(parts, &|part| {
-        // SAFETY: each part has its own scratch.
-        let scratch = unsafe { scratch.slice(part * one..(part + 1) * one) };
-        // Sequences differ in length: a head belongs to the part in whose share of all scores its own begin.
-        let (own, mut at) = (even(all, parts, part), 0);
-        for sequence in 0..attention.n {
-            for head in 0..attention.heads {
-                if own.contains(&at) {
-                    let head = Head {
-                        attention,
-                        sequence,
-                        head,
-                    };
-                    work(head, scratch);
+    cpu.threads
+        .share(all, (parts, all / heads.max(1)), &|part, own| {
+            // SAFETY: each part has its own scratch.
+            let scratch = unsafe { scratch.slice(part * one..(part + 1) * one) };
+            // Sequences differ in length: a head belongs to the part in whose share of all scores its own begin.
+            let mut at = 0;
+            for sequence in 0..attention.n {
+                for head in 0..attention.heads {
+                    if own.contains(&at) {
+                        let head = Head {
+                            attention,
+                            sequence,
+                            head,
+                        };
+                        work(head, scratch);
+                    }
+                    at += scores(sequence);
                 }
-                at += scores(sequence);
             }
-        }
-    });
+        });
 }
 
 /// Attention for inference.

@@ -261,21 +261,16 @@ fn scattered_gradient(
     let b = &*scratch.columns;
     let width = g.groups * g.k;
     let parts = cpu.threads.parts(conv.macs(), conv.n);
-    let shares = SharedMut::new(scratch.rows.sized(parts * SCATTER_ROWS * width));
+    let room = SCATTER_ROWS * width;
+    let shares = scratch.rows.sized(parts * room);
     let (pixels, image_len) = (conv.out_h() * conv.out_w(), conv.h * conv.w * conv.c);
     let (window, k) = (conv.window(), conv.c / conv.groups);
+    let images = (&mut dx[..conv.input()], conv.n, image_len);
     cpu.threads
-        .run_rows(&mut dx[..conv.input()], image_len, parts, |images, dx| {
+        .run_rows_with(images, (shares, room), (parts, 1), |images, dx, shares| {
             if start == Start::Zero {
                 dx.fill(0.0);
             }
-            let part = (0..parts)
-                .find(|&part| even(conv.n, parts, part) == images)
-                .expect("rows are even parts");
-            // SAFETY: each part has a place of its own.
-            let shares = unsafe {
-                shares.slice(part * SCATTER_ROWS * width..(part + 1) * SCATTER_ROWS * width)
-            };
             let all = images.start * pixels..images.end * pixels;
             for first in all.clone().step_by(SCATTER_ROWS) {
                 let rows = first..(first + SCATTER_ROWS).min(all.end);

@@ -228,11 +228,12 @@ impl Packed {
         let parts = threads.parts(conv.macs() / 4, units.max(lines));
         let (panels, most) = (&self.right.panels, lines.div_ceil(parts));
         let by_lines = panels.split_by_rows((lines, most), (conv.groups, parts), lines >= units);
-        threads.run(parts, &|part| {
+        let shared = if by_lines { lines } else { units };
+        threads.share(shared, (parts, 1), &|_, own| {
             let _registers = self.right.set_up();
             let (lines, panels) = match by_lines {
-                true => (even(lines, parts, part), 0..units),
-                false => (0..lines, even(units, parts, part)),
+                true => (own, 0..units),
+                false => (0..lines, own),
             };
             self.part(lines, panels, scratch, y);
         });

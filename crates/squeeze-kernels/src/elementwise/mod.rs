@@ -261,6 +261,12 @@ per_tier! {
 }
 
 per_tier! {
+    /// `y[row][i] = factors[row] * x[row][i]` over rows of `width` numbers, on one thread.
+    pub(crate) fn slice_scale_rows(factors: &[f32], x: &[f32], width: usize, y: &mut [f32])
+    { compiled: scalar::scale_rows }
+}
+
+per_tier! {
     /// [`gate_backward`] of one image.
     fn slice_gate_backward(shape: Gate, x: &[f32], dy: &[f32], dgate: &mut [f32])
     { compiled: scalar::gate_backward }

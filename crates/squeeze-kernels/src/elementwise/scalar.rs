@@ -58,6 +58,17 @@ pub fn scale(factor: f32, y: &mut [f32]) {
     }
 }
 
+/// `y[row][i] = factors[row] * x[row][i]` over rows of `width` numbers.
+#[inline(always)]
+pub fn scale_rows(factors: &[f32], x: &[f32], width: usize, y: &mut [f32]) {
+    let rows = x.chunks_exact(width).zip(y.chunks_exact_mut(width));
+    for (&factor, (x, y)) in factors.iter().zip(rows) {
+        for (x, y) in x.iter().zip(y) {
+            *y = factor * x;
+        }
+    }
+}
+
 /// `dgate = sum(x * dy)`.
 #[inline(always)]
 pub fn gate_backward(shape: Gate, x: &[f32], dy: &[f32], dgate: &mut [f32]) {

@@ -21,8 +21,9 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use crate::activation::Activation;
+use crate::elementwise::{PASS, slice_scale_rows};
 use crate::slab::{LINE, Slab};
-use crate::{Cpu, Threads, Tier};
+use crate::{Cpu, SharedMut, Threads, Tier};
 use panels::Panels;
 use product::{Output, Product, Strided};
 use tile::Tile;
@@ -346,6 +347,47 @@ impl Packed {
         c: &mut [f32],
         threads: &Threads,
     ) {
+        self.product(m, (a, &self.data), epilogue, (c, threads));
+    }
+
+    /// `c = activation((a * gate) w^T + bias + residual)` with a factor for each of the `k` inputs of all rows: the weight is multiplied by
+    /// them, which pays where there are more rows than columns. Works in as many numbers as the weight has; allocates nothing.
+    ///
+    /// # Panics
+    /// If a slice is shorter than the geometry says, or there are several groups.
+    pub fn run_gated(
+        &self,
+        (a, gate): (&[f32], &[f32]),
+        epilogue: &Epilogue,
+        c: &mut [f32],
+        scratch: &mut [f32],
+        cpu: Cpu,
+    ) {
+        let g = &self.geometry;
+        assert!(
+            g.groups == 1 && gate.len() == g.k,
+            "{g:?}: {} factors",
+            gate.len()
+        );
+        let to = SharedMut::new(&mut scratch[..self.data.len()]);
+        cpu.split(self.panels.pieces(), self.data.len() * PASS, |own| {
+            for piece in own {
+                let (own, width) = self.panels.piece(piece);
+                // SAFETY: each piece is written by one thread.
+                let to = unsafe { to.slice(own.clone()) };
+                slice_scale_rows(cpu.tier, gate, &self.data[own], width, to);
+            }
+        });
+        self.product(g.m, (a, scratch), epilogue, (c, cpu.threads));
+    }
+
+    fn product(
+        &self,
+        m: usize,
+        (a, b): (&[f32], &[f32]),
+        epilogue: &Epilogue,
+        (c, threads): (&mut [f32], &Threads),
+    ) {
         let g = Geometry { m, ..self.geometry };
         g.check(a.len(), c.len(), g.groups * g.n * g.k);
         let source = Strided {
@@ -360,7 +402,7 @@ impl Packed {
             groups: g.groups,
             panels: self.panels,
             source: &source,
-            b: &self.data,
+            b,
             output: Output {
                 row: g.ldc,
                 group: g.n,

@@ -148,6 +148,20 @@ impl Panels {
         }
     }
 
+    /// How many matrices `[k, width]` a group is made of: panels, or their registers where these lie apart.
+    pub(crate) fn pieces(&self) -> usize {
+        if self.apart { self.across } else { self.count }
+    }
+
+    /// Where one of them lies within its group, and its width.
+    pub(crate) fn piece(&self, index: usize) -> (Range<usize>, usize) {
+        let (start, width) = match self.apart {
+            true => (index * self.lanes * self.k, self.lanes),
+            false => (self.start(index), self.width(index)),
+        };
+        (start..start + width * self.k, width)
+    }
+
     /// How many numbers one group takes.
     pub(crate) fn group_len(&self) -> usize {
         self.across * self.lanes * self.k

@@ -22,6 +22,9 @@ const SMALL_BYTES: usize = 96 << 10;
 /// Reading a number of the right side from beyond the second cache takes the time of so many multiply-adds.
 pub(crate) const READ: usize = 8;
 
+/// Threads hand so many rows to each other: fewer would read the right side too often.
+pub(crate) const LEAST_ROWS: usize = 32;
+
 /// Where the rows of the left side come from.
 pub(crate) trait Source: Sync {
     /// Length of the stretch of k that lies evenly for every row; the whole k is a multiple of it.
@@ -114,18 +117,25 @@ impl Product<'_> {
         let c = SharedMut::new(c);
         // Each thread should read the smaller side whole and only its share of the larger one.
         let prefer_rows = self.m > self.panels.n;
-        let unit = self.source.unit();
-        let own = |part: usize| {
-            let units = even(self.m.div_ceil(unit), parts, part);
-            units.start * unit..(units.end * unit).min(self.m)
+        // Whole tiles where there are many.
+        let unit = match tiles >= 8 * parts {
+            true => self.source.unit().max(self.kernel.rows()),
+            false => self.source.unit(),
         };
-        let most = (0..parts).map(|part| own(part).len()).max().unwrap_or(0);
+        let row_units = self.m.div_ceil(unit);
+        let most = (row_units.div_ceil(parts) * unit).min(self.m);
         let by_rows = self
             .panels
             .split_by_rows((self.m, most), (self.groups, parts), prefer_rows);
-        threads.run(parts, &|part| match by_rows {
-            true => self.part(own(part), 0..units, &c),
-            false => self.part(0..self.m, even(units, parts, part), &c),
+        let shared = if by_rows { row_units } else { units };
+        let least = if by_rows {
+            LEAST_ROWS.div_ceil(unit)
+        } else {
+            1
+        };
+        threads.share(shared, (parts, least), &|_, own| match by_rows {
+            true => self.part(own.start * unit..(own.end * unit).min(self.m), 0..units, &c),
+            false => self.part(0..self.m, own, &c),
         });
     }
 

@@ -221,6 +221,44 @@ fn every_epilogue() {
 }
 
 #[test]
+fn gates_are_factors_of_the_inputs() {
+    for (m, n, k) in [(9, 16, 5), (40, 80, 24), (300, 96, 200), (50, 21, 7)] {
+        let g = Geometry::dense(m, n, k);
+        let (a, w, gate) = (numbers(m * k, 1), numbers(n * k, 2), numbers(k, 3));
+        let (bias, other) = (numbers(n, 4), numbers(m * n, 5));
+        let epilogue = Epilogue {
+            bias: Some(&bias),
+            activation: Activation::Relu,
+            residual: Some(Residual::plain(&other)),
+            ..Epilogue::default()
+        };
+        let gated: Vec<f32> = a
+            .iter()
+            .zip(gate.iter().cycle())
+            .map(|(a, g)| a * g)
+            .collect();
+        let mut want = vec![0.0; m * n];
+        scalar::product(&g, &gated, &w, &epilogue, &mut want);
+        for (tier, count) in Tier::here()
+            .into_iter()
+            .flat_map(|tier| [(tier, 1), (tier, 3)])
+        {
+            let threads = &Threads::new(count);
+            let whole = n.is_multiple_of(PANEL).then(|| pieces(&w, k).next());
+            let of_panels = |pieces| Packed::of_panels(pieces, &g, tier, &Slab::default());
+            let packed = whole.flatten().and_then(of_panels);
+            for packed in packed.into_iter().chain([Packed::pack(&w, &g, tier)]) {
+                let mut got = vec![f32::NAN; m * n];
+                let mut scratch = vec![f32::NAN; packed.bytes() / 4];
+                let cpu = Cpu { tier, threads };
+                packed.run_gated((&a, &gate), &epilogue, &mut got, &mut scratch, cpu);
+                close(&got, &want, k + 4);
+            }
+        }
+    }
+}
+
+#[test]
 fn gradients() {
     check_gradients(Geometry::dense(1, 1, 1));
     check_gradients(Geometry::dense(9, 17, 49));

@@ -24,9 +24,9 @@ pub mod weights;
 
 use std::ops::Range;
 
-use crate::gemm_f32::product::{NEAR, READ};
+use crate::gemm_f32::product::{LEAST_ROWS, NEAR, READ};
 use crate::gemm_f32::{Epilogue, Geometry};
-use crate::{Cpu, SharedMut, Slab, Threads, Tier, Weight, as_bytes_mut, even};
+use crate::{Cpu, SharedMut, Slab, Threads, Tier, Weight, as_bytes_mut};
 use codes::{Fixed, Output as Out, Shared};
 use kernel::Runs;
 pub(crate) use kernel::repeat;
@@ -257,11 +257,22 @@ impl Packed {
             let work = g.m * g.groups * self.group_bytes() * 2;
             Cpu { tier, threads }.split(g.m, work, prepare);
         }
-        threads.run(parts, &|part| {
+        // Whole tiles where there are many.
+        let unit = match tiles >= 8 * parts {
+            true => self.right.rows(),
+            false => 1,
+        };
+        let shared = if by_rows { g.m.div_ceil(unit) } else { units };
+        let least = if by_rows {
+            LEAST_ROWS.div_ceil(unit)
+        } else {
+            1
+        };
+        threads.share(shared, (parts, least), &|_, own| {
             let _registers = self.right.set_up();
             let (rows, panels) = match by_rows {
-                true => (even(g.m, parts, part), 0..units),
-                false => (0..g.m, even(units, parts, part)),
+                true => (own.start * unit..(own.end * unit).min(g.m), 0..units),
+                false => (0..g.m, own),
             };
             for first in rows.clone().step_by(self.block()) {
                 let rows_here = first..(first + self.block()).min(rows.end);

@@ -4,10 +4,12 @@ pub mod bytes;
 pub mod scalar;
 mod vector;
 
+use std::ops::Range;
+
 use self::vector::max_forward as vector_max;
 use crate::elementwise::{PASS, block_sums, each_rows, slice_scale};
 use crate::vector::per_tier;
-use crate::{Cpu, SharedMut, Tier};
+use crate::{Cpu, SharedMut, Tier, even};
 
 pub use bytes::{average_forward_bytes, max_forward_bytes, mean_forward_bytes};
 
@@ -137,6 +139,11 @@ impl Rows<'_> {
         self.lengths.map_or(rows, |lengths| lengths[n].min(rows))
     }
 
+    /// How many numbers [`mean_forward`] works in.
+    pub fn mean_scratch(&self) -> usize {
+        self.n * MEAN_BLOCKS * self.c
+    }
+
     /// The rows of `x` that count.
     fn counted<'x>(&self, n: usize, x: &'x [f32]) -> &'x [f32] {
         &x[self.start(n) * self.c..][..self.length(n) * self.c]
@@ -163,9 +170,25 @@ pub const BYTE_KERNELS: &[(&str, Tier)] = &[
 /// When the lengths do not fit.
 pub fn max_forward(cpu: Cpu, pool: &Pool, x: &[f32], y: &mut [f32]) {
     check(pool, x, y);
-    each_rows(cpu, pool.out_w() * pool.c, y, |rows, y| {
+    each_row_of_windows(cpu, pool, y, |rows, y| {
         rows_max(cpu.tier, pool, rows.start, x, y);
     });
+}
+
+/// Calls `part` with ranges of the rows of the output, each of whose numbers is had from a window.
+fn each_row_of_windows(
+    cpu: Cpu,
+    pool: &Pool,
+    y: &mut [f32],
+    part: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) {
+    let row = pool.out_w() * pool.c;
+    if y.is_empty() {
+        return;
+    }
+    let work = y.len() * pool.kernel[0] * pool.kernel[1];
+    let parts = cpu.threads.parts(work, y.len() / row);
+    cpu.threads.run_rows(y, row, parts, part);
 }
 
 /// [`max_forward`] that keeps in `places` which pixel (`row * w + column` of its image) was the first largest one.
@@ -206,7 +229,7 @@ pub fn max_backward(cpu: Cpu, pool: &Pool, places: &[u32], dy: &[f32], dx: &mut 
 /// When the lengths do not fit.
 pub fn average_forward(cpu: Cpu, pool: &Pool, x: &[f32], y: &mut [f32]) {
     check(pool, x, y);
-    each_rows(cpu, pool.out_w() * pool.c, y, |rows, y| {
+    each_row_of_windows(cpu, pool, y, |rows, y| {
         rows_average(cpu.tier, pool, rows.start, x, y);
     });
 }
@@ -257,21 +280,36 @@ pub fn adaptive_backward(cpu: Cpu, adaptive: &Adaptive, dy: &[f32], dx: &mut [f3
     );
 }
 
+/// A mean is had from the sums of so many blocks of rows, which threads share: of those that a thread wrote, it adds the most itself.
+const MEAN_BLOCKS: usize = 8;
+/// Fewer rows are no block.
+const BLOCK_ROWS: usize = 32;
+
 /// The mean over the rows that count: `x` is all rows of `c`, `y` is `[n, c]`. Global average pool and masked token mean.
 ///
 /// # Panics
-/// When the lengths do not fit.
-pub fn mean_forward(cpu: Cpu, rows: &Rows, x: &[f32], y: &mut [f32]) {
+/// When the lengths do not fit, or the scratch is shorter than [`Rows::mean_scratch`].
+pub fn mean_forward(cpu: Cpu, rows: &Rows, x: &[f32], y: &mut [f32], scratch: &mut [f32]) {
     check_rows(rows, x, y);
-    let shared = SharedMut::new(y);
-    cpu.split(rows.n, x.len() * PASS, |range| {
-        for n in range {
-            // SAFETY: each sequence has its own rows.
-            let y = unsafe { shared.slice(n * rows.c..(n + 1) * rows.c) };
-            block_sums(cpu.tier, rows.counted(n, x), y);
-            slice_scale(cpu.tier, 1.0 / rows.length(n).max(1) as f32, y);
+    let c = rows.c;
+    let sums = SharedMut::new(&mut scratch[..rows.mean_scratch()]);
+    let blocks = |n: usize| (rows.length(n) / BLOCK_ROWS).clamp(1, MEAN_BLOCKS);
+    cpu.split(rows.n * MEAN_BLOCKS, x.len() * PASS, |range| {
+        for at in range {
+            let (n, block) = (at / MEAN_BLOCKS, at % MEAN_BLOCKS);
+            if block < blocks(n) {
+                let own = even(rows.length(n), blocks(n), block);
+                let x = &rows.counted(n, x)[own.start * c..own.end * c];
+                // SAFETY: each block has its own sums.
+                block_sums(cpu.tier, x, unsafe { sums.slice(at * c..(at + 1) * c) });
+            }
         }
     });
+    for (n, y) in y.chunks_exact_mut(c).enumerate() {
+        let sums = &scratch[n * MEAN_BLOCKS * c..][..blocks(n) * c];
+        block_sums(cpu.tier, sums, y);
+        slice_scale(cpu.tier, 1.0 / rows.length(n).max(1) as f32, y);
+    }
 }
 
 /// `dx` of [`mean_forward`]; rows that do not count get 0.

@@ -243,7 +243,13 @@ fn means_over_tokens_that_count() {
         let (x, dy) = (numbers(3 * 7 * 21, 0.0), numbers(63, 1.0));
         everywhere(|cpu| {
             let (mut y, mut dx) = (vec![f32::NAN; 63], vec![f32::NAN; x.len()]);
-            mean_forward(cpu, &row, &x, &mut y);
+            mean_forward(
+                cpu,
+                &row,
+                &x,
+                &mut y,
+                &mut vec![f32::NAN; row.mean_scratch()],
+            );
             for (i, y) in y.iter().enumerate() {
                 let length = row.length(i / 21);
                 let rows = 0..length;
@@ -307,7 +313,8 @@ fn sequences_of_different_lengths() {
     let x = numbers(143 * 21, 0.0);
     everywhere(|cpu| {
         let (mut mean, mut largest) = (vec![f32::NAN; 63], vec![f32::NAN; 63]);
-        mean_forward(cpu, &row, &x, &mut mean);
+        let mut scratch = vec![f32::NAN; row.mean_scratch()];
+        mean_forward(cpu, &row, &x, &mut mean, &mut scratch);
         largest_forward(cpu, &row, &x, &mut largest);
         for (n, rows) in starts.windows(2).enumerate() {
             let alone = Rows {
@@ -318,7 +325,7 @@ fn sequences_of_different_lengths() {
             };
             let x = &x[rows[0] * 21..rows[1] * 21];
             let mut y = vec![f32::NAN; 21];
-            mean_forward(cpu, &alone, x, &mut y);
+            mean_forward(cpu, &alone, x, &mut y, &mut scratch);
             assert_eq!(y, mean[n * 21..][..21]);
             largest_forward(cpu, &alone, x, &mut y);
             assert_eq!(y, largest[n * 21..][..21]);

@@ -24,7 +24,7 @@ use crate::gemm_f32::panels::Panels;
 use crate::gemm_f32::product::{Output, Product, Strided};
 use crate::gemm_f32::{self, Epilogue, Geometry};
 use crate::slab::{Block, Slab};
-use crate::{Cpu, SharedMut, Threads, Tier, even};
+use crate::{Cpu, SharedMut, Threads, Tier};
 use grid::Grid;
 use scalar::Matrices;
 use transform::{Back, There};
@@ -195,10 +195,10 @@ impl Packed {
             "{self:?}: too little scratch"
         );
         let (y, scratch) = (SharedMut::new(y), SharedMut::new(scratch));
-        threads.run(parts, &|part| {
+        let least = self.block().div_ceil(rows);
+        threads.share(tiles.div_ceil(rows), (parts, least), &|part, own| {
             // SAFETY: each part has its own room.
             let room = unsafe { scratch.slice(part * room..(part + 1) * room) };
-            let own = even(tiles.div_ceil(rows), parts, part);
             let own = own.start * rows..(own.end * rows).min(tiles);
             for first in own.clone().step_by(self.block()) {
                 let block = first..(first + self.block()).min(own.end);
@@ -227,8 +227,7 @@ impl Packed {
                 true => 1,
                 false => threads.parts(work, count),
             };
-            threads.run(parts, &|part| {
-                let own = even(count, parts, part);
+            threads.share(count, (parts, 1), &|_, own| {
                 each(tiles.start + own.start..tiles.start + own.end);
             });
         };

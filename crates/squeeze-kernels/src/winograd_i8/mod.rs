@@ -24,7 +24,7 @@ use crate::slab::{Block, Slab};
 use crate::winograd::grid::{Grid, Place};
 use crate::winograd::transform::{pixels, written};
 use crate::winograd::{self, Size};
-use crate::{SharedMut, Threads, Tier, Weight, even};
+use crate::{SharedMut, Threads, Tier, Weight};
 
 /// Products of a tile.
 const PRODUCTS: usize = 16;
@@ -262,10 +262,9 @@ impl Packed {
         let [parts, inner] = self.share(threads.count());
         let room = scratch.len() / parts;
         let (y, rooms) = (&SharedMut::new(y), SharedMut::new(scratch));
-        threads.run(parts, &|part| {
+        threads.share(self.grid.tiles(), (parts, self.block()), &|part, tiles| {
             // SAFETY: each part has its own room.
             let room = unsafe { rooms.slice(part * room..(part + 1) * room) };
-            let tiles = even(self.grid.tiles(), parts, part);
             self.blocks(tiles, x, (y, residual), room, (threads, inner));
         });
     }
@@ -286,8 +285,7 @@ impl Packed {
             let block = first..(first + self.block()).min(tiles.end);
             let transforms = block.len() * PRODUCTS * conv.c;
             let count = threads.parts(transforms / 4, most.min(block.len()));
-            threads.run(count, &|part| {
-                let own = even(block.len(), count, part);
+            threads.share(block.len(), (count, 1), &|_, own| {
                 let own = first + own.start..first + own.end;
                 self.there(x, own, first, inputs);
             });
@@ -295,8 +293,7 @@ impl Packed {
             // Products of 16 bits take about half of the time of those of single precision.
             let count = threads.parts(macs / 2, most.min(self.panels()));
             let room = PRODUCTS * self.sums_step();
-            threads.run(count, &|part| {
-                let own = even(self.panels(), count, part);
+            threads.share(self.panels(), (count, 1), &|part, own| {
                 // SAFETY: each part has its own room.
                 let room = unsafe { sums.slice(part * room..(part + 1) * room) };
                 self.part(own, &block, inputs, room.as_mut_ptr().cast(), to);

@@ -67,7 +67,14 @@ pub(crate) fn mean_forward(call: &Call, inputs: &[Value]) -> (Value, Kept) {
     let lengths = inputs.get(1).map(|lengths| lengths.lengths());
     let mut y = call.output();
     let mean = rows(call, lengths.as_deref());
-    pool::mean_forward(call.work.cpu, &mean, inputs[0].numbers(), &mut y);
+    let mut scratch = vec![0.0; mean.mean_scratch()];
+    pool::mean_forward(
+        call.work.cpu,
+        &mean,
+        inputs[0].numbers(),
+        &mut y,
+        &mut scratch,
+    );
     (y.into(), Kept::Lengths(lengths.unwrap_or_default(), vec![]))
 }
 
