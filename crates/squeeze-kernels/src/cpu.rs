@@ -26,9 +26,10 @@ impl Cpu<'_> {
     pub(crate) fn split(&self, count: usize, work: usize, part: impl Fn(Range<usize>) + Sync) {
         let parts = self.threads.parts(work, count);
         let unit = if count < LONG { 1 } else { 16 };
-        self.threads
-            .share(count.div_ceil(unit), (parts, 1), &|_, own| {
-                part((own.start * unit).min(count)..(own.end * unit).min(count));
-            });
+        let units = count.div_ceil(unit);
+        let least = self.threads.least(work, units);
+        self.threads.share(units, (parts, least), &|_, own| {
+            part((own.start * unit).min(count)..(own.end * unit).min(count));
+        });
     }
 }

@@ -32,6 +32,8 @@ const SPIN: Duration = Duration::from_micros(60);
 /// Work below this many multiply-adds (or as much time's worth of memory traffic) is not worth a second thread. Miri looks for
 /// races in small work.
 const GRAIN: usize = if cfg!(miri) { 1 << 6 } else { 1 << 17 };
+/// Threads hand no less of it to each other.
+const PIECE: usize = 8 * GRAIN;
 
 type Task = dyn Fn(usize) + Sync;
 
@@ -105,6 +107,11 @@ impl Threads {
     /// thread would not gain.
     pub fn parts(&self, work: usize, most: usize) -> usize {
         (work / GRAIN).clamp(1, self.count).min(most.max(1))
+    }
+
+    /// The least of `count` that threads should hand to each other in work of so many multiply-adds: what takes about ten microseconds.
+    pub fn least(&self, work: usize, count: usize) -> usize {
+        count.div_ceil((work / PIECE).max(1))
     }
 
     /// Whether the calling thread computes a part: a run of its own would happen in this thread alone.
@@ -189,36 +196,32 @@ impl Threads {
         };
         let lock = || self.shares.lock().unwrap_or_else(|lock| lock.into_inner());
         let stretches = Stretches::new(&lock(), end, least);
-        let seen = [const { (AtomicU64::new(0), AtomicU64::new(0)) }; MOST_SHARES];
+        let [all_done, taken] = [const { [const { AtomicU64::new(0) }; MOST_SHARES] }; 2];
         self.run(parts, &|index| {
             let (start, mut done) = (Instant::now(), 0);
             while let Some(range) = stretches.next(index, done == 0) {
                 done += range.len() as u64;
                 part(index, range);
             }
-            seen[index].0.store(done, Ordering::Relaxed);
-            let nanos = start.elapsed().as_nanos() as u64;
-            seen[index].1.store(nanos, Ordering::Relaxed);
+            all_done[index].store(done, Ordering::Relaxed);
+            taken[index].store(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
         });
-        let seen = seen.map(|(done, nanos)| (done.into_inner(), nanos.into_inner()));
-        lock().learn(&seen);
+        let seen = |index: usize| [&all_done, &taken].map(|of| of[index].load(Ordering::Relaxed));
+        lock().learn(seen);
     }
 
-    /// Splits the rows of `out` into `parts` ([`Threads::share`]): `part(rows, chunk)` gets a range of rows and the slice that holds them.
+    /// Shares the rows of `out`, work of so many multiply-adds: `part(rows, chunk)` gets a range of rows and the slice that holds them.
     ///
     /// # Panics
     /// If `out` is not a whole number of rows, or a part panics.
-    pub fn run_rows<T, F>(&self, out: &mut [T], row_len: usize, parts: usize, part: F)
+    pub fn run_rows<T, F>(&self, out: &mut [T], row_len: usize, work: usize, part: F)
     where
         T: Send,
         F: Fn(Range<usize>, &mut [T]) + Sync,
     {
-        self.run_rows2(
-            (out, row_len),
-            (&mut [(); 0], 0),
-            parts,
-            |rows, chunk, _| part(rows, chunk),
-        );
+        self.run_rows2((out, row_len), (&mut [(); 0], 0), work, |rows, chunk, _| {
+            part(rows, chunk)
+        });
     }
 
     /// Splits `rows` rows of `out` into `parts` ([`Threads::share`]), of which the last row may be cut short, and gives each part `room` numbers of
@@ -260,7 +263,7 @@ impl Threads {
         &self,
         first: (&mut [T], usize),
         second: (&mut [U], usize),
-        parts: usize,
+        work: usize,
         part: F,
     ) where
         T: Send,
@@ -279,9 +282,9 @@ impl Threads {
             count * second.1,
             "the second buffer must have as many rows as the first"
         );
-        let parts = parts.clamp(1, count.max(1));
+        let (parts, least) = (self.parts(work, count), self.least(work, count));
         let (a, b) = (SharedMut::new(first.0), SharedMut::new(second.0));
-        self.share(count, (parts, 1), &|_, rows| {
+        self.share(count, (parts, least), &|_, rows| {
             // SAFETY: the ranges of rows are disjoint, and each part runs once.
             let a = unsafe { a.slice(rows.start * first.1..rows.end * first.1) };
             // SAFETY: as above.
@@ -536,7 +539,7 @@ mod tests {
         let threads = Threads::new(3);
         for rows in [0, 1, 2, 5, 100] {
             let (mut a, mut b) = (vec![0; rows * 3], vec![0; rows]);
-            threads.run_rows2((&mut a, 3), (&mut b, 1), 4, |rows, a, b| {
+            threads.run_rows2((&mut a, 3), (&mut b, 1), usize::MAX, |rows, a, b| {
                 for (row, (a, b)) in rows.zip(a.chunks_exact_mut(3).zip(b)) {
                     a.fill(row);
                     *b += row;

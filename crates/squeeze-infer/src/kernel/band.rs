@@ -155,7 +155,7 @@ impl Band {
             rows.div_ceil(self.rows).max(threads.count().min(rows)),
         );
         // Each range computes rows anew that the one above it had.
-        let least = self.rows.max(12 * (d.kernel[0] - 1) * d.dilation[0]);
+        let least = self.rows.max(20 * (d.kernel[0] - 1) * d.dilation[0]);
         let room = self.room(threads.count());
         let row_len = d.out_w() * self.strides[1];
         let out = (cut.write, rows, row_len);

@@ -3,7 +3,7 @@
 use super::STRIP;
 use crate::activation::vector::{apply, with_constant};
 use crate::activation::{self, Activation};
-use crate::vector::{Vector, per_tier};
+use crate::vector::Vector;
 use crate::{SharedMut, Tier};
 
 /// Columns of a strip.
@@ -39,10 +39,20 @@ pub(super) struct Finish<'a> {
     pub columns: usize,
 }
 
-per_tier! {
-    /// Finishes a strip's sums and writes the rows that count; no other thread has these rows of these columns.
-    pub(super) fn strip(finish: &Finish, sums: &Sums, rows: &Rows)
-    { scalar: scalar_strip, vector: vector_strip }
+/// Finishes a strip's sums and writes the rows that count; no other thread has these rows of these columns. The family has no kernel of
+/// AVX2.
+pub(super) fn strip(tier: Tier, finish: &Finish, sums: &Sums, rows: &Rows) {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+    fn avx512(finish: &Finish, sums: &Sums, rows: &Rows) {
+        vector_strip::<crate::vector::F32x16>(finish, sums, rows);
+    }
+    match tier.min(Tier::detect()) {
+        // SAFETY: the machine has this tier, by the line of the match.
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512 | Tier::Amx => unsafe { avx512(finish, sums, rows) },
+        _ => scalar_strip(finish, sums, rows),
+    }
 }
 
 fn scalar_strip(f: &Finish, sums: &Sums, rows: &Rows) {

@@ -345,7 +345,8 @@ impl Packed {
             let parts = threads.parts(work, strips);
             let each = self.split_numbers() + self.sum_numbers();
             let scratch = SharedMut::new(scratch);
-            threads.share(strips, (parts, 2), &|part, own| {
+            let least = threads.least(work, strips).max(2);
+            threads.share(strips, (parts, least), &|part, own| {
                 // SAFETY: each part has its own place.
                 let own_scratch = unsafe { scratch.slice(part * each..(part + 1) * each) };
                 let (split, sums) = own_scratch.split_at_mut(self.split_numbers());
@@ -372,7 +373,8 @@ impl Packed {
         let by_columns = self.by_columns();
         let pieces = if by_columns { units } else { strips };
         let count = threads.parts(work, pieces);
-        threads.share(pieces, (count, 2), &|part, own| {
+        let least = threads.least(work, pieces).max(2);
+        threads.share(pieces, (count, least), &|part, own| {
             let each = self.sum_numbers();
             // SAFETY: each part has its own place.
             let sums = unsafe { sums.slice(part * each..(part + 1) * each) };

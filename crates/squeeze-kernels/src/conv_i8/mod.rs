@@ -229,7 +229,8 @@ impl Packed {
         let (panels, most) = (&self.right.panels, lines.div_ceil(parts));
         let by_lines = panels.split_by_rows((lines, most), (conv.groups, parts), lines >= units);
         let shared = if by_lines { lines } else { units };
-        threads.share(shared, (parts, 1), &|_, own| {
+        let least = threads.least(conv.macs() / 4, shared);
+        threads.share(shared, (parts, least), &|_, own| {
             let _registers = self.right.set_up();
             let (lines, panels) = match by_lines {
                 true => (own, 0..units),

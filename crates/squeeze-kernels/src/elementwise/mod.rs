@@ -220,8 +220,8 @@ pub(crate) fn each_rows<T: Send>(
         "{} numbers are not rows of {c}",
         y.len()
     );
-    let parts = cpu.threads.parts(y.len() * PASS, y.len() / c);
-    cpu.threads.run_rows(y, c, parts, part);
+    let work = y.len() * PASS;
+    cpu.threads.run_rows(y, c, work, part);
 }
 
 per_tier! {

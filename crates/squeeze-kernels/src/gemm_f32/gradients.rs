@@ -159,8 +159,8 @@ pub(crate) fn add_columns(
     threads: &Threads,
 ) {
     const WIDTH: usize = 64;
-    let parts = threads.parts(rows * to.len(), to.len().div_ceil(WIDTH));
-    threads.run_rows(to, 1, parts, |columns, to| {
+    let work = rows * to.len();
+    threads.run_rows(to, 1, work, |columns, to| {
         for (index, to) in to.chunks_mut(WIDTH).enumerate() {
             let left = columns.start + index * WIDTH;
             for block in (0..rows).step_by(SUM_ROWS) {

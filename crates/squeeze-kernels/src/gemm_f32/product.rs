@@ -128,11 +128,12 @@ impl Product<'_> {
             .panels
             .split_by_rows((self.m, most), (self.groups, parts), prefer_rows);
         let shared = if by_rows { row_units } else { units };
-        let least = if by_rows {
+        let fewest = if by_rows {
             LEAST_ROWS.div_ceil(unit)
         } else {
             1
         };
+        let least = threads.least(work, shared).max(fewest);
         threads.share(shared, (parts, least), &|_, own| match by_rows {
             true => self.part(own.start * unit..(own.end * unit).min(self.m), 0..units, &c),
             false => self.part(0..self.m, own, &c),

@@ -263,11 +263,12 @@ impl Packed {
             false => 1,
         };
         let shared = if by_rows { g.m.div_ceil(unit) } else { units };
-        let least = if by_rows {
+        let fewest = if by_rows {
             LEAST_ROWS.div_ceil(unit)
         } else {
             1
         };
+        let least = threads.least(self.work(), shared).max(fewest);
         threads.share(shared, (parts, least), &|_, own| {
             let _registers = self.right.set_up();
             let (rows, panels) = match by_rows {

@@ -187,8 +187,7 @@ fn each_row_of_windows(
         return;
     }
     let work = y.len() * pool.kernel[0] * pool.kernel[1];
-    let parts = cpu.threads.parts(work, y.len() / row);
-    cpu.threads.run_rows(y, row, parts, part);
+    cpu.threads.run_rows(y, row, work, part);
 }
 
 /// [`max_forward`] that keeps in `places` which pixel (`row * w + column` of its image) was the first largest one.
@@ -202,9 +201,9 @@ pub fn max_forward_train(cpu: Cpu, pool: &Pool, x: &[f32], y: &mut [f32], places
         return;
     }
     let row = pool.out_w() * pool.c;
-    let parts = cpu.threads.parts(y.len() * PASS, y.len() / row);
+    let work = y.len() * PASS;
     cpu.threads
-        .run_rows2((y, row), (places, row), parts, |rows, y, places| {
+        .run_rows2((y, row), (places, row), work, |rows, y, places| {
             rows_max_places(cpu.tier, pool, rows.start, x, y, places);
         });
 }
@@ -354,9 +353,9 @@ pub fn largest_forward_train(cpu: Cpu, rows: &Rows, x: &[f32], y: &mut [f32], pl
     if y.is_empty() {
         return;
     }
-    let parts = cpu.threads.parts(x.len() * PASS, rows.n);
+    let work = x.len() * PASS;
     cpu.threads
-        .run_rows2((y, rows.c), (places, rows.c), parts, |range, y, places| {
+        .run_rows2((y, rows.c), (places, rows.c), work, |range, y, places| {
             let each = y.chunks_exact_mut(rows.c);
             for ((n, y), places) in range.zip(each).zip(places.chunks_exact_mut(rows.c)) {
                 slice_largest_places(cpu.tier, rows.counted(n, x), y, places);

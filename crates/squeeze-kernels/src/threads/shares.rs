@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Among more threads than this work is shared evenly.
-pub(super) const MOST_SHARES: usize = 32;
+pub(super) const MOST_SHARES: usize = 16;
 
 /// What a run says of how quick threads are counts for so much of what is held of them.
 const NEWS: f32 = 0.125;
@@ -27,11 +27,14 @@ impl Shares {
     }
 
     /// Looks at how much each thread has done and in how many nanoseconds. Nobody's share falls below a quarter of an even one.
-    pub fn learn(&mut self, seen: &[(u64, u64); MOST_SHARES]) {
-        if seen.iter().all(|&(_, nanos)| nanos < SHORT) {
+    pub fn learn(&mut self, seen: impl Fn(usize) -> [u64; 2]) {
+        if (0..self.count).all(|index| seen(index)[1] < SHORT) {
             return;
         }
-        let speed = |index: usize| seen[index].0 as f32 / seen[index].1.max(1) as f32;
+        let speed = |index: usize| {
+            let [done, nanos] = seen(index);
+            done as f32 / nanos.max(1) as f32
+        };
         let all: f32 = (0..self.count).map(speed).sum();
         let least = 0.25 / self.count as f32;
         let shares = &mut self.of[..self.count];
@@ -48,33 +51,42 @@ pub(super) struct Stretches {
     left: [AtomicU64; MOST_SHARES],
     count: usize,
     least: u32,
+    /// Whether a stretch is more than one range; else nobody needs to write here.
+    is_cut: bool,
 }
 
 impl Stretches {
     /// Cuts `0..end`; a thread takes about `least` at a time and more, if that were too many ranges.
     pub fn new(shares: &Shares, end: u32, least: usize) -> Stretches {
         let (mut start, mut share) = (0, 0.0);
-        let left = std::array::from_fn(|index| {
-            share += shares.of[index];
+        let mut left = [const { AtomicU64::new(0) }; MOST_SHARES];
+        for (index, left) in left.iter_mut().take(shares.count).enumerate() {
+            share += f64::from(shares.of[index]);
             let until = match index + 1 < shares.count {
-                true => ((f64::from(end) * f64::from(share)).round() as u32).min(end),
+                true => ((f64::from(end) * share).round() as u32).min(end),
                 false => end,
             };
-            let stretch = both(start, until);
+            *left.get_mut() = both(start, until);
             start = until;
-            AtomicU64::new(stretch)
-        });
+        }
         let pieces = (PIECES * shares.count) as u32;
         let least = u32::try_from(least).unwrap_or(u32::MAX);
+        let least = least.max(end / pieces).max(1);
         Stretches {
             left,
             count: shares.count,
-            least: least.max(end / pieces).max(1),
+            least,
+            is_cut: u64::from(least) * (shares.count as u64) < u64::from(end),
         }
     }
 
     /// What a thread does next: of its own stretch from the start, at `first` three quarters, then of the others' from the end.
     pub fn next(&self, own: usize, first: bool) -> Option<Range<usize>> {
+        if !self.is_cut {
+            let left = self.left[own].load(Ordering::Relaxed);
+            let range = ((left >> 32) as usize)..(left as u32 as usize);
+            return (first && !range.is_empty()).then_some(range);
+        }
         let of_own = |len: u32| match first {
             true => self.least.max(len - len / 4),
             false => self.least,
@@ -130,16 +142,10 @@ fn both(start: u32, end: u32) -> u64 {
 mod tests {
     use super::*;
 
-    fn seen(of: &[(u64, u64)]) -> [(u64, u64); MOST_SHARES] {
-        let mut seen = [(0, 0); MOST_SHARES];
-        seen[..of.len()].copy_from_slice(of);
-        seen
-    }
-
     #[test]
     fn the_quicker_thread_gets_more() {
         let mut shares = Shares::even(2);
-        (0..100).for_each(|_| shares.learn(&seen(&[(300, 50_000), (100, 50_000)])));
+        (0..100).for_each(|_| shares.learn(|index| [[300, 50_000], [100, 50_000]][index]));
         assert!((shares.of[0] - 0.75).abs() < 1e-3, "{:?}", &shares.of[..2]);
         let stretches = Stretches::new(&shares, 400, 1);
         assert_eq!(stretches.next(0, true), Some(0..225));
@@ -149,10 +155,10 @@ mod tests {
     #[test]
     fn a_thread_that_stands_still_keeps_a_quarter() {
         let mut shares = Shares::even(2);
-        (0..1000).for_each(|_| shares.learn(&seen(&[(300, 50_000), (0, 50_000)])));
+        (0..1000).for_each(|_| shares.learn(|index| [[300, 50_000], [0, 50_000]][index]));
         assert!(shares.of[1] > 0.1, "{:?}", &shares.of[..2]);
         let before = shares.of;
-        shares.learn(&seen(&[(300, SHORT - 1), (300, 1)]));
+        shares.learn(|index| [[300, SHORT - 1], [300, 1]][index]);
         assert_eq!(shares.of, before, "a short run says nothing");
     }
 

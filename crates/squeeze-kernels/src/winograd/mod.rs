@@ -75,6 +75,8 @@ pub const KERNELS: &[(&str, Size, Tier)] = &[
 const BLOCK_BYTES: usize = 448 << 10;
 /// Blocks of fewer tiles would read the weights too often.
 const FEWEST_TILES: usize = 32;
+/// Weights of fewer bytes stay in the second cache beside a block, so that a part may have fewer tiles.
+const NEAR_BYTES: usize = 1 << 20;
 
 /// Whether this family computes such a convolution.
 pub fn computes(conv: &Conv) -> bool {
@@ -227,7 +229,8 @@ impl Packed {
                 true => 1,
                 false => threads.parts(work, count),
             };
-            threads.share(count, (parts, 1), &|_, own| {
+            let least = threads.least(work, count);
+            threads.share(count, (parts, least), &|_, own| {
                 each(tiles.start + own.start..tiles.start + own.end);
             });
         };
@@ -289,7 +292,11 @@ impl Packed {
 
     /// Parts that are worth a pass over the weights of their own.
     fn most_parts(&self) -> usize {
-        (self.grid.tiles() / FEWEST_TILES).max(1)
+        let fewest = match self.bytes() <= NEAR_BYTES {
+            true => FEWEST_TILES / 4 * 3,
+            false => FEWEST_TILES,
+        };
+        (self.grid.tiles() / fewest).max(1)
     }
 
     /// From one matrix of transformed inputs to the next, and the same of sums. The line between keeps the matrices from falling on the

@@ -285,7 +285,8 @@ impl Packed {
             let block = first..(first + self.block()).min(tiles.end);
             let transforms = block.len() * PRODUCTS * conv.c;
             let count = threads.parts(transforms / 4, most.min(block.len()));
-            threads.share(block.len(), (count, 1), &|_, own| {
+            let least = threads.least(transforms / 4, block.len());
+            threads.share(block.len(), (count, least), &|_, own| {
                 let own = first + own.start..first + own.end;
                 self.there(x, own, first, inputs);
             });
@@ -293,7 +294,8 @@ impl Packed {
             // Products of 16 bits take about half of the time of those of single precision.
             let count = threads.parts(macs / 2, most.min(self.panels()));
             let room = PRODUCTS * self.sums_step();
-            threads.share(self.panels(), (count, 1), &|part, own| {
+            let least = threads.least(macs / 2, self.panels());
+            threads.share(self.panels(), (count, least), &|part, own| {
                 // SAFETY: each part has its own room.
                 let room = unsafe { sums.slice(part * room..(part + 1) * room) };
                 self.part(own, &block, inputs, room.as_mut_ptr().cast(), to);
