@@ -191,17 +191,7 @@ impl Kernel {
             Self::Pooled(pooled) => pooled.scratch(threads),
             Self::InBytes(step) => step.scratch(threads),
             Self::Gated(layer) => layer.gated_scratch(),
-            &Self::Mean { n, rows, c } => {
-                let (starts, lengths) = (None, None);
-                let rows = pool::Rows {
-                    n,
-                    rows,
-                    starts,
-                    c,
-                    lengths,
-                };
-                rows.mean_scratch()
-            }
+            &Self::Mean { n, c, .. } => pool::mean_scratch(n, c),
             Self::Attention(heads, products) => {
                 let row = heads.row(None, None);
                 match *products {

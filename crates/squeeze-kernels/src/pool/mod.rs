@@ -139,11 +139,6 @@ impl Rows<'_> {
         self.lengths.map_or(rows, |lengths| lengths[n].min(rows))
     }
 
-    /// How many numbers [`mean_forward`] works in.
-    pub fn mean_scratch(&self) -> usize {
-        self.n * MEAN_BLOCKS * self.c
-    }
-
     /// The rows of `x` that count.
     fn counted<'x>(&self, n: usize, x: &'x [f32]) -> &'x [f32] {
         &x[self.start(n) * self.c..][..self.length(n) * self.c]
@@ -279,19 +274,24 @@ pub fn adaptive_backward(cpu: Cpu, adaptive: &Adaptive, dy: &[f32], dx: &mut [f3
     );
 }
 
-/// A mean is had from the sums of so many blocks of rows, which threads share: of those that a thread wrote, it adds the most itself.
+/// A mean is had from the sums of at most so many blocks of rows, which threads share: each adds what it wrote itself, mostly.
 const MEAN_BLOCKS: usize = 8;
 /// Fewer rows are no block.
 const BLOCK_ROWS: usize = 32;
 
+/// How many numbers [`mean_forward`] of `n` images or sequences works in.
+pub fn mean_scratch(n: usize, c: usize) -> usize {
+    n * MEAN_BLOCKS * c
+}
+
 /// The mean over the rows that count: `x` is all rows of `c`, `y` is `[n, c]`. Global average pool and masked token mean.
 ///
 /// # Panics
-/// When the lengths do not fit, or the scratch is shorter than [`Rows::mean_scratch`].
+/// When the lengths do not fit, or the scratch is shorter than [`mean_scratch`].
 pub fn mean_forward(cpu: Cpu, rows: &Rows, x: &[f32], y: &mut [f32], scratch: &mut [f32]) {
     check_rows(rows, x, y);
     let c = rows.c;
-    let sums = SharedMut::new(&mut scratch[..rows.mean_scratch()]);
+    let sums = SharedMut::new(&mut scratch[..mean_scratch(rows.n, c)]);
     let blocks = |n: usize| (rows.length(n) / BLOCK_ROWS).clamp(1, MEAN_BLOCKS);
     cpu.split(rows.n * MEAN_BLOCKS, x.len() * PASS, |range| {
         for at in range {

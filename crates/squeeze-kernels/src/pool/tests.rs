@@ -248,7 +248,7 @@ fn means_over_tokens_that_count() {
                 &row,
                 &x,
                 &mut y,
-                &mut vec![f32::NAN; row.mean_scratch()],
+                &mut vec![f32::NAN; mean_scratch(row.n, row.c)],
             );
             for (i, y) in y.iter().enumerate() {
                 let length = row.length(i / 21);
@@ -313,7 +313,7 @@ fn sequences_of_different_lengths() {
     let x = numbers(143 * 21, 0.0);
     everywhere(|cpu| {
         let (mut mean, mut largest) = (vec![f32::NAN; 63], vec![f32::NAN; 63]);
-        let mut scratch = vec![f32::NAN; row.mean_scratch()];
+        let mut scratch = vec![f32::NAN; mean_scratch(row.n, row.c)];
         mean_forward(cpu, &row, &x, &mut mean, &mut scratch);
         largest_forward(cpu, &row, &x, &mut largest);
         for (n, rows) in starts.windows(2).enumerate() {

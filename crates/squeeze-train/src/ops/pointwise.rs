@@ -133,7 +133,7 @@ pub(crate) fn add_backward(call: &Call, dy: Arc<Buffer>, sink: &mut Sink) {
                 c: channels(call.shape),
                 lengths: None,
             };
-            let mut scratch = vec![0.0; mean.mean_scratch()];
+            let mut scratch = vec![0.0; pool::mean_scratch(mean.n, mean.c)];
             pool::mean_forward(call.work.cpu, &mean, &dy, &mut gate, &mut scratch);
             elementwise::scale(call.work.cpu, rows as f32, &mut gate);
             sink.give(index, Arc::new(gate));

@@ -67,7 +67,7 @@ pub(crate) fn mean_forward(call: &Call, inputs: &[Value]) -> (Value, Kept) {
     let lengths = inputs.get(1).map(|lengths| lengths.lengths());
     let mut y = call.output();
     let mean = rows(call, lengths.as_deref());
-    let mut scratch = vec![0.0; mean.mean_scratch()];
+    let mut scratch = vec![0.0; pool::mean_scratch(mean.n, mean.c)];
     pool::mean_forward(
         call.work.cpu,
         &mean,
