@@ -34,7 +34,11 @@ fn cuts_change_no_bit() {
         let stop = AtomicBool::new(false);
         let beside = thread::scope(|scope| {
             // Takes a core from time to time, so that one of two threads is late.
-            scope.spawn(|| while !stop.load(Ordering::Relaxed) {});
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
             let same = (0..40).all(|_| answer() == first);
             stop.store(true, Ordering::Relaxed);
             same
