@@ -13,6 +13,7 @@ use squeeze_kernels::{Tier, amx};
 use squeeze_rewrite::{Prune, fold_norms, fresh, prune};
 use squeeze_tensor::{Random, Seed, Tensor, Weights};
 
+use cases::case;
 use reference::Array;
 
 #[test]
@@ -46,13 +47,6 @@ fn plans_compute_what_graphs_say() {
         transformed > 0 || !Tier::Avx2.is_present(),
         "no case has a window large enough for Winograd's transforms"
     );
-}
-
-/// The case of this name.
-fn case(name: &str) -> Graph {
-    let mut cases = cases::cases().into_iter();
-    let case = cases.find(|graph| graph.name() == name);
-    case.unwrap_or_else(|| panic!("{name} is no case"))
 }
 
 /// Scales become part of the layers before them, layers whose readers take rows with gaps become one, and heads stay numbers.

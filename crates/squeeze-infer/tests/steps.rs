@@ -2,17 +2,11 @@
 
 mod cases;
 
-use squeeze_graph::Graph;
 use squeeze_infer::{Precision, Target, compile};
 use squeeze_rewrite::fresh;
 use squeeze_tensor::Seed;
 
-/// The case of this name.
-fn case(name: &str) -> Graph {
-    let mut cases = cases::cases().into_iter();
-    let case = cases.find(|graph| graph.name() == name);
-    case.unwrap_or_else(|| panic!("{name} is no case"))
-}
+use cases::case;
 
 /// In bytes, grouped queries, keys and values are one product where each head lies in one group.
 #[test]

@@ -121,6 +121,7 @@ impl Pooled {
         let row_len = pool.out_w() * pool.c;
         let parts = threads.parts(macs, rows);
         let out = (cut.write, rows, row_len);
+        // Each range computes a row or two anew that the one above it had.
         threads.run_rows_with(out, (room, self.room()), (parts, 8), |own, y, room| {
             let mut held = 0..0;
             for (row, y) in own.zip(y.chunks_exact_mut(row_len)) {

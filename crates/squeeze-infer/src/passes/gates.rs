@@ -1,41 +1,29 @@
 //! Gates of squeeze-and-excitation become factors of the weights behind them: of one image these are fewer than its pixels.
 
+use super::absorb;
 use crate::kernel::{Family, LayerFacts};
 use crate::program::{Draft, Program, Work, joined_name};
 use crate::target::Target;
 
 /// Joins products with a gate and the point layers that alone read them.
 pub(crate) fn gates(program: &mut Program, target: Target) {
-    let mut at = 0;
-    while at < program.steps.len() {
-        match join(program, at, target) {
-            Some((layer, draft)) => {
-                program.steps[layer] = draft;
-                program.steps.remove(at);
-            }
-            None => at += 1,
-        }
-    }
+    absorb(program, |program, at| join(program, at, target));
 }
 
-/// The layer behind the gate at this step, and what takes its place.
+/// The step that takes the place of the layer at this step, and the product with a gate before it, which goes.
 fn join(program: &Program, at: usize, target: Target) -> Option<(usize, Draft)> {
-    let gate = &program.steps[at];
-    if !matches!(gate.work, Work::MulGate) {
-        return None;
-    }
-    let reader = program.steps[at..]
-        .iter()
-        .position(|step| step.inputs.contains(&gate.output))?;
-    let step = &program.steps[at + reader];
+    let step = &program.steps[at];
     let Work::Layer(layer) = &step.work else {
         return None;
     };
+    let is_gate =
+        |other: &Draft| matches!(other.work, Work::MulGate) && other.output == step.inputs[0];
+    let before = program.steps[..at].iter().rposition(is_gate)?;
+    let gate = &program.steps[before];
     let [x, y] = [gate.output, step.output].map(|id| &program.values[id]);
     let in_numbers = |id: &usize| program.values[*id].code.is_none();
     let is_dense = |id: &usize| program.values[*id].is_dense();
-    let gains = step.inputs[0] == gate.output
-        && program.uses()[gate.output] == 1
+    let gains = program.uses()[gate.output] == 1
         && !program.is_shared(gate.output)
         && y.shape.len() == 4
         && y.shape[0] == 1
@@ -53,5 +41,5 @@ fn join(program: &Program, at: usize, target: Target) -> Option<(usize, Draft)> 
         inputs: inputs.copied().collect(),
         ..step.clone()
     };
-    gains.then_some((at + reader, draft))
+    gains.then_some((before, draft))
 }

@@ -30,6 +30,20 @@ pub(crate) use shuffle::shuffle;
 
 use crate::program::{Draft, Layer, Program, ValueId, Work, joined_name};
 
+/// Lets each step that `join` gives another for take the place of itself and of one before it, which `join` names.
+fn absorb(program: &mut Program, join: impl Fn(&Program, usize) -> Option<(usize, Draft)>) {
+    let mut at = 0;
+    while at < program.steps.len() {
+        match join(program, at) {
+            Some((gone, draft)) => {
+                program.steps[at] = draft;
+                program.steps.remove(gone);
+            }
+            None => at += 1,
+        }
+    }
+}
+
 /// The step that computes what some layers of the same input do, the first of so many parts of each one's output, then the next of each.
 fn joined(program: &Program, steps: &[usize], turns: usize, output: ValueId) -> Draft {
     let steps: Vec<&Draft> = steps.iter().map(|&at| &program.steps[at]).collect();

@@ -2,6 +2,7 @@
 
 use squeeze_graph::ops::PoolKind;
 
+use super::absorb;
 use crate::kernel::{Family, LayerFacts};
 use crate::program::{Draft, Pooled, Program, Work};
 use crate::target::Target;
@@ -14,16 +15,7 @@ const MOST_WEIGHTS: usize = 128 << 10;
 
 /// Joins the largest-of-window pools with the convolutions before them where the image between is large.
 pub(crate) fn pools(program: &mut Program, target: Target) {
-    let mut at = 0;
-    while at < program.steps.len() {
-        match join(program, at, target) {
-            Some((gone, draft)) => {
-                program.steps[at] = draft;
-                program.steps.remove(gone);
-            }
-            None => at += 1,
-        }
-    }
+    absorb(program, |program, at| join(program, at, target));
 }
 
 /// The step that takes the place of the pool at this step, and which one goes.

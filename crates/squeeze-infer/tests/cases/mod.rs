@@ -16,6 +16,14 @@ pub fn cases() -> Vec<Graph> {
     small.chain(spaces::networks()).collect()
 }
 
+/// The case of this name.
+#[allow(dead_code, reason = "not every test asks for one by its name")]
+pub fn case(name: &str) -> Graph {
+    let mut cases = cases().into_iter();
+    let case = cases.find(|graph| graph.name() == name);
+    case.unwrap_or_else(|| panic!("{name} is no case"))
+}
+
 /// Adds nodes to a network and names its outputs.
 pub type Make = fn(&mut Builder) -> Result<Vec<NodeId>, GraphError>;
 

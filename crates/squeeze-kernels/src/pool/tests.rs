@@ -327,6 +327,11 @@ fn sequences_of_different_lengths() {
             let mut y = vec![f32::NAN; 21];
             mean_forward(cpu, &alone, x, &mut y, &mut scratch);
             assert_eq!(y, mean[n * 21..][..21]);
+            // 140 rows are four blocks.
+            for (i, y) in y.iter().enumerate() {
+                let sum: f64 = x.iter().skip(i).step_by(21).map(|&x| f64::from(x)).sum();
+                assert!((f64::from(*y) - sum / alone.rows.max(1) as f64).abs() < 1e-6);
+            }
             largest_forward(cpu, &alone, x, &mut y);
             assert_eq!(y, largest[n * 21..][..21]);
         }

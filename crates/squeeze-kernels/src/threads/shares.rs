@@ -83,9 +83,8 @@ impl Stretches {
     /// What a thread does next: of its own stretch from the start, at `first` three quarters, then of the others' from the end.
     pub fn next(&self, own: usize, first: bool) -> Option<Range<usize>> {
         if !self.is_cut {
-            let left = self.left[own].load(Ordering::Relaxed);
-            let range = ((left >> 32) as usize)..(left as u32 as usize);
-            return (first && !range.is_empty()).then_some(range);
+            let (start, end) = ends(self.left[own].load(Ordering::Relaxed));
+            return (first && start < end).then_some(start as usize..end as usize);
         }
         let of_own = |len: u32| match first {
             true => self.least.max(len - len / 4),
@@ -100,38 +99,37 @@ impl Stretches {
                 taken
             }
         };
-        let front = |(start, end): (u32, u32)| start + whole(end - start);
-        let back = |(start, end): (u32, u32)| end - self.least.min(end - start);
-        if let Some((start, at, _)) = self.cut(own, |stretch| {
-            let at = front(stretch);
-            (at, both(at, stretch.1))
-        }) {
-            return Some(start..at);
-        }
+        let own_range = self.cut(own, true, whole);
         let mut others = (own + 1..self.count).chain(0..own);
-        others.find_map(|other| {
-            let (_, at, end) = self.cut(other, |stretch| {
-                let at = back(stretch);
-                (at, both(stretch.0, at))
-            })?;
-            Some(at..end)
-        })
+        own_range.or_else(|| others.find_map(|other| self.cut(other, false, |_| self.least)))
     }
 
-    /// Cuts a stretch of which anything is left: `cut` says where, and what is left then. Its start, the cut and its end.
+    /// Takes a range of a stretch of which anything is left, from its start or from its end: as much as `many` says of that length.
     fn cut(
         &self,
         stretch: usize,
-        cut: impl Fn((u32, u32)) -> (u32, u64),
-    ) -> Option<(usize, usize, usize)> {
-        let ends = |left: u64| ((left >> 32) as u32, left as u32);
-        let rest = |left: u64| (ends(left).0 < ends(left).1).then(|| cut(ends(left)).1);
+        from_start: bool,
+        many: impl Fn(u32) -> u32,
+    ) -> Option<Range<usize>> {
+        let parts = |left: u64| {
+            let (start, end) = ends(left);
+            let many = many(end - start).min(end - start);
+            match from_start {
+                true => (start..start + many, both(start + many, end)),
+                false => (end - many..end, both(start, end - many)),
+            }
+        };
+        let rest = |left: u64| (ends(left).0 < ends(left).1).then(|| parts(left).1);
         let left = self.left[stretch]
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest)
             .ok()?;
-        let (start, end) = ends(left);
-        Some((start as usize, cut((start, end)).0 as usize, end as usize))
+        let taken = parts(left).0;
+        Some(taken.start as usize..taken.end as usize)
     }
+}
+
+fn ends(both: u64) -> (u32, u32) {
+    ((both >> 32) as u32, both as u32)
 }
 
 fn both(start: u32, end: u32) -> u64 {
