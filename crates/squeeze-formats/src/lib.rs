@@ -6,6 +6,7 @@ mod map;
 pub mod model;
 pub mod onnx;
 mod panels;
+mod rows;
 pub mod safetensors;
 mod scales;
 pub mod tflite;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use serde_json::Value;
-use squeeze_graph::{Graph, Op};
+use squeeze_graph::Graph;
 use squeeze_kernels::Reading;
 use squeeze_tensor::{Dtype, Tensor, Weights};
 
@@ -17,6 +17,7 @@ use crate::checksum::crc64;
 use crate::error::Broken;
 use crate::map::Mapped;
 use crate::panels::{in_panels, of_panels};
+use crate::rows::{self, Sums};
 use crate::safetensors::{Parsed, Row, parse, serialize};
 use crate::scales::{apart, together};
 
@@ -44,10 +45,14 @@ pub struct Meta {
     pub card: Value,
 }
 
-/// Versions of the layout below that are read: with numbers alone, with some weights in bytes, and with some in panels.
-const VERSIONS: [&str; 3] = ["1", "2", "3"];
+/// Versions of the layout below that are read: with numbers alone, with some weights in bytes, with some in panels, and with checksums
+/// of the rows of tables.
+const VERSIONS: [&str; 4] = ["1", "2", "3", "4"];
 
 const FORMAT: &str = "squeeze model";
+
+/// What metadata call the checksums of tables' rows.
+const ROWS: &str = "rows";
 
 /// Writes a model file, whole or not at all.
 ///
@@ -64,17 +69,31 @@ pub fn save(path: &Path, model: &ModelFile) -> Result<(), FileError> {
 /// # Errors
 /// When the file cannot be read, is damaged or is no Squeeze model.
 pub fn load(path: &Path) -> Result<ModelFile, FileError> {
-    load_on(path, 1)
+    load_on(path, 1, Check::All)
 }
 
-/// The same on so many threads. Pages of a large weight stay in memory as long as its tensor, those of an embedding come row by row.
+/// The same on so many threads for a plan to run. Large tables are not read: a plan checks the rows that it takes, whoever else reads them
+/// compares [`Tensor::row_sums`] first.
 ///
 /// # Errors
 /// As for [`load`].
-pub fn load_on(path: &Path, threads: usize) -> Result<ModelFile, FileError> {
+pub fn load_to_run(path: &Path, threads: usize) -> Result<ModelFile, FileError> {
+    load_on(path, threads, Check::AllButRows)
+}
+
+/// What of a file is compared with its checksums.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Check {
+    All,
+    /// Rows of tables of numbers wait for who takes them.
+    AllButRows,
+}
+
+fn load_on(path: &Path, threads: usize, check: Check) -> Result<ModelFile, FileError> {
     let file = Mapped::open(path)?;
-    from_bytes(file.bytes(), |range, how| file.part(range, how), threads)
-        .map_err(|broken| broken.of(&path.display().to_string()))
+    let take = |range, how| file.part(range, how);
+    let model = from_bytes(file.bytes(), take, threads, check);
+    model.map_err(|broken| broken.of(&path.display().to_string()))
 }
 
 fn to_bytes(model: &ModelFile) -> Result<Vec<u8>, Broken> {
@@ -84,11 +103,23 @@ fn to_bytes(model: &ModelFile) -> Result<Vec<u8>, Broken> {
         true => VERSIONS[2],
         false => VERSIONS[usize::from(tensors.has_bytes())],
     };
-    with_tensors(model, version, &apart(&tensors)?)
+    let tensors = apart(&tensors)?;
+    let sums = rows::sums(&model.graph, &tensors);
+    let version = if sums.is_empty() {
+        version
+    } else {
+        VERSIONS[3]
+    };
+    with_tensors(model, version, &tensors, &sums)
 }
 
 /// The bytes of a model's file whose tensors are these.
-fn with_tensors(model: &ModelFile, version: &str, tensors: &Weights) -> Result<Vec<u8>, Broken> {
+fn with_tensors(
+    model: &ModelFile,
+    version: &str,
+    tensors: &Weights,
+    sums: &Sums,
+) -> Result<Vec<u8>, Broken> {
     let Meta {
         task,
         labels,
@@ -107,7 +138,10 @@ fn with_tensors(model: &ModelFile, version: &str, tensors: &Weights) -> Result<V
         ("input".into(), json(serde_json::to_string(input))?),
         ("card".into(), json(serde_json::to_string(card))?),
     ]);
-    let sum = checksum(&metadata, tensors, 1, |_, _| ());
+    if !sums.is_empty() {
+        metadata.insert(ROWS.into(), rows::to_text(sums));
+    }
+    let sum = checksum(&metadata, tensors, sums, 1);
     metadata.insert("checksum".into(), sum);
     Ok(serialize(tensors, &metadata))
 }
@@ -115,8 +149,9 @@ fn with_tensors(model: &ModelFile, version: &str, tensors: &Weights) -> Result<V
 /// Reads a file's bytes; `take` gives those of a tensor.
 fn from_bytes(
     bytes: &[u8],
-    take: impl Fn(Range<usize>, Reading) -> Bytes + Sync,
+    take: impl Fn(Range<usize>, Reading) -> Bytes,
     threads: usize,
+    check: Check,
 ) -> Result<ModelFile, Broken> {
     let Parsed { mut metadata, rows } = parse(bytes)?;
     if metadata.get("format").map(|text| &**text) != Some(FORMAT) {
@@ -126,22 +161,14 @@ fn from_bytes(
     }
     let damaged = || Broken::new("damaged: its checksum differs; copy or download it again");
     let sum = metadata.remove("checksum").ok_or_else(damaged)?;
-    let tensors = rows.iter().map(|(name, row)| {
-        (
-            name.clone(),
-            row.tensor(|range| take(range, Reading::Whole)),
-        )
-    });
+    let whole = |row: &Row| row.tensor(|range| take(range, Reading::Whole));
+    let tensors = rows.iter().map(|(name, row)| (name.clone(), whole(row)));
     let weights: Weights = tensors.collect();
-    // The pages of a table were read for this alone, and few of its rows will be: they leave memory with a part that nobody keeps.
-    let leave = |name: &str, read: Range<usize>| {
-        let Row { shape, range, .. } = &rows[name];
-        if shape.len() == 2 && range.len() >= TABLE {
-            let read = range.start + read.start..range.start + read.end;
-            drop(take(read, Reading::Whole));
-        }
+    let sums = match metadata.get(ROWS) {
+        Some(text) => rows::of_text(text, &weights)?,
+        None => vec![],
     };
-    if sum != checksum(&metadata, &weights, threads, leave) {
+    if sum != checksum(&metadata, &weights, &sums, threads) {
         return Err(damaged());
     }
     let mut take_text = |key: &str| {
@@ -166,17 +193,24 @@ fn from_bytes(
     let graph: Graph = json("graph", &take_text("graph")?)?;
     let mut weights = together(&graph, of_panels(&graph, weights))?;
     fits(&graph, &weights)?;
-    // Rows of a table come one by one.
-    for node in graph.nodes() {
-        let name = format!("{}.weight", node.name);
-        if let (Op::Embedding(_), Some(row)) = (&node.op, rows.get(&name)) {
-            let fresh = row.tensor(|range| take(range, Reading::Rows));
-            let scales = weights.get(&name).and_then(Tensor::scaled);
-            let fresh = match scales {
-                Some((_, scales)) => fresh.with_scales(scales).expect("they were checked"),
-                None => fresh,
-            };
-            weights.insert(name, fresh);
+    let tables = rows::tables(&graph);
+    // Their rows come one by one.
+    for (name, row) in rows.iter().filter(|(name, _)| tables.contains(*name)) {
+        let fresh = row.tensor(|range| take(range, Reading::Rows));
+        let fresh = match weights.get(name).and_then(Tensor::scaled) {
+            Some((_, scales)) => fresh.with_scales(scales).expect("they were checked"),
+            None => fresh,
+        };
+        weights.insert(name, fresh);
+    }
+    for (name, sums) in sums {
+        let table = weights.get(&name).expect("of the file's");
+        let waits = check == Check::AllButRows && tables.contains(&name);
+        if waits && table.as_f32().is_some() {
+            let table = table.clone().with_row_sums(sums);
+            weights.insert(name, table);
+        } else {
+            rows::check(&name, table, &sums)?;
         }
     }
     let meta = Meta {
@@ -192,38 +226,32 @@ fn from_bytes(
     })
 }
 
-/// A matrix of at least so many bytes may be a table; panels have three axes.
-const TABLE: usize = 16 << 20;
-
-/// Over names, values, element types, shapes and elements, each with its length; `seen` is told which bytes of a tensor were read.
+/// Over names, values, element types, shapes and elements, each with its length; elements of tables that have checksums of their own are left
+/// out.
 fn checksum<'a>(
     metadata: &'a BTreeMap<String, String>,
     weights: &'a Weights,
+    sums: &Sums,
     threads: usize,
-    seen: impl Fn(&str, Range<usize>) + Sync,
 ) -> String {
     let mut pieces: Vec<Cow<'a, [u8]>> = vec![];
     let mut add = |bytes: Cow<'a, [u8]>| {
         pieces.push((bytes.len() as u64).to_le_bytes().to_vec().into());
         pieces.push(bytes);
-        pieces.len() - 1
     };
     for (key, value) in metadata {
         add(key.as_bytes().into());
         add(value.as_bytes().into());
     }
-    let mut names = BTreeMap::new();
     for (name, tensor) in weights.iter() {
         add(name.as_bytes().into());
         add(tensor.dtype().name().as_bytes().into());
         add(format!("{:?}", tensor.shape()).into_bytes().into());
-        names.insert(add(tensor.bytes().into()), name);
-    }
-    crc64(&pieces, threads, |piece, range| {
-        if let Some(name) = names.get(&piece) {
-            seen(name, range);
+        if sums.iter().all(|(own, _)| own != name) {
+            add(tensor.bytes().into());
         }
-    })
+    }
+    crc64(&pieces, threads)
 }
 
 /// Refuses weights that are not exactly those of the graph, as numbers.
@@ -303,7 +331,8 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<ModelFile, Broken> {
-        from_bytes(bytes, |range, _| Bytes::copy_from_slice(&bytes[range]), 1)
+        let take = |range, _| Bytes::copy_from_slice(&bytes[range]);
+        from_bytes(bytes, take, 1, Check::All)
     }
 
     #[test]
@@ -354,8 +383,8 @@ mod tests {
         let model = model_in_bytes();
         let mut tensors = apart(&model.weights).expect("a layer's");
         change(&mut tensors);
-        let Err(Broken(reason)) = read(&with_tensors(&model, VERSIONS[1], &tensors).expect("JSON"))
-        else {
+        let bytes = with_tensors(&model, VERSIONS[1], &tensors, &vec![]);
+        let Err(Broken(reason)) = read(&bytes.expect("JSON")) else {
             panic!("the file lies");
         };
         assert_eq!(reason, message);

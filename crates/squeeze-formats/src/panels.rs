@@ -34,7 +34,7 @@ pub(crate) fn of_panels(graph: &Graph, mut weights: Weights) -> Weights {
 
 /// Names of the weights that no node reads but layers of one tap, with whole panels in each group.
 fn products(graph: &Graph) -> HashSet<String> {
-    let is_product = |node: &Node| {
+    weights_of(graph, &|node| {
         let (taps, out, groups) = match &node.op {
             Op::Conv2d(row) => (row.kernel[0] * row.kernel[1], row.out, row.groups),
             Op::Conv1d(row) => (row.kernel, row.out, row.groups),
@@ -42,8 +42,12 @@ fn products(graph: &Graph) -> HashSet<String> {
             _ => return false,
         };
         taps == 1 && (out / groups).is_multiple_of(PANEL)
-    };
-    let others = graph.nodes().iter().filter(|node| !is_product(node));
+    })
+}
+
+/// Names of the weights that some nodes read, and no others.
+pub(crate) fn weights_of(graph: &Graph, is_it: &dyn Fn(&Node) -> bool) -> HashSet<String> {
+    let others = graph.nodes().iter().filter(|node| !is_it(node));
     let others: HashSet<&str> = others.map(|node| &*node.weights).collect();
     let owners = graph.nodes().iter().map(|node| &*node.weights);
     let alone = owners.filter(|name| !others.contains(name));

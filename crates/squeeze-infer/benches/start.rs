@@ -40,7 +40,7 @@ fn main() {
 fn start(path: &Path, threads: usize) -> [f64; 5] {
     let begun = Instant::now();
     let ms = |since: Instant| 1e3 * since.elapsed().as_secs_f64();
-    let model = squeeze_formats::model::load_on(path, threads).expect("a model file");
+    let model = squeeze_formats::model::load_to_run(path, threads).expect("a model file");
     let load = ms(begun);
     let step = Instant::now();
     let plan = compile(&model.graph, &model.weights, &Target::here(threads)).expect("compiles");

@@ -82,6 +82,7 @@ pub(crate) fn bind(mut program: Program, target: Target) -> Plan {
         texts: program.texts,
         inputs: program.inputs,
         lengths,
+        unread: program.unread,
         steps,
         outputs,
         arena: placement.bytes / NUMBER,

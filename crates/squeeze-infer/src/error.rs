@@ -22,7 +22,7 @@ pub enum CompileError {
     },
 }
 
-/// Why a plan does not take these inputs.
+/// Why a plan does not take these inputs, or has no sound rows for them.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum InputError {
     /// Another number of inputs.
@@ -64,5 +64,17 @@ pub enum InputError {
         least: i32,
         /// Greatest value allowed.
         most: i32,
+    },
+    /// Rows that the model file has otherwise than they were written.
+    #[error(
+        "rows {first} to {last} of `{weight}` are damaged: their checksum differs; copy the model file or download it again"
+    )]
+    Damaged {
+        /// Which table.
+        weight: String,
+        /// The first of the rows that are checked together.
+        first: usize,
+        /// The last of them.
+        last: usize,
     },
 }

@@ -33,6 +33,7 @@ mod quantize;
 mod ranges;
 mod target;
 mod texts;
+mod unread;
 
 pub use compile::{compile, compile_owned};
 pub use error::{CompileError, InputError};

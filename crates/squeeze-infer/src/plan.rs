@@ -12,6 +12,7 @@ use crate::input::{Input, InputSpec};
 use crate::kernel::{Context, Kernel};
 use crate::target::Target;
 use crate::texts::{Rows, Stretch, Texts};
+use crate::unread::Unread;
 
 /// A network compiled for one machine: steps with packed weights and places in one arena.
 ///
@@ -23,6 +24,8 @@ pub struct Plan {
     pub(crate) inputs: Vec<InputSpec>,
     /// Which inputs are lengths of texts.
     pub(crate) lengths: Vec<bool>,
+    /// Tables whose rows are checked as inputs take them.
+    pub(crate) unread: Vec<Unread>,
     pub(crate) steps: Vec<Step>,
     pub(crate) outputs: Vec<(Shape, Stretch)>,
     /// Size of the arena in numbers.
@@ -111,17 +114,23 @@ impl Plan {
         }
     }
 
-    /// Whether a run can take these inputs.
+    /// Whether a run can take these inputs. Of a model file loaded to run, the rows that they take are compared with their checksums here.
     ///
     /// # Errors
-    /// When there are not as many of the right kind and length, or an index is out of range.
+    /// When there are not as many of the right kind and length, an index is out of range, or its row is damaged.
     pub fn check(&self, inputs: &[Input]) -> Result<(), InputError> {
         if inputs.len() != self.inputs.len() {
             let (wanted, found) = (self.inputs.len(), inputs.len());
             return Err(InputError::Count { wanted, found });
         }
         let mut pairs = self.inputs.iter().zip(inputs);
-        pairs.try_for_each(|(spec, input)| spec.check(input))
+        pairs.try_for_each(|(spec, input)| spec.check(input))?;
+        self.unread
+            .iter()
+            .try_for_each(|table| match inputs[table.input] {
+                Input::Indices(indices) => table.check(indices),
+                Input::Numbers(_) => unreachable!("tables are read by indices"),
+            })
     }
 
     /// Runs the network. Allocates nothing, does not fail. Where texts have lengths and no step sees padding, padding takes no

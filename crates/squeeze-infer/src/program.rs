@@ -9,12 +9,13 @@ use squeeze_kernels::elementwise::Block;
 use crate::input::InputSpec;
 use crate::numbers::{Rows, Table, in_turns};
 use crate::texts::Texts;
+use crate::unread::Unread;
 
 /// Number of a value.
 pub(crate) type ValueId = usize;
 
 /// A network as steps in running order.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Program {
     /// The texts, where their rows are packed.
     pub texts: Option<Texts>,
@@ -24,6 +25,8 @@ pub(crate) struct Program {
     pub outputs: Vec<ValueId>,
     /// Size of each buffer in numbers.
     pub buffers: Vec<usize>,
+    /// Tables whose rows wait for being checked.
+    pub unread: Vec<Unread>,
 }
 
 /// What a step reads or writes: rows of channels at some distance from each other.

@@ -2,6 +2,7 @@
 
 pub mod dtype;
 mod panels;
+mod row_sums;
 mod scaled;
 pub mod seed;
 pub mod tensor;
@@ -9,6 +10,7 @@ pub mod weights;
 
 pub use dtype::Dtype;
 pub use panels::PANEL;
+pub use row_sums::RowSums;
 pub use seed::{Random, Seed};
 pub use tensor::{Tensor, TensorError};
 pub use weights::Weights;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 use thiserror::Error;
 
-use crate::Dtype;
+use crate::{Dtype, RowSums};
 
 /// A dense row-major array of any [`Dtype`].
 ///
@@ -22,6 +22,8 @@ pub struct Tensor {
     pub(crate) scales: Option<Arc<[f32]>>,
     /// Whether the elements lie in panels instead of row by row.
     pub(crate) in_panels: bool,
+    /// Of blocks of rows that nobody has checked yet.
+    pub(crate) row_sums: Option<Arc<RowSums>>,
 }
 
 /// A tensor whose parts do not fit together, or that has another element type than asked for.
@@ -100,6 +102,7 @@ impl Tensor {
             bytes,
             scales: None,
             in_panels: false,
+            row_sums: None,
         })
     }
 
@@ -123,6 +126,7 @@ impl Tensor {
             bytes: bytes.into(),
             scales: None,
             in_panels: false,
+            row_sums: None,
         }
     }
 
@@ -135,6 +139,7 @@ impl Tensor {
             bytes: bytes.into(),
             scales: None,
             in_panels: false,
+            row_sums: None,
         }
     }
 

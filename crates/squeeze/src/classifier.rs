@@ -51,7 +51,7 @@ impl Classifier {
     /// # Errors
     /// When the file is damaged or does not say how its input is made.
     pub fn open(path: &Path, target: &Target, precision: Option<Precision>) -> Result<Self> {
-        let model = squeeze_formats::model::load_on(path, target.threads)?;
+        let model = squeeze_formats::model::load_to_run(path, target.threads)?;
         let target = target.made_for(&model.weights, precision);
         Self::new(model, &target).with_context(|| path.display().to_string())
     }

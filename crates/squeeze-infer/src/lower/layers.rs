@@ -11,6 +11,7 @@ use super::{Lowering, Place, refuse};
 use crate::error::CompileError;
 use crate::numbers::{Rows, Table};
 use crate::program::{Draft, Home, Layer, LayerNorm, Scale, Source, ValueId, Window, Work};
+use crate::unread::Unread;
 
 impl Lowering<'_> {
     pub(super) fn conv2d(&self, node: &Node, row: &Conv2d, x: ValueId) -> Work {
@@ -120,6 +121,13 @@ impl Lowering<'_> {
             Place::Value(ids) => {
                 let table = Table::from(&weight);
                 self.limit(ids, 0, row.rows - 1);
+                let input = match self.program.values[ids].home.source {
+                    Source::Input(at) => at,
+                    _ => unreachable!("indices are inputs"),
+                };
+                let name = format!("{}.weight", node.weights);
+                let unread = Unread::of(input, name, &weight);
+                self.program.unread.extend(unread);
                 (Work::Gather { table }, vec![ids])
             }
             Place::Positions { first } => {

@@ -30,6 +30,7 @@ pub(crate) fn lower(
             steps: vec![],
             outputs: vec![],
             buffers: vec![],
+            unread: vec![],
         },
         places: vec![],
     };

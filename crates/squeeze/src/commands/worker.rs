@@ -195,7 +195,7 @@ fn network(args: &Args, meta: &Meta) -> Result<(Graph, Weights)> {
     let path = args.dir.join("model.squeeze");
     if path.exists() {
         let ModelFile { graph, weights, .. } =
-            squeeze_formats::model::load_on(&path, args.threads)?;
+            squeeze_formats::model::load_to_run(&path, args.threads)?;
         return Ok((graph, weights));
     }
     let mut open = squeeze_formats::onnx::Sizes::default();

@@ -81,7 +81,7 @@ pub(super) fn run_here(question: &Question) -> anyhow::Result<Outcome> {
 
 /// The model file, and the target for what its weights are.
 fn open(question: &Question, target: &Target) -> anyhow::Result<(ModelFile, Target)> {
-    let model = squeeze_formats::model::load_on(&question.model, target.threads)?;
+    let model = squeeze_formats::model::load_to_run(&question.model, target.threads)?;
     let target = target.made_for(&model.weights, question.running.precision);
     Ok((model, target))
 }

@@ -1,0 +1,57 @@
+//! Tables of a mapped file, whose rows are checked when they are first taken.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use squeeze_kernels::crc64::Crc64;
+use squeeze_tensor::{RowSums, Tensor};
+
+use crate::error::InputError;
+
+/// A table that an input of indices takes rows of.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    /// Which input.
+    pub input: usize,
+    /// The name of its weight.
+    weight: String,
+    table: Tensor,
+    /// Whether each block of rows was found sound.
+    seen: Vec<AtomicBool>,
+}
+
+impl Unread {
+    /// The table, if nobody has checked all of it.
+    pub fn of(input: usize, weight: String, table: &Tensor) -> Option<Self> {
+        let RowSums { sums, .. } = table.row_sums()?;
+        let seen = sums.iter().map(|_| AtomicBool::new(false)).collect();
+        Some(Self {
+            input,
+            weight,
+            table: table.clone(),
+            seen,
+        })
+    }
+
+    /// Checks the rows of these indices, which are rows of it, with their neighbours, unless that was done.
+    pub fn check(&self, indices: &[i32]) -> Result<(), InputError> {
+        let RowSums { rows, sums } = self.table.row_sums().expect("it was made of some");
+        for &index in indices {
+            let block = usize::try_from(index).expect("its range was checked") / rows;
+            if self.seen[block].load(Ordering::Relaxed) {
+                continue;
+            }
+            let (of, bytes) = self.table.block_of_rows(*rows, block);
+            let mut crc = Crc64::default();
+            crc.add(bytes);
+            if crc.sum() != sums[block] {
+                return Err(InputError::Damaged {
+                    weight: self.weight.clone(),
+                    first: of.start,
+                    last: of.end - 1,
+                });
+            }
+            self.seen[block].store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
