@@ -55,6 +55,8 @@ fn vector_panel<V: Vector>(f: &Finish, sums: &[f32], tile: usize) {
 #[inline(always)]
 fn squares<V: Vector, const L: usize>(f: &Finish, sums: &[f32], tile: usize) {
     with_constant!(f.activation, F => {
+        // Of a long activation sixteen copies would be the larger part of the family.
+        let is_short = matches!(F, Activation::Identity | Activation::Relu | Activation::Relu6);
         for first in (0..f.rows).step_by(L) {
             for column in (0..f.columns).step_by(L) {
                 let mut registers = [V::splat(0.0); L];
@@ -66,7 +68,7 @@ fn squares<V: Vector, const L: usize>(f: &Finish, sums: &[f32], tile: usize) {
                 let start = f.at + first * f.row + column;
                 let (rows, width) = (L.min(f.rows - first), L.min(f.columns - column));
                 // A whole square has a loop of constant length, so that it stays in registers.
-                if rows == L && width == L {
+                if is_short && rows == L && width == L {
                     for at in 0..L {
                         line(f, F, [registers[at] + bias, factors], (start + at * f.row, L));
                     }
