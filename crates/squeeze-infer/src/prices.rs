@@ -266,9 +266,8 @@ impl Prices {
         ..Self::VECTORS
     };
 
-    /// Of the kernels' benchmark `amx`. A multiply-add in them takes so little that it is left out. The floor of single precision is 2.5
-    /// times the vectors' rate (docs/engine.md), which is what products without zeros must be ahead of; less exact elements are further
-    /// ahead and keep their registers.
+    /// Of the kernels' benchmark `amx`. A multiply-add in them takes so little that it is left out. Single precision is in vectors, and so are
+    /// its products without zeros; bytes leave the registers where nine tenths are zeros in blocks (docs/sparse.md), other elements keep them.
     const MATRIX_REGISTERS: Self = Self {
         winograd: Winograd {
             four: Transform {
@@ -290,12 +289,13 @@ impl Prices {
             f16: Self::HALVES,
         },
         sparse: Sparse {
+            // Of the vectors' dense product in bytes too, of which the registers take 0.39.
             under: Under {
-                f32: 0.4,
+                f32: 0.9,
                 bf16x3: 0.0,
                 bf16: 0.0,
                 f16: Under::HALVES,
-                int8: 0.0,
+                int8: 0.28,
             },
             ..Self::WIDE_VECTORS.sparse
         },

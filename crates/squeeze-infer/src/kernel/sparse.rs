@@ -145,13 +145,19 @@ mod tests {
     #[test]
     fn matrix_registers_keep_what_they_are_ahead_in() {
         let g = Geometry::dense(128, 768, 768);
-        let on_tiles = |precision, zeros| {
-            let weight = weights(&g, Block::Sixteen, zeros);
+        let on_tiles = |precision, element, (block, zeros)| {
+            let weight = weights(&g, block, zeros);
             let target = Target::here(1).at(Tier::Amx).with_precision(precision);
-            picked(&weight, &g, Element::F32, &target)
+            picked(&weight, &g, element, &target)
         };
-        assert_eq!(on_tiles(Precision::F32, 9), Some(Block::Sixteen));
-        assert_eq!(on_tiles(Precision::F32, 6), None);
-        assert_eq!(on_tiles(Precision::Bf16, 9), None);
+        let [one, four] = [Block::One, Block::Four];
+        let single = |blocks| on_tiles(Precision::F32, Element::F32, blocks);
+        assert_eq!(single((one, 8)), Some(one));
+        assert_eq!(single((four, 4)), Some(four));
+        assert_eq!(single((one, 4)), None);
+        let bytes = |blocks| on_tiles(Precision::Int8, Element::I8, blocks);
+        assert_eq!(bytes((four, 9)), Some(four));
+        assert_eq!(bytes((one, 8)), None);
+        assert_eq!(on_tiles(Precision::Bf16, Element::F32, (four, 9)), None);
     }
 }
