@@ -297,9 +297,10 @@ impl Products {
     /// The quickest at a precision, for queries that see so much.
     fn of(target: &Target, sight: Sight) -> Self {
         let element = match target.precision {
-            // Six products of heads this narrow are no quicker than vectors; half precision is written for layers.
-            Precision::F32 | Precision::F16 => return Self::Numbers,
-            Precision::Bf16x3 => Element::Bf16x3,
+            // Six products of heads this narrow are no quicker than vectors.
+            Precision::F32 => return Self::Numbers,
+            // Half precision is written for layers.
+            Precision::Bf16x3 | Precision::F16 => Element::Bf16x3,
             Precision::Bf16 | Precision::Int8 => Element::Bf16,
         };
         let in_bytes = target.precision == Precision::Int8 && attention::has_bytes();

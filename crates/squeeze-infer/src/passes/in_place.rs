@@ -1,13 +1,13 @@
-//! Element-wise steps overwrite an input that nobody reads later.
+//! Element-wise steps and layer norms overwrite an input that nobody reads later.
 
 use crate::program::{Program, Source, ValueId, Work};
 
-/// Gives the result of element-wise steps the home of an input where that is safe.
+/// Gives the result of such steps the home of an input where that is safe.
 pub(crate) fn in_place(program: &mut Program) {
     for at in 0..program.steps.len() {
         let step = &program.steps[at];
         let candidates: &[ValueId] = match step.work {
-            Work::Activation(_) | Work::Add(_) | Work::AddGate => &step.inputs,
+            Work::Activation(_) | Work::Add(_) | Work::AddGate | Work::LayerNorm(_) => &step.inputs,
             _ => &[],
         };
         let last = if matches!(step.work, Work::AddGate) {

@@ -64,7 +64,7 @@ pub fn forward(cpu: Cpu, norm: &LayerNorm, x: &[f32], affine: Affine, y: &mut [f
     run(
         cpu,
         norm,
-        x,
+        Some(x),
         None,
         affine,
         LayerNormOut {
@@ -90,8 +90,33 @@ pub fn forward_residual(
     run(
         cpu,
         norm,
-        x,
+        Some(x),
         Some(residual),
+        affine,
+        LayerNormOut {
+            y,
+            sum: &mut [],
+            stats: &mut [],
+        },
+    );
+}
+
+/// [`forward`] of what `y` holds, or of that and the residual.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub fn forward_in_place(
+    cpu: Cpu,
+    norm: &LayerNorm,
+    residual: Option<&[f32]>,
+    affine: Affine,
+    y: &mut [f32],
+) {
+    run(
+        cpu,
+        norm,
+        None,
+        residual,
         affine,
         LayerNormOut {
             y,
@@ -115,27 +140,28 @@ pub fn forward_train(
 ) {
     assert_eq!(out.stats.len() * norm.channels, 2 * x.len());
     assert!(residual.is_none() || out.sum.len() == x.len());
-    run(cpu, norm, x, residual, affine, out);
+    run(cpu, norm, Some(x), residual, affine, out);
 }
 
+/// Without `x` it is what `y` holds.
 fn run(
     cpu: Cpu,
     norm: &LayerNorm,
-    x: &[f32],
+    x: Option<&[f32]>,
     residual: Option<&[f32]>,
     affine: Affine,
     out: LayerNormOut,
 ) {
     let c = norm.channels;
+    let numbers = out.y.len();
     assert!(
-        x.len().is_multiple_of(c),
-        "{} numbers are not rows of {c}",
-        x.len()
+        numbers.is_multiple_of(c),
+        "{numbers} numbers are not rows of {c}"
     );
-    assert_eq!(out.y.len(), x.len());
-    assert!(residual.is_none_or(|residual| residual.len() == x.len()));
+    let mut sides = x.iter().chain(&residual);
+    assert!(sides.all(|side| side.len() == numbers));
     assert!(affine.gamma.len() == c && affine.beta.len() == c);
-    let rows = x.len() / c;
+    let rows = numbers / c;
     let (keep_sum, keep_stats) = (
         residual.is_some() && !out.sum.is_empty(),
         !out.stats.is_empty(),
@@ -145,20 +171,20 @@ fn run(
         SharedMut::new(out.sum),
         SharedMut::new(out.stats),
     );
-    cpu.split(rows, x.len() * 8, |range| {
+    cpu.split(rows, numbers * 8, |range| {
         let cut = range.start * c..range.end * c;
-        let residual = residual.map(|residual| &residual[cut.clone()]);
+        let [x, residual] = [x, residual].map(|side| side.map(|side| &side[cut.clone()]));
         let kept = |keep: bool, range: std::ops::Range<usize>| if keep { range } else { 0..0 };
         // SAFETY: ranges of one split are disjoint.
         let y = unsafe { y.slice(cut.clone()) };
         // SAFETY: as above.
-        let sum = unsafe { sum.slice(kept(keep_sum, cut.clone())) };
+        let sum = unsafe { sum.slice(kept(keep_sum, cut)) };
         // SAFETY: as above.
         let stats = unsafe { stats.slice(kept(keep_stats, 2 * range.start..2 * range.end)) };
         slice_forward(
             cpu.tier,
             norm,
-            &x[cut],
+            x,
             residual,
             affine,
             LayerNormOut { y, sum, stats },
@@ -225,7 +251,7 @@ pub fn backward(
 per_tier! {
     fn slice_forward(
         norm: &LayerNorm,
-        x: &[f32],
+        x: Option<&[f32]>,
         residual: Option<&[f32]>,
         affine: Affine,
         out: LayerNormOut,

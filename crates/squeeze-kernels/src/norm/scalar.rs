@@ -8,10 +8,10 @@ use crate::activation::{
     scalar::{apply, slope},
 };
 
-/// `y = ln(x + residual)`; keeps the sum and the statistics where there is room.
+/// `y = ln(x + residual)`, where without `x` it is what `y` holds; keeps the sum and the statistics where there is room.
 pub fn layer_forward(
     norm: &LayerNorm,
-    x: &[f32],
+    x: Option<&[f32]>,
     residual: Option<&[f32]>,
     affine: Affine,
     out: LayerNormOut,
@@ -30,8 +30,10 @@ pub fn layer_forward(
     }
 }
 
-fn add_residual(x: &[f32], residual: Option<&[f32]>, y: &mut [f32]) {
-    y.copy_from_slice(x);
+fn add_residual(x: Option<&[f32]>, residual: Option<&[f32]>, y: &mut [f32]) {
+    if let Some(x) = x {
+        y.copy_from_slice(x);
+    }
     if let Some(residual) = residual {
         assert_eq!(residual.len(), y.len());
         for (y, r) in y.iter_mut().zip(residual) {

@@ -121,10 +121,16 @@ fn layer_norm() {
             // The definition has one row of one channel at zero variance: there 1 / sqrt(eps) magnifies rounding by 300.
             let want = layer(&wide(&x), &wide(&gamma), &wide(&beta), 1e-5);
             close(&y, &want, 4e-6);
+            let mut own = x.clone();
+            layer::forward_in_place(cpu, &norm, None, affine, &mut own);
+            assert_eq!(own, y);
             layer::forward_residual(cpu, &norm, &x, &r, affine, &mut y);
             let sum: Vec<f32> = x.iter().zip(&r).map(|(x, r)| x + r).collect();
             let want = layer(&wide(&sum), &wide(&gamma), &wide(&beta), 1e-5);
             close(&y, &want, 4e-6);
+            let mut own = x.clone();
+            layer::forward_in_place(cpu, &norm, Some(&r), affine, &mut own);
+            assert_eq!(own, y);
             let (mut kept, mut stats) = (vec![0.0; x.len()], vec![0.0; 2 * rows]);
             let mut same = vec![0.0; x.len()];
             let out = LayerNormOut {

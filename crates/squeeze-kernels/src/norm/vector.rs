@@ -8,18 +8,18 @@ use crate::activation::vector::{apply, slope, with_constant};
 use crate::elementwise::vector::block_sums;
 use crate::vector::Vector;
 
-/// `y = ln(x + residual)`; keeps the sum and the statistics where there is room.
+/// `y = ln(x + residual)`, where without `x` it is what `y` holds; keeps the sum and the statistics where there is room.
 #[inline(always)]
 pub(super) fn layer_forward<V: Vector>(
     norm: &LayerNorm,
-    x: &[f32],
+    x: Option<&[f32]>,
     residual: Option<&[f32]>,
     affine: Affine,
     out: LayerNormOut,
 ) {
     match residual {
-        Some(residual) => pairs::<V, true>(norm, [x, residual], affine, out),
-        None => pairs::<V, false>(norm, [x, x], affine, out),
+        Some(_) => pairs::<V, true>(norm, [x, residual], affine, out),
+        None => pairs::<V, false>(norm, [x, None], affine, out),
     }
 }
 
@@ -27,7 +27,7 @@ pub(super) fn layer_forward<V: Vector>(
 #[inline(always)]
 fn pairs<V: Vector, const ADD: bool>(
     norm: &LayerNorm,
-    x: [&[f32]; 2],
+    x: [Option<&[f32]>; 2],
     affine: Affine,
     out: LayerNormOut,
 ) {
@@ -36,9 +36,19 @@ fn pairs<V: Vector, const ADD: bool>(
     while row < y.len() / c {
         let count = (y.len() / c - row).min(2);
         let cut = row * c..(row + count) * c;
-        let x = x.map(|x| &x[cut.clone()]);
+        let x = x.map(|x| x.map(|x| &x[cut.clone()]));
         let kept = if sum.is_empty() { 0..0 } else { cut.clone() };
-        let both = two_rows::<V, ADD>(norm, x, affine, &mut y[cut], &mut sum[kept]);
+        let (y, sum) = (&mut y[cut], &mut sum[kept]);
+        let both = match x {
+            // A row that is both would get its residual twice.
+            [None, Some(residual)] if count == 1 => {
+                y.iter_mut()
+                    .zip(residual)
+                    .for_each(|(y, other)| *y += other);
+                two_rows::<V, false>(norm, [None; 2], affine, y, sum)
+            }
+            _ => two_rows::<V, ADD>(norm, x, affine, y, sum),
+        };
         if !stats.is_empty() {
             stats[2 * row..2 * (row + count)].copy_from_slice(&both.as_flattened()[..2 * count]);
         }
@@ -50,16 +60,19 @@ fn pairs<V: Vector, const ADD: bool>(
 #[inline(always)]
 fn two_rows<V: Vector, const ADD: bool>(
     norm: &LayerNorm,
-    [x, residual]: [&[f32]; 2],
+    sides: [Option<&[f32]>; 2],
     affine: Affine,
     y: &mut [f32],
     sum: &mut [f32],
 ) -> [[f32; 2]; 2] {
     let c = norm.channels;
     let step = y.len() - c;
-    assert!([x.len(), residual.len()] == [y.len(); 2] && (step == c || step == 0));
+    let mut given = sides.iter().flatten();
+    assert!(given.all(|side| side.len() == y.len()) && (step == c || step == 0));
     assert!([affine.gamma.len(), affine.beta.len()] == [c; 2]);
-    let (x, residual, to) = (x.as_ptr(), residual.as_ptr(), y.as_mut_ptr());
+    let to = y.as_mut_ptr();
+    // What is not given is what `y` holds.
+    let [x, residual] = sides.map(|side| side.map_or(to.cast_const(), <[f32]>::as_ptr));
     // Where the residual is added, the sum is in `y` from here on, and hence in the first cache.
     let from = if ADD { to.cast_const() } else { x };
     // SAFETY (of all blocks below): `sums` asks for places of whole vectors and of single numbers inside of the rows.
