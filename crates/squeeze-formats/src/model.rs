@@ -159,6 +159,14 @@ fn from_bytes(
             "safetensors without a network: no Squeeze model (`squeeze import` makes one)",
         ));
     }
+    // What the checksum is over is another thing in a layout that is not known.
+    let version = metadata.get("version").map_or("none", |text| text);
+    if !VERSIONS.contains(&version) {
+        let [first, .., last] = VERSIONS;
+        return Err(Broken::new(format!(
+            "layout version {version}, this program reads {first} to {last}: update it"
+        )));
+    }
     let damaged = || Broken::new("damaged: its checksum differs; copy or download it again");
     let sum = metadata.remove("checksum").ok_or_else(damaged)?;
     let whole = |row: &Row| row.tensor(|range| take(range, Reading::Whole));
@@ -179,13 +187,6 @@ fn from_bytes(
         };
         metadata.remove(key).ok_or_else(missing)
     };
-    let version = take_text("version")?;
-    if !VERSIONS.contains(&&*version) {
-        let [first, .., last] = VERSIONS;
-        return Err(Broken::new(format!(
-            "layout version {version}, this program reads {first} to {last}: update it"
-        )));
-    }
     fn json<T: serde::de::DeserializeOwned>(key: &str, text: &str) -> Result<T, Broken> {
         serde_json::from_str(text)
             .map_err(|error| Broken::new(format!("`{key}` in its metadata: {error}")))

@@ -108,3 +108,71 @@ pub(crate) fn check(name: &str, table: &Tensor, sums: &RowSums) -> Result<(), Br
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weights() -> Weights {
+        let table = Tensor::from_i8(&[5, 2], &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        let list = Tensor::from_i8(&[5], &[1; 5]);
+        Weights::from_iter([("table".into(), table), ("list".into(), list)])
+    }
+
+    #[test]
+    fn checksums_come_back_and_find_a_row() {
+        let weights = weights();
+        let table = weights.get("table").expect("there");
+        let sums = vec![("table".into(), sums_of(table))];
+        let back = of_text(&to_text(&sums), &weights).expect("its own");
+        assert_eq!(back, sums);
+        let twos = RowSums {
+            rows: 2,
+            sums: (0..3)
+                .map(|block| sum(table.block_of_rows(2, block).1))
+                .collect(),
+        };
+        check("table", table, &twos).expect("sound");
+        let other = Tensor::from_i8(&[5, 2], &[1, 2, 3, 4, 5, 6, 7, 0, 9, 10]);
+        let Err(Broken(reason)) = check("table", &other, &twos) else {
+            panic!("a row differs");
+        };
+        assert_eq!(
+            reason,
+            "damaged: the checksum of rows 2 to 3 of `table` differs; copy or download it again"
+        );
+    }
+
+    #[test]
+    fn checksums_that_lie_are_refused() {
+        for (text, message) in [
+            ("[]", "no JSON object"),
+            ("{", "no JSON object"),
+            (r#"{"other": [1, []]}"#, "`other` is no table"),
+            (r#"{"list": [5, [1]]}"#, "`list` is no table"),
+            (
+                r#"{"table": [2, [1, 2]]}"#,
+                "not one for each block of `table`",
+            ),
+            (
+                r#"{"table": [0, [1]]}"#,
+                "not one for each block of `table`",
+            ),
+            (
+                r#"{"table": [5, [-1]]}"#,
+                "not one for each block of `table`",
+            ),
+            (r#"{"table": 5}"#, "not one for each block of `table`"),
+        ] {
+            let Err(Broken(reason)) = of_text(text, &weights()) else {
+                panic!("{text} lies");
+            };
+            let wanted = format!("checksums of rows in its metadata: {message}");
+            assert_eq!(reason, wanted, "{text}");
+        }
+        let whole = r#"{"table": [18446744073709551615, [7]]}"#;
+        let sums = of_text(whole, &weights()).expect("one block");
+        let table = weights();
+        assert!(check("table", table.get("table").expect("there"), &sums[0].1).is_err());
+    }
+}
