@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use squeeze_graph::Graph;
 use squeeze_kernels::Reading;
-use squeeze_tensor::{Dtype, Tensor, Weights};
+use squeeze_tensor::{Dtype, Tensor, Unchecked, Weights};
 
 use crate::FileError;
 use crate::checksum::crc64;
@@ -73,20 +73,20 @@ pub fn load(path: &Path) -> Result<ModelFile, FileError> {
 }
 
 /// The same on so many threads for a plan to run. Large tables are not read: a plan checks the rows that it takes, whoever else reads them
-/// compares [`Tensor::row_sums`] first.
+/// compares [`Tensor::unchecked`] first.
 ///
 /// # Errors
 /// As for [`load`].
 pub fn load_to_run(path: &Path, threads: usize) -> Result<ModelFile, FileError> {
-    load_on(path, threads, Check::AllButRows)
+    load_on(path, threads, Check::AllButRows(path))
 }
 
 /// What of a file is compared with its checksums.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Check {
+#[derive(Clone, Copy)]
+enum Check<'a> {
     All,
-    /// Rows of tables of numbers wait for who takes them.
-    AllButRows,
+    /// Rows of tables of numbers, in this file, wait for who takes them.
+    AllButRows(&'a Path),
 }
 
 fn load_on(path: &Path, threads: usize, check: Check) -> Result<ModelFile, FileError> {
@@ -206,12 +206,13 @@ fn from_bytes(
     }
     for (name, sums) in sums {
         let table = weights.get(&name).expect("of the file's");
-        let waits = check == Check::AllButRows && tables.contains(&name);
-        if waits && table.as_f32().is_some() {
-            let table = table.clone().with_row_sums(sums);
-            weights.insert(name, table);
-        } else {
-            rows::check(&name, table, &sums)?;
+        match check {
+            Check::AllButRows(path) if tables.contains(&name) && table.as_f32().is_some() => {
+                let file = path.display().to_string();
+                let table = table.clone().unchecked_until_read(Unchecked { sums, file });
+                weights.insert(name, table);
+            }
+            _ => rows::check(&name, table, &sums)?,
         }
     }
     let meta = Meta {

@@ -67,9 +67,11 @@ pub enum InputError {
     },
     /// Rows that the model file has otherwise than they were written.
     #[error(
-        "rows {first} to {last} of `{weight}` are damaged: their checksum differs; copy the model file or download it again"
+        "{file}: damaged: the checksum of rows {first} to {last} of `{weight}` differs; copy or download it again"
     )]
     Damaged {
+        /// The file.
+        file: String,
         /// Which table.
         weight: String,
         /// The first of the rows that are checked together.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use squeeze_kernels::crc64::Crc64;
-use squeeze_tensor::{RowSums, Tensor};
+use squeeze_tensor::{RowSums, Tensor, Unchecked};
 
 use crate::error::InputError;
 
@@ -22,8 +22,8 @@ pub(crate) struct Unread {
 impl Unread {
     /// The table, if nobody has checked all of it.
     pub fn of(input: usize, weight: String, table: &Tensor) -> Option<Self> {
-        let RowSums { sums, .. } = table.row_sums()?;
-        let seen = sums.iter().map(|_| AtomicBool::new(false)).collect();
+        let seen = table.unchecked()?.sums.sums.iter();
+        let seen = seen.map(|_| AtomicBool::new(false)).collect();
         Some(Self {
             input,
             weight,
@@ -34,7 +34,11 @@ impl Unread {
 
     /// Checks the rows of these indices, which are rows of it, with their neighbours, unless that was done.
     pub fn check(&self, indices: &[i32]) -> Result<(), InputError> {
-        let RowSums { rows, sums } = self.table.row_sums().expect("it was made of some");
+        let unchecked = self.table.unchecked().expect("it was made of some");
+        let Unchecked {
+            sums: RowSums { rows, sums },
+            file,
+        } = unchecked;
         for &index in indices {
             let block = usize::try_from(index).expect("its range was checked") / rows;
             if self.seen[block].load(Ordering::Relaxed) {
@@ -45,6 +49,7 @@ impl Unread {
             crc.add(bytes);
             if crc.sum() != sums[block] {
                 return Err(InputError::Damaged {
+                    file: file.clone(),
                     weight: self.weight.clone(),
                     first: of.start,
                     last: of.end - 1,

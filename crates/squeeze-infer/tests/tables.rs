@@ -70,6 +70,7 @@ fn damaged_rows_are_found_when_they_are_taken() {
         assert_eq!(plan.check(&sound), Ok(()));
         let damaged = plan.check(&[Input::Indices(&[4099, 383])]);
         let wanted = InputError::Damaged {
+            file: path.display().to_string(),
             weight: "words.weight".into(),
             first: 256,
             last: 383,

@@ -10,7 +10,7 @@ pub mod weights;
 
 pub use dtype::Dtype;
 pub use panels::PANEL;
-pub use row_sums::RowSums;
+pub use row_sums::{RowSums, Unchecked};
 pub use seed::{Random, Seed};
 pub use tensor::{Tensor, TensorError};
 pub use weights::Weights;

@@ -14,21 +14,31 @@ pub struct RowSums {
     pub sums: Vec<u64>,
 }
 
+/// What a table that nobody has checked yet is to be compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unchecked {
+    /// What its blocks of rows should have.
+    pub sums: RowSums,
+    /// The file that it lies in, for messages.
+    pub file: String,
+}
+
 impl Tensor {
-    /// The same as a table nobody has checked yet: its blocks' checksums are to be compared with these by whoever reads them.
+    /// The same as a table whose blocks are compared with these checksums by whoever reads them.
     ///
     /// # Panics
     /// When there is not one for each block of rows.
-    pub fn with_row_sums(self, sums: RowSums) -> Self {
-        let blocks = self.shape[0].div_ceil(sums.rows);
-        assert_eq!(sums.sums.len(), blocks, "a checksum for each block");
-        let row_sums = Some(Arc::new(sums));
-        Self { row_sums, ..self }
+    pub fn unchecked_until_read(self, table: Unchecked) -> Self {
+        let RowSums { rows, sums } = &table.sums;
+        let blocks = self.shape[0].div_ceil(*rows);
+        assert_eq!(sums.len(), blocks, "a checksum for each block");
+        let unchecked = Some(Arc::new(table));
+        Self { unchecked, ..self }
     }
 
     /// What blocks of rows are to be compared with before they are used; none if all was checked.
-    pub fn row_sums(&self) -> Option<&RowSums> {
-        self.row_sums.as_deref()
+    pub fn unchecked(&self) -> Option<&Unchecked> {
+        self.unchecked.as_deref()
     }
 
     /// The rows of a block of so many, and their bytes.
@@ -53,11 +63,14 @@ mod tests {
         let table = Tensor::from_i8(&[5, 2], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(table.block_of_rows(2, 1), (2..4, &[4, 5, 6, 7][..]));
         assert_eq!(table.block_of_rows(2, 2), (4..5, &[8, 9][..]));
-        let sums = RowSums {
-            rows: 2,
-            sums: vec![7; 3],
+        let own = Unchecked {
+            sums: RowSums {
+                rows: 2,
+                sums: vec![7; 3],
+            },
+            file: "a file".into(),
         };
-        let unread = table.clone().with_row_sums(sums.clone());
-        assert_eq!((unread.row_sums(), table.row_sums()), (Some(&sums), None));
+        let unread = table.clone().unchecked_until_read(own.clone());
+        assert_eq!((unread.unchecked(), table.unchecked()), (Some(&own), None));
     }
 }

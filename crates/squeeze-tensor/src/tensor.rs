@@ -7,7 +7,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 use thiserror::Error;
 
-use crate::{Dtype, RowSums};
+use crate::{Dtype, Unchecked};
 
 /// A dense row-major array of any [`Dtype`].
 ///
@@ -22,8 +22,8 @@ pub struct Tensor {
     pub(crate) scales: Option<Arc<[f32]>>,
     /// Whether the elements lie in panels instead of row by row.
     pub(crate) in_panels: bool,
-    /// Of blocks of rows that nobody has checked yet.
-    pub(crate) row_sums: Option<Arc<RowSums>>,
+    /// Of a table whose rows nobody has checked yet.
+    pub(crate) unchecked: Option<Arc<Unchecked>>,
 }
 
 /// A tensor whose parts do not fit together, or that has another element type than asked for.
@@ -102,7 +102,7 @@ impl Tensor {
             bytes,
             scales: None,
             in_panels: false,
-            row_sums: None,
+            unchecked: None,
         })
     }
 
@@ -126,7 +126,7 @@ impl Tensor {
             bytes: bytes.into(),
             scales: None,
             in_panels: false,
-            row_sums: None,
+            unchecked: None,
         }
     }
 
@@ -139,7 +139,7 @@ impl Tensor {
             bytes: bytes.into(),
             scales: None,
             in_panels: false,
-            row_sums: None,
+            unchecked: None,
         }
     }
 

@@ -144,6 +144,7 @@ pub fn forward_train(
 }
 
 /// Without `x` it is what `y` holds.
+#[inline(never)]
 fn run(
     cpu: Cpu,
     norm: &LayerNorm,
