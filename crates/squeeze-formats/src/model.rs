@@ -170,8 +170,10 @@ fn from_bytes(
     let damaged = || Broken::new("damaged: its checksum differs; copy or download it again");
     let sum = metadata.remove("checksum").ok_or_else(damaged)?;
     let whole = |row: &Row| row.tensor(|range| take(range, Reading::Whole));
-    let tensors = rows.iter().map(|(name, row)| (name.clone(), whole(row)));
-    let weights: Weights = tensors.collect();
+    let weights: Weights = rows
+        .iter()
+        .map(|(name, row)| (name.clone(), whole(row)))
+        .collect();
     let sums = match metadata.get(ROWS) {
         Some(text) => rows::of_text(text, &weights)?,
         None => vec![],

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 use squeeze_graph::{Graph, Op};
-use squeeze_kernels::crc64::Crc64;
+use squeeze_kernels::crc64::sum;
 use squeeze_tensor::{RowSums, Tensor, Weights};
 
 use crate::error::Broken;
@@ -40,12 +40,6 @@ fn sums_of(table: &Tensor) -> RowSums {
         rows,
         sums: sums.collect(),
     }
-}
-
-fn sum(bytes: &[u8]) -> u64 {
-    let mut crc = Crc64::default();
-    crc.add(bytes);
-    crc.sum()
 }
 
 /// Names of the weights that nodes take rows of, and nobody reads otherwise.

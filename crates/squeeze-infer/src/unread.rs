@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use squeeze_kernels::crc64::Crc64;
+use squeeze_kernels::crc64::sum;
 use squeeze_tensor::{RowSums, Tensor, Unchecked};
 
 use crate::error::InputError;
@@ -34,20 +34,15 @@ impl Unread {
 
     /// Checks the rows of these indices, which are rows of it, with their neighbours, unless that was done.
     pub fn check(&self, indices: &[i32]) -> Result<(), InputError> {
-        let unchecked = self.table.unchecked().expect("it was made of some");
-        let Unchecked {
-            sums: RowSums { rows, sums },
-            file,
-        } = unchecked;
+        let Unchecked { sums, file } = self.table.unchecked().expect("it was made of one");
+        let RowSums { rows, sums } = sums;
         for &index in indices {
             let block = usize::try_from(index).expect("its range was checked") / rows;
             if self.seen[block].load(Ordering::Relaxed) {
                 continue;
             }
             let (of, bytes) = self.table.block_of_rows(*rows, block);
-            let mut crc = Crc64::default();
-            crc.add(bytes);
-            if crc.sum() != sums[block] {
+            if sum(bytes) != sums[block] {
                 return Err(InputError::Damaged {
                     file: file.clone(),
                     weight: self.weight.clone(),

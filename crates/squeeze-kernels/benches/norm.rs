@@ -42,8 +42,9 @@ fn main() {
             channels,
             eps: 1e-12,
         };
-        let plain = best::best(&mut || layer::forward(cpu, &norm, x, affine, y));
-        let added = best::best(&mut || layer::forward_residual(cpu, &norm, x, residual, affine, y));
+        let plain = best::best(&mut || layer::forward(cpu, &norm, Some(x), None, affine, y));
+        let added =
+            best::best(&mut || layer::forward(cpu, &norm, Some(x), Some(residual), affine, y));
         let [plain, added] = [plain, added].map(|seconds| 1e9 * seconds / rows as f64);
         println!(
             "{:24} {plain:12.1} {added:16.1}",

@@ -29,16 +29,13 @@ impl Kernel {
                     gamma: &row.gamma,
                     beta: &row.beta,
                 };
-                match (context.in_place, context.reads.len()) {
-                    (true, others) => {
-                        let residual = (others > 0).then(|| read(0));
-                        layer::forward_in_place(cpu, norm, residual, affine, cut.write);
-                    }
-                    (false, 1) => layer::forward(cpu, norm, read(0), affine, cut.write),
-                    (false, _) => {
-                        layer::forward_residual(cpu, norm, read(0), read(1), affine, cut.write);
-                    }
-                }
+                let mut others = (0..context.reads.len()).map(read);
+                let x = if context.in_place {
+                    None
+                } else {
+                    others.next()
+                };
+                layer::forward(cpu, norm, x, others.next(), affine, cut.write);
             }
             Self::Scale(norm, row) => {
                 let affine = Affine {

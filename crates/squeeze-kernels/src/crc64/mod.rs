@@ -61,6 +61,13 @@ impl Crc64 {
     }
 }
 
+/// The checksum of these bytes.
+pub fn sum(bytes: &[u8]) -> u64 {
+    let mut crc = Crc64::default();
+    crc.add(bytes);
+    crc.sum()
+}
+
 /// The checksum of bytes with the checksum `before`, and behind them `length` bytes with the checksum `behind`.
 pub fn join(before: u64, behind: u64, length: usize) -> u64 {
     times(before, power(8 * length as u64)) ^ behind
@@ -139,11 +146,6 @@ mod tests {
     #[test]
     fn parts_join() {
         let all = bytes(1000);
-        let sum = |bytes: &[u8]| {
-            let mut crc = Crc64::default();
-            crc.add(bytes);
-            crc.sum()
-        };
         for cut in [0, 1, 8, 513, 999, 1000] {
             let (before, behind) = all.split_at(cut);
             let joined = join(sum(before), sum(behind), behind.len());

@@ -56,77 +56,27 @@ pub struct LayerNormGrads<'a> {
     pub dbeta: &'a mut [f32],
 }
 
-/// `y = gamma (x - mean) / sqrt(variance + eps) + beta` in each row.
+/// `y = gamma (x - mean) / sqrt(variance + eps) + beta` in each row, of `x + residual` where there is one. Without `x` it is what `y` holds.
 ///
 /// # Panics
 /// When the lengths do not fit.
-pub fn forward(cpu: Cpu, norm: &LayerNorm, x: &[f32], affine: Affine, y: &mut [f32]) {
-    run(
-        cpu,
-        norm,
-        Some(x),
-        None,
-        affine,
-        LayerNormOut {
-            y,
-            sum: &mut [],
-            stats: &mut [],
-        },
-    );
-}
-
-/// [`forward`] of `x + residual`.
-///
-/// # Panics
-/// When the lengths do not fit.
-pub fn forward_residual(
+pub fn forward(
     cpu: Cpu,
     norm: &LayerNorm,
-    x: &[f32],
-    residual: &[f32],
-    affine: Affine,
-    y: &mut [f32],
-) {
-    run(
-        cpu,
-        norm,
-        Some(x),
-        Some(residual),
-        affine,
-        LayerNormOut {
-            y,
-            sum: &mut [],
-            stats: &mut [],
-        },
-    );
-}
-
-/// [`forward`] of what `y` holds, or of that and the residual.
-///
-/// # Panics
-/// When the lengths do not fit.
-pub fn forward_in_place(
-    cpu: Cpu,
-    norm: &LayerNorm,
+    x: Option<&[f32]>,
     residual: Option<&[f32]>,
     affine: Affine,
     y: &mut [f32],
 ) {
-    run(
-        cpu,
-        norm,
-        None,
-        residual,
-        affine,
-        LayerNormOut {
-            y,
-            sum: &mut [],
-            stats: &mut [],
-        },
-    );
+    let out = LayerNormOut {
+        y,
+        sum: &mut [],
+        stats: &mut [],
+    };
+    run(cpu, norm, x, residual, affine, out);
 }
 
-/// [`forward`] of `x`, or of `x + residual`, that keeps what [`backward`] reads.
+/// [`forward`] that keeps what [`backward`] reads.
 ///
 /// # Panics
 /// When the lengths do not fit.
@@ -143,8 +93,6 @@ pub fn forward_train(
     run(cpu, norm, Some(x), residual, affine, out);
 }
 
-/// Without `x` it is what `y` holds.
-#[inline(never)]
 fn run(
     cpu: Cpu,
     norm: &LayerNorm,

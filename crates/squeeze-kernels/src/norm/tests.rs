@@ -117,19 +117,19 @@ fn layer_norm() {
                 beta: &beta,
             };
             let mut y = vec![0.0; x.len()];
-            layer::forward(cpu, &norm, &x, affine, &mut y);
+            layer::forward(cpu, &norm, Some(&x), None, affine, &mut y);
             // The definition has one row of one channel at zero variance: there 1 / sqrt(eps) magnifies rounding by 300.
             let want = layer(&wide(&x), &wide(&gamma), &wide(&beta), 1e-5);
             close(&y, &want, 4e-6);
             let mut own = x.clone();
-            layer::forward_in_place(cpu, &norm, None, affine, &mut own);
+            layer::forward(cpu, &norm, None, None, affine, &mut own);
             assert_eq!(own, y);
-            layer::forward_residual(cpu, &norm, &x, &r, affine, &mut y);
+            layer::forward(cpu, &norm, Some(&x), Some(&r), affine, &mut y);
             let sum: Vec<f32> = x.iter().zip(&r).map(|(x, r)| x + r).collect();
             let want = layer(&wide(&sum), &wide(&gamma), &wide(&beta), 1e-5);
             close(&y, &want, 4e-6);
             let mut own = x.clone();
-            layer::forward_in_place(cpu, &norm, Some(&r), affine, &mut own);
+            layer::forward(cpu, &norm, None, Some(&r), affine, &mut own);
             assert_eq!(own, y);
             let (mut kept, mut stats) = (vec![0.0; x.len()], vec![0.0; 2 * rows]);
             let mut same = vec![0.0; x.len()];
@@ -336,7 +336,8 @@ fn nan_stays_in_its_row() {
         layer::forward(
             cpu,
             &norm,
-            &x,
+            Some(&x),
+            None,
             Affine {
                 gamma: &gamma,
                 beta: &beta,

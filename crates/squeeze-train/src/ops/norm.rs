@@ -162,10 +162,7 @@ pub(crate) fn layer_forward(
     let residual = inputs.get(1).map(Value::numbers);
     let mut y = call.output();
     if !call.trains() {
-        match residual {
-            None => layer::forward(cpu, &geometry, x, affine, &mut y),
-            Some(other) => layer::forward_residual(cpu, &geometry, x, other, affine, &mut y),
-        }
+        layer::forward(cpu, &geometry, Some(x), residual, affine, &mut y);
         return (y.into(), Kept::Nothing);
     }
     let rows = y.len() / geometry.channels;
