@@ -56,12 +56,12 @@ pub(crate) fn bind(mut program: Program, target: Target) -> Plan {
                 .map(|&input| program.values[input].shape.clone())
                 .collect(),
             output: program.values[draft.output].shape.clone(),
-            activation_bytes: draft
+            read_bytes: draft
                 .inputs
                 .iter()
-                .chain([&draft.output])
                 .map(|&id| program.values[id].bytes())
                 .sum(),
+            write_bytes: program.values[draft.output].bytes(),
             reads,
             in_place,
             is_packed: program.is_packed(draft.output),

@@ -42,7 +42,8 @@ pub struct Step {
     pub(crate) macs: u64,
     pub(crate) inputs: Vec<Shape>,
     pub(crate) output: Shape,
-    pub(crate) activation_bytes: usize,
+    pub(crate) read_bytes: usize,
+    pub(crate) write_bytes: usize,
     pub(crate) reads: Vec<Place>,
     /// Whether the first input lies where the result goes.
     pub(crate) in_place: bool,
@@ -76,8 +77,10 @@ pub struct StepInfo<'a> {
     pub inputs: &'a [Shape],
     /// Shape of what it writes.
     pub output: &'a [usize],
-    /// Bytes of what it reads and of what it writes.
-    pub activation_bytes: usize,
+    /// Bytes of what it reads, without weights.
+    pub read_bytes: usize,
+    /// Bytes of what it writes.
+    pub write_bytes: usize,
     /// Bytes it works in beside inputs and output.
     pub scratch_bytes: usize,
     /// Bytes of its packed weights.
@@ -230,7 +233,8 @@ impl Plan {
             macs: step.macs,
             inputs: &step.inputs,
             output: &step.output,
-            activation_bytes: step.activation_bytes,
+            read_bytes: step.read_bytes,
+            write_bytes: step.write_bytes,
             scratch_bytes: step.scratch.len() * size_of::<f32>(),
             weight_bytes: step.kernel.bytes(),
         })

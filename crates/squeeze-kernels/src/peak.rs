@@ -1,4 +1,4 @@
-//! What one thread of this machine can do at best: multiply-adds from registers, and numbers read from memory.
+//! What one thread of this machine can do at best: multiply-adds from registers, and numbers read from memory and copied.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -8,6 +8,7 @@ use crate::Tier;
 use crate::amx;
 use crate::amx::Element;
 use crate::gemm_i8;
+use crate::vector::per_tier;
 
 /// Billions of floating-point operations a second of one thread that only multiplies and adds in registers (a multiply-add is two),
 /// the best of `tries`.
@@ -89,6 +90,33 @@ pub fn read_gbytes(tier: Tier, bytes: usize, tries: usize) -> f64 {
         }
         (passes * data.len() * 4) as f64
     })
+}
+
+/// Gigabytes a second that one thread reads from one half of `bytes` of memory and writes to the other, both counted, the best of
+/// `tries`.
+pub fn copy_gbytes(tier: Tier, bytes: usize, tries: usize) -> f64 {
+    let mut data = vec![1.0f32; (bytes / 4).max(1024)];
+    let half = data.len() / 2;
+    let passes = ((16 << 20) / (8 * half)).max(1);
+    let (from, to) = data.split_at_mut(half);
+    best(tries, || {
+        for _ in 0..passes {
+            copy(tier, black_box(from), black_box(&mut to[..half]));
+        }
+        (passes * half * 8) as f64
+    })
+}
+
+per_tier! {
+    /// Copies numbers, one added to each: else it would be a call that takes other ways.
+    fn copy(from: &[f32], to: &mut [f32]) { compiled: copy_plainly }
+}
+
+#[inline(always)]
+fn copy_plainly(from: &[f32], to: &mut [f32]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = from + 1.0;
+    }
 }
 
 /// The best rate of `tries`, in billions of what `run` says it did, a second.
@@ -207,6 +235,7 @@ mod tests {
         for tier in Tier::here() {
             assert!(gflops(tier, 1) > 0.0);
             assert!(read_gbytes(tier, 1 << 16, 1) > 0.0);
+            assert!(copy_gbytes(tier, 1 << 16, 1) > 0.0);
             assert!(gemm_i8_gops(tier, 1) > 0.0);
         }
     }
@@ -225,6 +254,16 @@ mod tests {
                 // SAFETY: the machine has the tier.
                 assert_eq!(unsafe { avx512_sum(&data) }, 511.0 * 256.0);
             }
+        }
+    }
+
+    #[test]
+    fn copies_reach_every_number() {
+        let from: Vec<f32> = (0..531).map(|x| x as f32).collect();
+        for tier in Tier::here() {
+            let mut to = vec![0.0; from.len()];
+            copy(tier, &from, &mut to);
+            assert!(to.iter().zip(&from).all(|(to, from)| *to == from + 1.0));
         }
     }
 

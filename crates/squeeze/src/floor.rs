@@ -1,9 +1,10 @@
 //! The least time that a step of a plan can take on this machine: operations over the peak of its instructions, or bytes over
-//! the bandwidth of the memory they come from.
+//! the bandwidth of the memory that they come from and go to.
 
 use squeeze_infer::StepInfo;
 use squeeze_kernels::amx::Element;
 use squeeze_kernels::{Tier, peak};
+use squeeze_measure::Subject;
 
 /// What one thread can do at best, measured here: billions of operations or bytes a second.
 #[derive(Debug, serde::Serialize)]
@@ -20,16 +21,37 @@ pub struct Peaks {
     pub bf16_tiles_gflops: Option<f64>,
     /// Of bytes in matrix registers.
     pub int8_tiles_gops: Option<f64>,
-    /// How large the first, second and third cache are in bytes; zero where there is none, or nothing says so.
-    pub cache_bytes: [usize; 3],
-    /// Reads from the first and second cache, the third if there is one, and from beyond.
-    pub l1_gbytes: f64,
-    /// See above.
-    pub l2_gbytes: f64,
-    /// See above.
-    pub l3_gbytes: Option<f64>,
-    /// See above.
-    pub memory_gbytes: f64,
+    /// The first cache, the second, the third if there is one, and what lies beyond.
+    pub memory: Vec<Level>,
+}
+
+/// A cache, or the memory beyond them.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Level {
+    /// How much fits.
+    pub bytes: usize,
+    /// Billions of bytes a second that are read.
+    pub read_gbytes: f64,
+    /// Billions of bytes a second that are read and written where each one is copied; both count.
+    pub copy_gbytes: f64,
+}
+
+impl Level {
+    /// Measures one that holds so many bytes, of which some are read and copied.
+    fn measure(bytes: usize, some: usize, tries: usize) -> Level {
+        let tier = Tier::detect();
+        Level {
+            bytes,
+            read_gbytes: peak::read_gbytes(tier, some, tries),
+            copy_gbytes: peak::copy_gbytes(tier, some, tries),
+        }
+    }
+
+    /// Nanoseconds that reading and writing so many bytes take. Writing is what copying takes longer than reading.
+    fn ns(&self, read: usize, written: usize) -> f64 {
+        let write = (2.0 / self.copy_gbytes - 1.0 / self.read_gbytes).max(0.0);
+        read as f64 / self.read_gbytes + written as f64 * write
+    }
 }
 
 /// What is taken for the sizes of caches where the system does not say them.
@@ -37,26 +59,45 @@ const CACHES: [usize; 3] = [32 << 10, 1 << 20, 0];
 /// More than a third cache holds, or than a virtual machine has of one.
 const MEMORY: usize = 64 << 20;
 
+/// How often each peak is measured: the best counts. Fewer while a network runs in between.
+const TRIES: [usize; 2] = [20, 3];
+
 impl Peaks {
-    /// Measures them: about a third of a second.
+    /// Measures them: about half a second.
     pub fn measure() -> Peaks {
-        const TRIES: usize = 20;
+        let [_, _, l3] = caches();
+        let beyond = (2 * l3).clamp(MEMORY, 4 * MEMORY);
+        let [many, few] = TRIES;
+        Peaks::with(Level::measure(usize::MAX, beyond, few), many)
+    }
+
+    /// Measures them once more, but for what lies beyond all caches: some milliseconds.
+    pub fn again(&self) -> Peaks {
+        let beyond = self.memory.last().expect("it lies beyond all caches");
+        let [_, few] = TRIES;
+        Peaks::with(*beyond, few)
+    }
+
+    fn with(beyond: Level, tries: usize) -> Peaks {
         let tier = Tier::detect();
-        let cache_bytes = caches();
-        let [l1, l2, l3] = cache_bytes;
-        let tiles = peak::tile_gops(TRIES);
+        let [l1, l2, l3] = caches();
+        let tiles = peak::tile_gops(tries);
+        let mut memory = vec![
+            Level::measure(l1, l1 / 2, tries),
+            Level::measure(l2, l2 / 4, tries),
+        ];
+        if l3 > l2 {
+            memory.push(Level::measure(l3, (4 * l2).min(l3 / 2), tries));
+        }
+        memory.push(beyond);
         Peaks {
-            f32_gflops: peak::gflops(tier, TRIES),
-            int8_gops: peak::gemm_i8_gops(tier, TRIES),
-            bf16_gflops: peak::vector_gflops(Element::Bf16, TRIES),
-            f16_gflops: peak::vector_gflops(Element::F16, TRIES),
+            f32_gflops: peak::gflops(tier, tries),
+            int8_gops: peak::gemm_i8_gops(tier, tries),
+            bf16_gflops: peak::vector_gflops(Element::Bf16, tries),
+            f16_gflops: peak::vector_gflops(Element::F16, tries),
             bf16_tiles_gflops: tiles.map(|[bf16, _]| bf16),
             int8_tiles_gops: tiles.map(|[_, int8]| int8),
-            cache_bytes,
-            l1_gbytes: peak::read_gbytes(tier, l1 / 2, TRIES),
-            l2_gbytes: peak::read_gbytes(tier, l2 / 4, TRIES),
-            l3_gbytes: (l3 > l2).then(|| peak::read_gbytes(tier, (4 * l2).min(l3 / 2), TRIES)),
-            memory_gbytes: peak::read_gbytes(tier, (2 * l3).clamp(MEMORY, 4 * MEMORY), 3),
+            memory,
         }
     }
 
@@ -75,11 +116,18 @@ impl Peaks {
             vectors("bf16", self.bf16_gflops),
             vectors("f16", self.f16_gflops),
         );
-        let third =
-            (self.l3_gbytes).map_or(String::new(), |l3| format!(", {l3:.0} from the third"));
+        let rates = |rate: fn(&Level) -> f64| {
+            let rates: Vec<String> = (self.memory.iter())
+                .map(|level| format!("{:.0}", rate(level)))
+                .collect();
+            rates.join(", ")
+        };
         format!(
-            "f32 {:.0} GFLOP/s, {bf16}{f16}int8 {:.0} GOP/s{tiles}; reads {:.0} GB/s from the first cache, {:.0} from the second{third}, {:.0} from beyond",
-            self.f32_gflops, self.int8_gops, self.l1_gbytes, self.l2_gbytes, self.memory_gbytes
+            "f32 {:.0} GFLOP/s, {bf16}{f16}int8 {:.0} GOP/s{tiles}; from the first cache on to beyond the last, reads {} GB/s, copies {} GB/s",
+            self.f32_gflops,
+            self.int8_gops,
+            rates(|level| level.read_gbytes),
+            rates(|level| level.copy_gbytes),
         )
     }
 
@@ -87,14 +135,14 @@ impl Peaks {
     /// from where the step's fit.
     pub fn floor_ms(&self, step: &StepInfo, all_weights: usize, threads: usize) -> f64 {
         let operations = 2.0 * step.macs as f64 / self.rate(step.kernel);
-        let activations = step.activation_bytes;
         // A table is not read whole, only the rows that are asked for.
         let weights = match step.macs {
             0 => 0,
             _ => step.weight_bytes,
         };
-        let bytes = activations as f64 / self.bandwidth(activations)
-            + weights as f64 / self.bandwidth(all_weights);
+        let activations = self.holding(step.read_bytes + step.write_bytes);
+        let bytes = activations.ns(step.read_bytes, step.write_bytes)
+            + self.holding(all_weights).ns(weights, 0);
         operations.max(bytes) * 1e-6 / threads as f64
     }
 
@@ -118,16 +166,56 @@ impl Peaks {
         }
     }
 
-    /// Of the smallest cache that holds so many bytes.
-    fn bandwidth(&self, bytes: usize) -> f64 {
-        let [l1, l2, l3] = self.cache_bytes;
-        match self.l3_gbytes {
-            _ if bytes <= l1 => self.l1_gbytes,
-            _ if bytes <= l2 => self.l2_gbytes,
-            Some(l3_gbytes) if bytes <= l3 => l3_gbytes,
-            _ => self.memory_gbytes,
-        }
+    /// The smallest cache that holds so many bytes.
+    fn holding(&self, bytes: usize) -> &Level {
+        let fits = self.memory.iter().find(|level| bytes <= level.bytes);
+        fits.expect("anything fits beyond all caches")
     }
+}
+
+/// Rounds in which the steps of a plan are timed.
+pub const ROUNDS: usize = 30;
+
+/// What a step takes.
+#[derive(Debug)]
+pub struct StepTime {
+    /// Milliseconds.
+    pub ms: f64,
+    /// The least it can take.
+    pub floor_ms: f64,
+    /// How much of its time that is.
+    pub fraction: f64,
+}
+
+/// The time of each step of a plan beside its floor, medians of rounds. Both are measured in each: what else the machine does makes both
+/// longer.
+pub fn step_times(subject: &mut Subject, peaks: &Peaks, threads: usize) -> Vec<StepTime> {
+    let weights = subject.plan().weight_bytes();
+    let mut rounds: Vec<[Vec<f64>; 2]> = vec![];
+    for _ in 0..ROUNDS {
+        let peaks = peaks.again();
+        let times = subject.step_times(1);
+        let floor = |step: StepInfo| peaks.floor_ms(&step, weights, threads);
+        rounds.push([times, subject.plan().steps().map(floor).collect()]);
+    }
+    let of_step = |step: usize| {
+        let middle = |of: fn(f64, f64) -> f64| {
+            let rounds = rounds.iter();
+            median(rounds.map(|[times, floors]| of(times[step], floors[step])))
+        };
+        StepTime {
+            ms: middle(|ms, _| ms),
+            floor_ms: middle(|_, floor| floor),
+            fraction: middle(|ms, floor| floor / ms),
+        }
+    };
+    (0..rounds[0][0].len()).map(of_step).collect()
+}
+
+fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut numbers: Vec<f64> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
 }
 
 /// The sizes of the first core's caches of data, as Linux says them.
@@ -171,5 +259,25 @@ mod tests {
         assert_eq!([bytes("K"), bytes("32"), bytes("")], [None; 3]);
         let [l1, l2, _] = caches();
         assert!(0 < l1 && l1 < l2);
+    }
+
+    #[test]
+    fn bytes_take_as_long_as_they_are_read_and_copied() {
+        let level = |bytes, read_gbytes, copy_gbytes| Level {
+            bytes,
+            read_gbytes,
+            copy_gbytes,
+        };
+        let (near, far) = (level(100, 4.0, 2.0), level(usize::MAX, 1.0, 1.0));
+        assert_eq!(near.ns(8, 0), 2.0);
+        assert_eq!(near.ns(8, 8), 8.0);
+        assert_eq!(near.ns(0, 8), 6.0);
+        let peaks = Peaks {
+            memory: vec![near, far],
+            ..Peaks::with(far, 1)
+        };
+        assert_eq!(peaks.holding(100).read_gbytes, 4.0);
+        assert_eq!(peaks.holding(101).read_gbytes, 1.0);
+        assert!(peaks.again().memory.len() >= 3);
     }
 }

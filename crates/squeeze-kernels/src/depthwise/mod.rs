@@ -1,5 +1,6 @@
 //! Depthwise convolution, channels-last: each channel has its own small kernel. One row of taps (`kh = 1`) serves tokens.
 
+mod columns;
 mod lines;
 pub(crate) mod rows;
 pub mod scalar;
@@ -165,6 +166,13 @@ pub fn forward(cpu: Cpu, depthwise: &Depthwise, x: &[f32], filter: Filter, y: &m
     cpu.split(rows, depthwise.output() * depthwise.taps(), |range| {
         // SAFETY: each row of the output belongs to one range.
         let y = unsafe { shared.slice(range.start * row_len..range.end * row_len) };
+        if columns::has(depthwise, cpu.tier) {
+            let from = (x, filter.weights);
+            return columns::columns((depthwise, cpu.tier), from, range, y, |column, y| {
+                column.compute(end, y);
+                column.pieces(y, finish);
+            });
+        }
         if let Some(layer) = &layer {
             return rows::strips(layer, range, y, |strips, y| {
                 some_windows(cpu.tier, strips, end, y);

@@ -233,6 +233,12 @@ fn asymmetric_padding_and_stride_beyond_the_kernel() {
         padding: [0, 3, 2, 0],
         ..BASE
     });
+    // Windows above and below that read nothing but padding.
+    check(Depthwise {
+        h: 2,
+        padding: [5, 1, 4, 2],
+        ..BASE
+    });
     check(Depthwise {
         kernel: [1, 2],
         stride: [3, 4],

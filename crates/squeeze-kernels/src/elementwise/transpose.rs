@@ -119,21 +119,15 @@ fn vector_transpose<V: Vector>(sides: Sides, x: &[f32], y: &mut [f32]) {
         columns,
         stride,
     } = sides;
-    if rows <= columns {
-        match rows {
-            0..=2 => join::<V, 2>(sides, x, y),
-            3..=4 => join::<V, 4>(sides, x, y),
-            5..=8 => join::<V, 8>(sides, x, y),
-            _ => tiles::<V>(sides, x, y),
-        }
-    } else {
-        match columns {
-            _ if columns < stride => tiles::<V>(sides, x, y),
-            0..=2 => deal::<V, 2>(sides, x, y),
-            3..=4 => deal::<V, 4>(sides, x, y),
-            5..=8 => deal::<V, 8>(sides, x, y),
-            _ => tiles::<V>(sides, x, y),
-        }
+    // One call of `tiles`: its code is long, and each would be a copy.
+    match (rows <= columns, columns == stride, rows.min(columns)) {
+        (true, _, 0..=2) => join::<V, 2>(sides, x, y),
+        (true, _, 3..=4) => join::<V, 4>(sides, x, y),
+        (true, _, 5..=8) => join::<V, 8>(sides, x, y),
+        (false, true, 0..=2) => deal::<V, 2>(sides, x, y),
+        (false, true, 3..=4) => deal::<V, 4>(sides, x, y),
+        (false, true, 5..=8) => deal::<V, 8>(sides, x, y),
+        _ => tiles::<V>(sides, x, y),
     }
 }
 

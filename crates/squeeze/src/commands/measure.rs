@@ -12,7 +12,7 @@ use squeeze_measure::{Budget, Profile, Ratio, Subject, Timing, interleaved, meas
 use super::device::{DeviceArgs, HERE};
 use super::measure_kernels;
 use crate::error::Outcome;
-use crate::floor::Peaks;
+use crate::floor::{self, Peaks, StepTime};
 use crate::out::{self, Columns};
 use crate::pruning::{self, Block};
 use crate::resident::{allowed, resident};
@@ -147,7 +147,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Outcome> {
         if args.json {
             out::json(&json!({ "peaks": peaks }))?;
         } else {
-            eprintln!("one thread's peaks here: {}", peaks.show());
+            eprintln!("one thread's peaks here, at best: {}", peaks.show());
         }
         for bench in &mut benches {
             layers(bench, &peaks, args)?;
@@ -360,8 +360,9 @@ fn table(benches: &[Bench], timed: &[(Timing, Ratio)], args: &Args) -> anyhow::R
 }
 
 fn layers(bench: &mut Bench, peaks: &Peaks, args: &Args) -> anyhow::Result<()> {
-    let times = bench.subject.step_times(30);
-    let all: f64 = times.iter().sum();
+    let times = floor::step_times(&mut bench.subject, peaks, args.running.threads);
+    let sum = |of: fn(&StepTime) -> f64| times.iter().map(of).sum::<f64>();
+    let (all, floors) = (sum(|time| time.ms), sum(|time| time.floor_ms));
     let mut table = Columns::new(&[
         "step",
         "kind",
@@ -373,17 +374,18 @@ fn layers(bench: &mut Bench, peaks: &Peaks, args: &Args) -> anyhow::Result<()> {
         "floor>",
         "of floor>",
     ]);
-    let weights = bench.subject.plan().weight_bytes();
-    let mut floors = 0.0;
-    for (step, ms) in bench.subject.plan().steps().zip(&times) {
+    for (step, time) in bench.subject.plan().steps().zip(&times) {
+        let StepTime {
+            ms,
+            floor_ms,
+            fraction,
+        } = *time;
         let rate = 2.0 * step.macs as f64 / (ms * 1e6);
-        let floor = peaks.floor_ms(&step, weights, args.running.threads);
-        floors += floor;
         if args.json {
             out::json(&json!({
                 "model": bench.name, "step": step.name, "kind": step.kind, "kernel": step.kernel,
                 "macs": step.macs, "p50_ms": ms, "share": ms / all,
-                "floor_ms": floor, "fraction": floor / ms,
+                "floor_ms": floor_ms, "fraction": fraction,
             }))?;
         }
         table.row([
@@ -391,23 +393,24 @@ fn layers(bench: &mut Bench, peaks: &Peaks, args: &Args) -> anyhow::Result<()> {
             step.kind.into(),
             step.kernel.into(),
             show_count(step.macs),
-            show_time(*ms),
+            show_time(ms),
             format!("{:.1} %", 100.0 * ms / all),
             if step.macs == 0 {
                 String::new()
             } else {
                 format!("{rate:.1}")
             },
-            show_time(floor),
-            format!("{:.0} %", 100.0 * floor / ms),
+            show_time(floor_ms),
+            format!("{:.0} %", 100.0 * fraction),
         ]);
     }
     if args.json {
         return Ok(());
     }
     out::print(&format!(
-        "\n{}: median of 30 runs, {} in all; the floors add up to {}",
+        "\n{}: medians of {} runs, {} in all; the floors add up to {}",
         bench.title(args),
+        floor::ROUNDS,
         show_time(all),
         show_time(floors)
     ))?;
