@@ -131,9 +131,9 @@ impl Peaks {
         )
     }
 
-    /// The floor of a step on so many threads, in milliseconds. Weights come from where those of the whole network fit, activations
-    /// from where the step's fit.
-    pub fn floor_ms(&self, step: &StepInfo, all_weights: usize, threads: usize) -> f64 {
+    /// The floor of a step on so many threads, in milliseconds. Weights are read at so many gigabytes a second, activations come from the
+    /// smallest cache that holds the step's.
+    fn floor_ms(&self, step: &StepInfo, weights_gbytes: f64, threads: usize) -> f64 {
         let operations = 2.0 * step.macs as f64 / self.rate(step.kernel);
         // A table is not read whole, only the rows that are asked for.
         let weights = match step.macs {
@@ -141,8 +141,8 @@ impl Peaks {
             _ => step.weight_bytes,
         };
         let activations = self.holding(step.read_bytes + step.write_bytes);
-        let bytes = activations.ns(step.read_bytes, step.write_bytes)
-            + self.holding(all_weights).ns(weights, 0);
+        let bytes =
+            activations.ns(step.read_bytes, step.write_bytes) + weights as f64 / weights_gbytes;
         operations.max(bytes) * 1e-6 / threads as f64
     }
 
@@ -190,7 +190,9 @@ pub struct StepTime {
 /// The time of each step of a plan beside its floor, medians of rounds. Both are measured in each: what else the machine does makes both
 /// longer.
 pub fn step_times(subject: &mut Subject, peaks: &Peaks, threads: usize) -> Vec<StepTime> {
-    let weights = subject.plan().weight_bytes();
+    // What is read of as many bytes as all weights have: of a third cache that others use too, only a part is at hand.
+    let [_, tries] = TRIES;
+    let weights = peak::read_gbytes(Tier::detect(), subject.plan().weight_bytes(), tries);
     let mut rounds: Vec<[Vec<f64>; 2]> = vec![];
     for _ in 0..ROUNDS {
         let peaks = peaks.again();
