@@ -28,8 +28,8 @@ pub struct Peaks {
 /// A cache, or the memory beyond them.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Level {
-    /// How much fits.
-    pub bytes: usize,
+    /// How much fits; anything beyond the last cache.
+    pub bytes: Option<usize>,
     /// Billions of bytes a second that are read.
     pub read_gbytes: f64,
     /// Billions of bytes a second that are read and written where each one is copied; both count.
@@ -38,7 +38,7 @@ pub struct Level {
 
 impl Level {
     /// Measures one that holds so many bytes, of which some are read and copied.
-    fn measure(bytes: usize, some: usize, tries: usize) -> Level {
+    fn measure(bytes: Option<usize>, some: usize, tries: usize) -> Level {
         let tier = Tier::detect();
         Level {
             bytes,
@@ -68,7 +68,7 @@ impl Peaks {
         let [_, _, l3] = caches();
         let beyond = (2 * l3).clamp(MEMORY, 4 * MEMORY);
         let [many, few] = TRIES;
-        Peaks::with(Level::measure(usize::MAX, beyond, few), many)
+        Peaks::with(Level::measure(None, beyond, few), many)
     }
 
     /// Measures them once more, but for what lies beyond all caches: some milliseconds.
@@ -83,11 +83,11 @@ impl Peaks {
         let [l1, l2, l3] = caches();
         let tiles = peak::tile_gops(tries);
         let mut memory = vec![
-            Level::measure(l1, l1 / 2, tries),
-            Level::measure(l2, l2 / 4, tries),
+            Level::measure(Some(l1), l1 / 2, tries),
+            Level::measure(Some(l2), l2 / 4, tries),
         ];
         if l3 > l2 {
-            memory.push(Level::measure(l3, (4 * l2).min(l3 / 2), tries));
+            memory.push(Level::measure(Some(l3), (4 * l2).min(l3 / 2), tries));
         }
         memory.push(beyond);
         Peaks {
@@ -168,8 +168,11 @@ impl Peaks {
 
     /// The smallest cache that holds so many bytes.
     fn holding(&self, bytes: usize) -> &Level {
-        let fits = self.memory.iter().find(|level| bytes <= level.bytes);
-        fits.expect("anything fits beyond all caches")
+        let fits = |level: &&Level| level.bytes.is_none_or(|all| bytes <= all);
+        self.memory
+            .iter()
+            .find(fits)
+            .expect("anything fits beyond all caches")
     }
 }
 
@@ -188,13 +191,18 @@ pub struct StepTime {
 }
 
 /// The time of each step of a plan beside its floor, medians of rounds. Both are measured in each: what else the machine does makes both
-/// longer.
-pub fn step_times(subject: &mut Subject, peaks: &Peaks, threads: usize) -> Vec<StepTime> {
+/// longer. Calls `at` with the number of each round.
+pub fn step_times(
+    (subject, threads): (&mut Subject, usize),
+    peaks: &Peaks,
+    at: impl Fn(usize),
+) -> Vec<StepTime> {
     // What is read of as many bytes as all weights have: of a third cache that others use too, only a part is at hand.
     let [_, tries] = TRIES;
     let weights = peak::read_gbytes(Tier::detect(), subject.plan().weight_bytes(), tries);
     let mut rounds: Vec<[Vec<f64>; 2]> = vec![];
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
+        at(round);
         let peaks = peaks.again();
         let times = subject.step_times(1);
         let floor = |step: StepInfo| peaks.floor_ms(&step, weights, threads);
@@ -270,7 +278,7 @@ mod tests {
             read_gbytes,
             copy_gbytes,
         };
-        let (near, far) = (level(100, 4.0, 2.0), level(usize::MAX, 1.0, 1.0));
+        let (near, far) = (level(Some(100), 4.0, 2.0), level(None, 1.0, 1.0));
         assert_eq!(near.ns(8, 0), 2.0);
         assert_eq!(near.ns(8, 8), 8.0);
         assert_eq!(near.ns(0, 8), 6.0);

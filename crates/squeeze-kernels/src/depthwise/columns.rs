@@ -1,6 +1,6 @@
 //! Windows of 3 x 3 taps at stride 1, where a vector has 32 registers: some neighbours and all that lie below them, from the top down.
-//! The sums of three rows of windows stay in registers beside all weights, so each number is loaded once for the nine windows that
-//! read it, and no weight again.
+//! The sums of three rows of windows stay in registers beside all weights, so each number is loaded once for all of these windows that
+//! read it, up to nine, and no weight again.
 
 use std::ops::Range;
 

@@ -360,7 +360,11 @@ fn table(benches: &[Bench], timed: &[(Timing, Ratio)], args: &Args) -> anyhow::R
 }
 
 fn layers(bench: &mut Bench, peaks: &Peaks, args: &Args) -> anyhow::Result<()> {
-    let times = floor::step_times(&mut bench.subject, peaks, args.running.threads);
+    let progress = Progress::on_terminal();
+    let stage = progress.stage("steps", floor::ROUNDS as u64);
+    let subject = (&mut bench.subject, args.running.threads);
+    let times = floor::step_times(subject, peaks, |round| stage.at(round as u64));
+    stage.done(&format!("{} rounds", floor::ROUNDS));
     let sum = |of: fn(&StepTime) -> f64| times.iter().map(of).sum::<f64>();
     let (all, floors) = (sum(|time| time.ms), sum(|time| time.floor_ms));
     let mut table = Columns::new(&[
