@@ -2,7 +2,8 @@
 //! `cargo bench --bench depthwise [filter] [--threads N] [--warm] [--best]`.
 //!
 //! Each line gives medians with quartiles of many rounds in which the two take turns, or the best in place of the medians where others
-//! use the machine. Unless `--warm` is asked for, a buffer as large as a second cache is walked between two runs, so that images come
+//! use the machine. Behind the time of single precision stands what the longer of two would take of it: its multiply-adds at the peak, and
+//! copying as many bytes as it reads and writes. Unless `--warm` is asked for, a buffer as large as a second cache is walked between two runs, so that images come
 //! from behind it.
 
 use std::time::Instant;
@@ -10,11 +11,13 @@ use std::time::Instant;
 use squeeze_kernels::activation::Activation::{self, HardSwish, Relu, Relu6, Silu};
 use squeeze_kernels::depthwise::{self, Depthwise};
 use squeeze_kernels::depthwise_i8::{Codes, Filter, Packed};
-use squeeze_kernels::{Buffer, Cpu, Quantization, Threads, Tier, Weight};
+use squeeze_kernels::{Buffer, Cpu, Quantization, Threads, Tier, Weight, peak};
 
 /// Rounds, and at most so many seconds a line.
 const ROUNDS: usize = 2000;
 const SECONDS: f64 = 1.0;
+/// How often peaks are measured; the best counts.
+const PEAKS: usize = 20;
 /// Bytes walked between two runs.
 const BETWEEN: usize = 2 << 20;
 
@@ -153,9 +156,13 @@ fn line(layer: &Layer, (tier, threads): (Tier, &Threads), between: usize) {
         [1, middle, 3].map(|quarter| times[times.len() * quarter / 4])
     });
     let macs = (geometry.output() * geometry.taps()) as f64;
+    let bytes = 4 * (geometry.input() + geometry.output());
+    let copying = 1e-3 * bytes as f64 / peak::copy_gbytes(tier, bytes, PEAKS);
+    let floor = copying.max(2e-3 * macs / peak::gflops(tier, PEAKS)) / threads.count() as f64;
     println!(
-        "{:44} f32 {f2:7.1} us ({f1:.1}-{f3:.1}), bytes {b2:7.1} us ({b1:.1}-{b3:.1}) {:6.1} GOP/s, {:.2} times as quick",
+        "{:44} f32 {f2:7.1} us ({f1:.1}-{f3:.1}) {:3.0} %, bytes {b2:7.1} us ({b1:.1}-{b3:.1}) {:6.1} GOP/s, {:.2} times as quick",
         layer.name(),
+        100.0 * floor / f2,
         2e-3 * macs / b2,
         f2 / b2,
     );
