@@ -47,47 +47,51 @@ fn main() {
     }
 }
 
-/// A network, its image's size and channels, the kernel's size and stride, and what follows.
-struct Layer(&'static str, usize, usize, usize, usize, Activation);
+/// A network, its image's size and channels, the kernel's size, stride and dilation, and what follows.
+struct Layer(&'static str, [usize; 2], usize, [usize; 2], Activation);
 
 impl Layer {
     fn name(&self) -> String {
-        let &Layer(network, size, c, kernel, stride, activation) = self;
-        format!("{network} {size} x {c}, {kernel} x {kernel} / {stride}, {activation:?}")
+        let &Layer(network, [size, c], kernel, [stride, dilation], activation) = self;
+        let every = if dilation > 1 { " dilated" } else { "" };
+        format!("{network} {size} x {c}, {kernel} x {kernel} / {stride}{every}, {activation:?}")
     }
 }
 
 const LAYERS: &[Layer] = &[
-    Layer("mobilenetv2", 112, 32, 3, 1, Relu6),
-    Layer("mobilenetv2", 112, 96, 3, 2, Relu6),
-    Layer("mobilenetv2", 56, 144, 3, 1, Relu6),
-    Layer("mobilenetv2", 56, 144, 3, 2, Relu6),
-    Layer("mobilenetv2", 28, 192, 3, 1, Relu6),
-    Layer("mobilenetv2", 28, 192, 3, 2, Relu6),
-    Layer("mobilenetv2", 14, 384, 3, 1, Relu6),
-    Layer("mobilenetv2", 14, 576, 3, 1, Relu6),
-    Layer("mobilenetv2", 14, 576, 3, 2, Relu6),
-    Layer("mobilenetv2", 7, 960, 3, 1, Relu6),
-    Layer("mobilenetv3", 112, 16, 3, 1, Relu),
-    Layer("mobilenetv3", 112, 64, 3, 2, Relu),
-    Layer("mobilenetv3", 56, 72, 3, 1, Relu),
-    Layer("mobilenetv3", 56, 72, 5, 2, Relu),
-    Layer("mobilenetv3", 28, 120, 5, 1, Relu),
-    Layer("mobilenetv3", 28, 240, 3, 2, HardSwish),
-    Layer("mobilenetv3", 14, 200, 3, 1, HardSwish),
-    Layer("mobilenetv3", 14, 672, 5, 2, HardSwish),
-    Layer("mobilenetv3", 7, 960, 5, 1, HardSwish),
-    Layer("efficientnet", 112, 32, 3, 1, Silu),
-    Layer("efficientnet", 112, 96, 3, 2, Silu),
-    Layer("efficientnet", 56, 144, 3, 1, Silu),
-    Layer("efficientnet", 28, 240, 5, 1, Silu),
-    Layer("efficientnet", 14, 480, 5, 1, Silu),
-    Layer("efficientnet", 14, 672, 5, 1, Silu),
-    Layer("efficientnet", 7, 1152, 5, 1, Silu),
+    Layer("mobilenetv2", [112, 32], 3, [1, 1], Relu6),
+    Layer("mobilenetv2", [112, 96], 3, [2, 1], Relu6),
+    Layer("mobilenetv2", [56, 144], 3, [1, 1], Relu6),
+    Layer("mobilenetv2", [56, 144], 3, [2, 1], Relu6),
+    Layer("mobilenetv2", [28, 192], 3, [1, 1], Relu6),
+    Layer("mobilenetv2", [28, 192], 3, [2, 1], Relu6),
+    Layer("mobilenetv2", [14, 384], 3, [1, 1], Relu6),
+    Layer("mobilenetv2", [14, 576], 3, [1, 1], Relu6),
+    Layer("mobilenetv2", [14, 576], 3, [2, 1], Relu6),
+    Layer("mobilenetv2", [7, 960], 3, [1, 1], Relu6),
+    Layer("mobilenetv3", [112, 16], 3, [1, 1], Relu),
+    Layer("mobilenetv3", [112, 64], 3, [2, 1], Relu),
+    Layer("mobilenetv3", [56, 72], 3, [1, 1], Relu),
+    Layer("mobilenetv3", [56, 72], 5, [2, 1], Relu),
+    Layer("mobilenetv3", [28, 120], 5, [1, 1], Relu),
+    Layer("mobilenetv3", [28, 240], 3, [2, 1], HardSwish),
+    Layer("mobilenetv3", [14, 200], 3, [1, 1], HardSwish),
+    Layer("mobilenetv3", [14, 672], 5, [2, 1], HardSwish),
+    Layer("mobilenetv3", [7, 960], 5, [1, 1], HardSwish),
+    Layer("lraspp", [32, 672], 5, [1, 2], HardSwish),
+    Layer("lraspp", [32, 960], 5, [1, 2], HardSwish),
+    Layer("efficientnet", [112, 32], 3, [1, 1], Silu),
+    Layer("efficientnet", [112, 96], 3, [2, 1], Silu),
+    Layer("efficientnet", [56, 144], 3, [1, 1], Silu),
+    Layer("efficientnet", [56, 144], 5, [2, 1], Silu),
+    Layer("efficientnet", [28, 240], 5, [1, 1], Silu),
+    Layer("efficientnet", [14, 480], 5, [1, 1], Silu),
+    Layer("efficientnet", [14, 672], 5, [1, 1], Silu),
+    Layer("efficientnet", [7, 1152], 5, [1, 1], Silu),
 ];
 
 fn line(layer: &Layer, (tier, threads): (Tier, &Threads), between: usize) {
-    let &Layer(_, size, c, kernel, stride, activation) = layer;
+    let &Layer(_, [size, c], kernel, [stride, dilation], activation) = layer;
     let geometry = Depthwise {
         n: 1,
         h: size,
@@ -95,8 +99,8 @@ fn line(layer: &Layer, (tier, threads): (Tier, &Threads), between: usize) {
         c,
         kernel: [kernel; 2],
         stride: [stride; 2],
-        dilation: [1; 2],
-        padding: [kernel / 2; 4],
+        dilation: [dilation; 2],
+        padding: [kernel / 2 * dilation; 4],
     };
     let weights: Vec<f32> = (0..geometry.taps() * c)
         .map(|at| (at as f32 * 0.7).sin())
@@ -160,7 +164,7 @@ fn line(layer: &Layer, (tier, threads): (Tier, &Threads), between: usize) {
     let copying = 1e-3 * bytes as f64 / peak::copy_gbytes(tier, bytes, PEAKS);
     let floor = copying.max(2e-3 * macs / peak::gflops(tier, PEAKS)) / threads.count() as f64;
     println!(
-        "{:44} f32 {f2:7.1} us ({f1:.1}-{f3:.1}) {:3.0} %, bytes {b2:7.1} us ({b1:.1}-{b3:.1}) {:6.1} GOP/s, {:.2} times as quick",
+        "{:48} f32 {f2:7.1} us ({f1:.1}-{f3:.1}) {:3.0} %, bytes {b2:7.1} us ({b1:.1}-{b3:.1}) {:6.1} GOP/s, {:.2} times as quick",
         layer.name(),
         100.0 * floor / f2,
         2e-3 * macs / b2,

@@ -12,7 +12,7 @@ use self::vector::{tap_sums as vector_tap_sums, weighted_sum as vector_weighted_
 use crate::activation::{Activation, slice_forward_in_place};
 use crate::elementwise::{column_sums, column_sums_scratch, slice_add_in_place};
 use crate::vector::per_tier;
-use crate::{Cpu, SharedMut, Tier, even};
+use crate::{Cpu, SharedMut, Threads, Tier, even};
 
 /// The shape of a depthwise convolution: `x` is `[n, h, w, c]`, `y` is `[n, out_h, out_w, c]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,15 +163,14 @@ pub fn forward(cpu: Cpu, depthwise: &Depthwise, x: &[f32], filter: Filter, y: &m
         }
     };
     let shared = SharedMut::new(y);
+    let alone = cpu.threads.count() == 1 || Threads::is_in_part();
+    let by_columns = columns::has(depthwise, cpu.tier, alone);
     cpu.split(rows, depthwise.output() * depthwise.taps(), |range| {
         // SAFETY: each row of the output belongs to one range.
         let y = unsafe { shared.slice(range.start * row_len..range.end * row_len) };
-        if columns::has(depthwise, cpu.tier) {
+        if by_columns {
             let from = (x, filter.weights);
-            return columns::columns((depthwise, cpu.tier), from, range, y, |column, y| {
-                column.compute(end, y);
-                column.pieces(y, finish);
-            });
+            return columns::columns((depthwise, cpu.tier, alone), from, range, (end, after), y);
         }
         if let Some(layer) = &layer {
             return rows::strips(layer, range, y, |strips, y| {

@@ -72,26 +72,25 @@ fn check_forward(row: Depthwise) {
 fn bands_of_rows() {
     for kernel in [3, 5] {
         for stride in [1, 2] {
-            check_forward(Depthwise {
+            let tall = Depthwise {
                 h: 53,
                 w: 9,
                 kernel: [kernel; 2],
                 stride: [stride; 2],
                 padding: [kernel / 2; 4],
                 ..BASE
-            });
+            };
+            check_forward(tall);
+            let wide = Depthwise {
+                h: 7,
+                w: 240,
+                c: 279,
+                ..tall
+            };
+            check_forward(wide);
+            // Beyond the second cache row by row.
+            check_forward(Depthwise { h: 9, ..wide });
         }
-        let wide = Depthwise {
-            h: 7,
-            w: 240,
-            c: 279,
-            kernel: [kernel; 2],
-            padding: [kernel / 2; 4],
-            ..BASE
-        };
-        check_forward(wide);
-        // Beyond the second cache row by row.
-        check_forward(Depthwise { h: 9, ..wide });
     }
 }
 
@@ -205,6 +204,46 @@ fn five_by_five_with_dilation() {
         padding: [2, 2, 2, 2],
         ..BASE
     });
+}
+
+/// Windows that read every so manieth row and column, some of which have none.
+#[test]
+fn dilations() {
+    for kernel in [3, 5] {
+        for dilation in [[2, 2], [3, 1], [1, 4], [2, 5]] {
+            for [padding, size] in [[0, 21], [3, 14], [8, 6], [10, 3]] {
+                check_forward(Depthwise {
+                    h: size + 1,
+                    w: size + 3,
+                    c: 37,
+                    kernel: [kernel; 2],
+                    dilation,
+                    padding: [padding, padding + 1, padding, padding],
+                    ..BASE
+                });
+            }
+        }
+        // Beyond the second cache, once with columns of windows that read nothing.
+        check_forward(Depthwise {
+            n: 1,
+            h: 3000,
+            w: 1,
+            c: 70,
+            kernel: [kernel; 2],
+            dilation: [1, 6],
+            padding: [2, 12, 2, 12],
+            ..BASE
+        });
+        check_forward(Depthwise {
+            h: 26,
+            w: 30,
+            c: 300,
+            kernel: [kernel; 2],
+            dilation: [2, 2],
+            padding: [2 * (kernel / 2); 4],
+            ..BASE
+        });
+    }
 }
 
 #[test]
