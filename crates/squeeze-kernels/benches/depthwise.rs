@@ -3,8 +3,8 @@
 //!
 //! Each line gives medians with quartiles of many rounds in which the two take turns, or the best in place of the medians where others
 //! use the machine. Behind the time of single precision stands what the longer of two would take of it: its multiply-adds at the peak, and
-//! copying as many bytes as it reads and writes. Unless `--warm` is asked for, a buffer as large as a second cache is walked between two runs, so that images come
-//! from behind it.
+//! copying as many bytes as it reads and writes; activations are in the time only. Unless `--warm` is asked for, a buffer as large as a
+//! second cache is walked between two runs, so that images come from behind it.
 
 use std::time::Instant;
 

@@ -291,7 +291,7 @@ impl Part<'_> {
                                 3 if step < 2 => add_three::<V, 0, 2>(&from, &taps, &mut sums),
                                 3 if step < rows => add_three::<V, 0, 3>(&from, &taps, &mut sums),
                                 3 => add_three::<V, 1, 3>(&from, &taps, &mut sums),
-                                _ => add_five::<V, S, 0>(&from, kept, step..rows, &mut sums),
+                                _ => add_five::<V, S, 0>(&from, kept, (step, rows), &mut sums),
                             }
                         }
                         next(&mut from);
@@ -307,7 +307,7 @@ impl Part<'_> {
                         to = to.wrapping_add(down);
                     }
                     if S == 2 && self.inside.contains(&(S * step + 1)) {
-                        unsafe { add_five::<V, S, 1>(&from, kept, step..rows, &mut sums) };
+                        unsafe { add_five::<V, S, 1>(&from, kept, (step, rows), &mut sums) };
                         next(&mut from);
                     }
                 }
@@ -355,7 +355,7 @@ unsafe fn add_three<V: Vector, const FIRST: usize, const END: usize>(
 }
 
 /// Adds a row of numbers to the windows of which it is one of the five rows of taps: the first, third and fifth where rows of windows lie
-/// two rows of numbers apart, or the second and fourth. `part` are the row of windows that begins and how many there are.
+/// two rows of numbers apart, or the second and fourth. `step` is the row of windows that begins here, of so many.
 ///
 /// # Safety
 /// The pointers are valid for a vector, that of the taps for 25.
@@ -363,7 +363,7 @@ unsafe fn add_three<V: Vector, const FIRST: usize, const END: usize>(
 unsafe fn add_five<V: Vector, const S: usize, const FIRST: usize>(
     from: &Columns,
     taps: *const V,
-    part: Range<usize>,
+    (step, rows): (usize, usize),
     sums: &mut [[V; WINDOWS]; TAPS],
 ) {
     let mut x = [V::splat(0.0); COLUMNS];
@@ -373,7 +373,7 @@ unsafe fn add_five<V: Vector, const S: usize, const FIRST: usize>(
     }
     macro_rules! rows {
         ($($row:literal)*) => {$(
-            if FIRST + S * $row < 5 && part.start.wrapping_sub($row) < part.end {
+            if FIRST + S * $row < 5 && step.wrapping_sub($row) < rows {
                 for kx in 0..5 {
                     // SAFETY: the caller's promise.
                     let weight = unsafe { *taps.wrapping_add((FIRST + S * $row) * 5 + kx) };
