@@ -297,7 +297,7 @@ impl Design {
                     !is_over,
                     "the design ended before {stage} could be stopped by {stop:?}"
                 );
-                under_way()
+                under_way() && (stop == Stop::Kill || handles_interrupts(child))
             },
         );
         running.send(stop);
@@ -369,6 +369,20 @@ impl Design {
         let file = format!("{name}.json");
         fs::copy(from.folder.join(&file), self.folder.join(&file)).expect(name);
     }
+}
+
+/// Whether the process handles Ctrl-C yet. Before that it would die by it, or pass over it where its parent does, if what it waits for is
+/// there from an earlier run. Only Linux tells.
+fn handles_interrupts(child: &Child) -> bool {
+    const SIGINT: u64 = 1 << 1;
+    let Ok(status) = fs::read_to_string(format!("/proc/{}/status", child.id())) else {
+        return true;
+    };
+    let caught = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigCgt:"))
+        .expect("a line of the signals that are handled");
+    u64::from_str_radix(caught.trim(), 16).expect("bits") & SIGINT != 0
 }
 
 /// A design that runs; killed when the test fails.
