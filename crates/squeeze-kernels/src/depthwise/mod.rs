@@ -149,9 +149,9 @@ pub fn forward(cpu: Cpu, depthwise: &Depthwise, x: &[f32], filter: Filter, y: &m
     let layer = rows::has(depthwise).then_some(Layer {
         depthwise,
         x,
-        weights: filter.weights,
         outside: &rows::ZEROS,
         leaves_out: true,
+        unit: 1,
     });
     let end = Epilogue {
         bias: filter.bias,
@@ -174,7 +174,7 @@ pub fn forward(cpu: Cpu, depthwise: &Depthwise, x: &[f32], filter: Filter, y: &m
         }
         if let Some(layer) = &layer {
             return rows::strips(layer, range, y, |strips, y| {
-                some_windows(cpu.tier, strips, end, y);
+                some_windows(cpu.tier, strips, filter.weights, end, y);
                 strips.pieces(y, finish);
             });
         }
@@ -293,7 +293,7 @@ impl Epilogue<'_> {
 
 per_tier! {
     /// Windows of 3 x 3 or 5 x 5.
-    fn some_windows(strips: &Strips<f32>, end: Epilogue, y: &mut [f32])
+    fn some_windows(strips: &Strips<f32>, weights: &[f32], end: Epilogue, y: &mut [f32])
     { scalar: scalar::windows, vector: vector_strips }
 }
 

@@ -1,6 +1,6 @@
 //! Windows of 3 x 3 and 5 x 5 taps: some neighbours of a row of the output at a time, so that what is read is loaded once for all of
-//! them that read it, and as many rows below them, which read again what is then still in the first cache. The loops are those of images
-//! in numbers and, where products of bytes are no quicker, in bytes.
+//! them that read it, and as many rows below them, which read again what is then still in the first cache. Which
+//! rows and columns windows read is looked up for images of bytes too, whose sums are in `depthwise_i8`.
 
 use std::ops::Range;
 
@@ -13,13 +13,13 @@ pub(crate) const WINDOWS: usize = 8;
 /// The most taps down and across.
 const TAPS: usize = 5;
 /// The most columns that the windows read.
-const COLUMNS: usize = 2 * (WINDOWS - 1) + TAPS;
+pub(crate) const COLUMNS: usize = 2 * (WINDOWS - 1) + TAPS;
 /// The most channels that are computed at a time.
 pub(crate) const CHANNELS: usize = 256;
 /// Channels come in so many, at least twice: the longest vector.
 const UNIT: usize = 16;
-/// How many numbers windows should read at most: more would not stay in the first cache for the windows below.
-const NEAR: usize = 6 << 10;
+/// How many bytes windows should read at most: more would not stay in the first cache for the windows below.
+const NEAR: usize = 24 << 10;
 /// Numbers of the image that a band of rows reads, whose windows are computed from the top down.
 const BAND: usize = 64 << 10;
 /// A larger image comes from beyond the second cache, which is quickest in the order in which it lies: row by row.
@@ -37,48 +37,21 @@ pub(crate) fn has(d: &Depthwise) -> bool {
         && d.c >= UNIT
 }
 
-/// What becomes of the sums of windows. Methods run only below a `#[target_feature]` function of the vector's tier.
-pub(crate) trait Pixels<V: Vector>: Copy {
-    /// What is read and written.
-    type Number: Copy;
-    /// A vector of numbers.
-    ///
-    /// # Safety
-    /// `from` is valid for reading so many.
-    unsafe fn load(from: *const Self::Number) -> V;
-    /// What sums of the channels from this one on start from.
-    ///
-    /// # Safety
-    /// The layer has a vector of channels from it on.
-    unsafe fn start(&self, channel: usize) -> V;
-    /// Writes the sums of so many windows, of channels from this one on, to places so far apart.
-    ///
-    /// # Safety
-    /// The layer has the channels, and the places are valid for writing them.
-    unsafe fn write(
-        &self,
-        channel: usize,
-        sums: [V; WINDOWS],
-        windows: usize,
-        to: (*mut Self::Number, usize),
-    );
-}
-
 /// A layer and what it reads.
 #[derive(Clone, Copy)]
 pub(crate) struct Layer<'a, N> {
     pub depthwise: &'a Depthwise,
     pub x: &'a [N],
-    /// `[tap, c]`.
-    pub weights: &'a [f32],
     /// [`CHANNELS`] of what lies outside the image.
     pub outside: &'a [N],
     /// Whether that adds nothing.
     pub leaves_out: bool,
+    /// How many windows are computed together: there are multiples of them at a time, but for the last.
+    pub unit: usize,
 }
 
 /// What some windows read of a row: the first numbers of its columns.
-type Reads<N> = [*const N; COLUMNS];
+pub(crate) type Reads<N> = [*const N; COLUMNS];
 
 /// How many rows are remembered for the windows below.
 const HELD: usize = 4 * TAPS;
@@ -90,11 +63,11 @@ pub(crate) struct Strips<N> {
     read: Range<usize>,
     /// The image that they are of, and the first of them, counted with the padding.
     held: Option<[usize; 2]>,
-    /// The first tap's weights, and from one row of taps to the next.
-    weights: (*const f32, usize),
-    windows: usize,
+    /// The first row of taps that reads one.
+    top: usize,
+    pub windows: usize,
     /// Taps across, and from one window to the next in pixels.
-    kernel: [usize; 2],
+    pub kernel: [usize; 2],
     /// The first channel, how many, and those of the layer: from one tap to the next in the weights.
     pub first: usize,
     pub channels: usize,
@@ -116,24 +89,24 @@ pub(crate) fn strips<N: Copy>(
     let d = layer.depthwise;
     let (out_h, row_len) = (d.out_h(), d.out_w() * d.c);
     assert!(has(d) && rows.end <= d.n * out_h && y.len() == rows.len() * row_len);
-    assert!(layer.x.len() == d.input() && layer.weights.len() == d.taps() * d.c);
-    assert!(layer.outside.len() >= CHANNELS);
+    assert!(layer.x.len() == d.input() && layer.outside.len() >= CHANNELS);
     // Of a dilated kernel, every so-many-th window reads what one that is not dilated would of every so-many-th pixel.
     let (apart, stride) = (d.dilation[1], d.stride[1]);
     let columns = stride * (WINDOWS - 1) + d.kernel[1];
     let units = d.c.div_ceil(UNIT);
     // Windows below each other read the same rows unless these are dilated.
     let (near, down) = match d.h * d.w * d.c <= FAR && d.dilation[0] == 1 {
-        true => (NEAR, (BAND / (d.w * d.c * d.stride[0])).max(4)),
+        true => (NEAR, (BAND / (d.w * d.c * d.stride[0]).max(1)).max(4)),
         false => (usize::MAX, 1),
     };
+    let near = near / size_of::<N>();
     let together = (near / (columns * d.kernel[0]) / UNIT).clamp(2, CHANNELS / UNIT);
     let parts = units.div_ceil(together).min(units / 2).max(1);
     let mut strips = Strips {
         reads: [[std::ptr::null(); COLUMNS]; HELD],
         read: 0..0,
         held: None,
-        weights: (std::ptr::null(), d.kernel[1] * d.c),
+        top: 0,
         windows: 0,
         kernel: [d.kernel[1], stride],
         first: 0,
@@ -146,10 +119,11 @@ pub(crate) fn strips<N: Copy>(
         bands.flat_map(|band| (0..apart.min(d.out_w())).map(move |phase| (band, phase)))
     {
         let all = (d.out_w() - phase).div_ceil(apart);
-        let blocks = all.div_ceil(WINDOWS);
+        let (tiles, blocks) = (all.div_ceil(layer.unit), all.div_ceil(WINDOWS));
         for (block, part) in (0..blocks).flat_map(|block| (0..parts).map(move |part| (block, part)))
         {
-            let (windows, channels) = (even(all, blocks, block), even(units, parts, part));
+            let (tiles, channels) = (even(tiles, blocks, block), even(units, parts, part));
+            let windows = tiles.start * layer.unit..(tiles.end * layer.unit).min(all);
             let channels = channels.start * UNIT..(channels.end * UNIT).min(d.c);
             let first = phase + windows.start * apart;
             (strips.windows, strips.held) = (windows.len(), None);
@@ -225,21 +199,39 @@ impl<N: Copy> Strips<N> {
         }
         self.read.end = self.read.start + count;
         self.held = Some([image, start]);
-        self.weights.0 = layer.weights[first * self.weights.1 + self.first..].as_ptr();
+        self.top = first;
+    }
+
+    /// What the windows read of each row: the first of their channels of each column, of which as many follow.
+    pub fn reads(&self) -> &[Reads<N>] {
+        &self.reads[self.read.clone()]
+    }
+
+    /// Where the weights of the first row of taps begin, `[tap, c]`, and from one row to the next.
+    fn taps(&self, weights: &[f32]) -> (*const f32, usize) {
+        let row = self.kernel[0] * self.all;
+        let rows = &weights[self.top * row..];
+        assert!(rows.len() >= self.read.len() * row, "too few weights");
+        (rows.as_ptr().wrapping_add(self.first), row)
     }
 
     /// What a window adds up of one of its channels: numbers and their weights.
     ///
     /// # Panics
     /// If it has no such window or channel.
-    pub fn terms(&self, window: usize, channel: usize) -> impl Iterator<Item = (N, f32)> {
+    pub fn terms(
+        &self,
+        weights: &[f32],
+        window: usize,
+        channel: usize,
+    ) -> impl Iterator<Item = (N, f32)> {
         assert!(window < self.windows && channel < self.channels);
         let [across, stride] = self.kernel;
-        let rows = self.reads[self.read.clone()].iter().enumerate();
+        let (weights, apart) = self.taps(weights);
+        let rows = self.reads().iter().enumerate();
         let taps = rows.flat_map(move |(row, reads)| (0..across).map(move |kx| (row, reads, kx)));
         taps.map(move |(row, reads, kx)| {
             let column = reads[window * stride + kx].wrapping_add(channel);
-            let (weights, apart) = self.weights;
             let weight = weights.wrapping_add(row * apart + kx * self.all + channel);
             // SAFETY: every column begins so many channels, as does every tap of the weights `all` behind the one before.
             unsafe { (*column, *weight) }
@@ -255,20 +247,23 @@ impl<N: Copy> Strips<N> {
                 .for_each(|y| each(&mut y[..self.channels])),
         }
     }
+}
 
+impl Strips<f32> {
     /// Computes the windows.
     ///
     /// # Panics
-    /// If there is less room than they need.
+    /// If there is less room than they need, or there are fewer weights.
     #[inline(always)]
-    pub fn compute<V: Vector, P: Pixels<V, Number = N>>(&self, pixels: &P, y: &mut [N]) {
+    fn compute<V: Vector>(&self, weights: &[f32], end: Epilogue, y: &mut [f32]) {
+        let weights = self.taps(weights);
         // SAFETY (of all): every column begins so many channels, as does every tap of the weights `all` behind the one before.
         unsafe {
             match self.kernel {
-                [3, 1] => self.run::<V, P, 3, 1>(pixels, y),
-                [3, _] => self.run::<V, P, 3, 2>(pixels, y),
-                [_, 1] => self.run::<V, P, 5, 1>(pixels, y),
-                _ => self.run::<V, P, 5, 2>(pixels, y),
+                [3, 1] => self.run::<V, 3, 1>(weights, end, y),
+                [3, _] => self.run::<V, 3, 2>(weights, end, y),
+                [_, 1] => self.run::<V, 5, 1>(weights, end, y),
+                _ => self.run::<V, 5, 2>(weights, end, y),
             }
         }
     }
@@ -276,22 +271,37 @@ impl<N: Copy> Strips<N> {
     /// # Safety
     /// Columns and weights of `reads` are valid for so many channels.
     #[inline(always)]
-    unsafe fn run<V: Vector, P: Pixels<V, Number = N>, const K: usize, const S: usize>(
+    unsafe fn run<V: Vector, const K: usize, const S: usize>(
         &self,
-        pixels: &P,
-        y: &mut [N],
+        weights: (*const f32, usize),
+        end: Epilogue,
+        y: &mut [f32],
     ) {
         assert!(self.read.len() <= TAPS && self.channels >= V::LANES);
         assert!(y.len() >= (self.windows - 1) * self.step + self.channels);
+        assert!(end.bias.is_none_or(|bias| bias.len() == self.all));
+        let (low, high) = (V::splat(end.clamp[0]), V::splat(end.clamp[1]));
         let mut strip = 0;
         while strip < self.channels {
             // The last strip begins earlier rather than end behind the channels.
             strip = strip.min(self.channels - V::LANES);
-            // SAFETY (of both): the layer has these channels, and so many windows lie `step` numbers apart, as was checked.
-            let mut sums = [unsafe { pixels.start(self.first + strip) }; WINDOWS];
-            unsafe { self.add_rows::<V, P, K, S>(strip, &mut sums) };
-            let to = (y[strip..].as_mut_ptr(), self.step);
-            unsafe { pixels.write(self.first + strip, sums, self.windows, to) };
+            let start = match end.bias {
+                // SAFETY: the bias has a number for each channel.
+                Some(bias) => unsafe { V::load_ptr(bias.as_ptr().add(self.first + strip)) },
+                None => V::splat(0.0),
+            };
+            let mut sums = [start; WINDOWS];
+            // SAFETY: the layer has these channels.
+            unsafe { self.add_rows::<V, K, S>(weights, strip, &mut sums) };
+            let to = y[strip..].as_mut_ptr();
+            for (window, sum) in sums.into_iter().enumerate() {
+                if window < self.windows {
+                    // NaN stays: `min` and `max` give the right operand for it.
+                    let sum = high.min(low.max(sum));
+                    // SAFETY: so many windows lie `step` numbers apart, as was checked.
+                    unsafe { sum.store_ptr(to.wrapping_add(window * self.step)) };
+                }
+            }
             strip += V::LANES;
         }
     }
@@ -301,14 +311,15 @@ impl<N: Copy> Strips<N> {
     /// # Safety
     /// As for [`Strips::run`], with a vector of channels from `strip` on.
     #[inline(always)]
-    unsafe fn add_rows<V: Vector, P: Pixels<V, Number = N>, const K: usize, const S: usize>(
+    unsafe fn add_rows<V: Vector, const K: usize, const S: usize>(
         &self,
+        (weights, apart): (*const f32, usize),
         strip: usize,
         sums: &mut [V; WINDOWS],
     ) {
         // Pointers, because a loop over a slice of at most `TAPS` would be unrolled into five times the code.
-        let Range { mut start, end } = self.reads[self.read.clone()].as_ptr_range();
-        let mut weights = self.weights.0.wrapping_add(strip);
+        let Range { mut start, end } = self.reads().as_ptr_range();
+        let mut weights = weights.wrapping_add(strip);
         while start < end {
             // SAFETY: inside the slice.
             let columns = unsafe { &*start };
@@ -320,58 +331,25 @@ impl<N: Copy> Strips<N> {
             macro_rules! columns {
                 ($($column:literal)*) => {$(
                     // SAFETY: the caller's promise.
-                    unsafe { add::<V, P, K, S, $column>(columns, strip, &taps, sums) };
+                    unsafe { add::<V, K, S, $column>(columns, strip, &taps, sums) };
                 )*};
             }
             columns!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18);
             start = start.wrapping_add(1);
-            weights = weights.wrapping_add(self.weights.1);
+            weights = weights.wrapping_add(apart);
         }
     }
 }
 
-/// [`Strips::compute`] for images of numbers.
+/// [`Strips::compute`].
 #[inline(always)]
-pub(super) fn vector_strips<V: Vector>(strips: &Strips<f32>, end: Epilogue, y: &mut [f32]) {
-    let bias = end.bias;
-    assert!(bias.is_none_or(|bias| bias.len() == strips.all));
-    strips.compute::<V, Epilogue>(&end, y);
-}
-
-impl<V: Vector> Pixels<V> for Epilogue<'_> {
-    type Number = f32;
-
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> V {
-        // SAFETY: the caller's promise.
-        unsafe { V::load_ptr(from) }
-    }
-    #[inline(always)]
-    unsafe fn start(&self, channel: usize) -> V {
-        match self.bias {
-            // SAFETY: the bias has a number for each channel.
-            Some(bias) => unsafe { V::load_ptr(bias.as_ptr().add(channel)) },
-            None => V::splat(0.0),
-        }
-    }
-    #[inline(always)]
-    unsafe fn write(
-        &self,
-        _channel: usize,
-        sums: [V; WINDOWS],
-        windows: usize,
-        (to, step): (*mut f32, usize),
-    ) {
-        let (low, high) = (V::splat(self.clamp[0]), V::splat(self.clamp[1]));
-        for (window, sum) in sums.into_iter().enumerate() {
-            if window < windows {
-                // NaN stays: `min` and `max` give the right operand for it.
-                let sum = high.min(low.max(sum));
-                // SAFETY: the caller's promise.
-                unsafe { sum.store_ptr(to.wrapping_add(window * step)) };
-            }
-        }
-    }
+pub(super) fn vector_strips<V: Vector>(
+    strips: &Strips<f32>,
+    weights: &[f32],
+    end: Epilogue,
+    y: &mut [f32],
+) {
+    strips.compute::<V>(weights, end, y);
 }
 
 /// Adds what column `C` gives to the windows that read it.
@@ -379,8 +357,8 @@ impl<V: Vector> Pixels<V> for Epilogue<'_> {
 /// # Safety
 /// The column is valid for a vector from `strip` on.
 #[inline(always)]
-unsafe fn add<V: Vector, P: Pixels<V>, const K: usize, const S: usize, const C: usize>(
-    columns: &[*const P::Number; COLUMNS],
+unsafe fn add<V: Vector, const K: usize, const S: usize, const C: usize>(
+    columns: &Reads<f32>,
     strip: usize,
     taps: &[V; K],
     sums: &mut [V; WINDOWS],
@@ -389,7 +367,7 @@ unsafe fn add<V: Vector, P: Pixels<V>, const K: usize, const S: usize, const C: 
         return;
     }
     // SAFETY: the caller's promise.
-    let x = unsafe { P::load(columns[C].wrapping_add(strip)) };
+    let x = unsafe { V::load_ptr(columns[C].wrapping_add(strip)) };
     for kx in 0..K {
         if C >= kx && (C - kx).is_multiple_of(S) && (C - kx) / S < WINDOWS {
             sums[(C - kx) / S] = x.mul_add(taps[kx], sums[(C - kx) / S]);

@@ -55,11 +55,11 @@ pub fn backward_weights(depthwise: &Depthwise, x: &[f32], dy: &[f32], grads: Fil
 }
 
 /// Some windows of a row.
-pub(super) fn windows(strips: &Strips<f32>, end: Epilogue, y: &mut [f32]) {
+pub(super) fn windows(strips: &Strips<f32>, weights: &[f32], end: Epilogue, y: &mut [f32]) {
     for (window, y) in y.chunks_mut(strips.step).enumerate() {
         for (channel, y) in y[..strips.channels].iter_mut().enumerate() {
             let start = end.bias.map_or(0.0, |bias| bias[strips.first + channel]);
-            let terms = strips.terms(window, channel);
+            let terms = strips.terms(weights, window, channel);
             *y = end.limited(terms.fold(start, |sum, (x, weight)| sum + x * weight));
         }
     }

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use super::Kernel;
 use super::strip::{self, Lanes, Room, Strip};
 use crate::Tier;
-use crate::activation::curve::{Curve, FIRST, LAST, MIDDLE, PIECES};
+use crate::activation::curve::Curve;
 use crate::gemm_f32::{self, tile::Register};
 use crate::vector::{F32x8, F32x16};
 
@@ -132,17 +132,6 @@ impl Lanes for Wide {
     }
 }
 
-/// The numbers at places of a table, of which the low four bits count.
-///
-/// # Safety
-/// The CPU has AVX-512.
-#[inline(always)]
-unsafe fn look_up(table: &[f32; PIECES], places: __m256i) -> __m256 {
-    let (low, high) = (table.as_ptr(), table[8..].as_ptr());
-    // SAFETY: eight numbers each, and the caller's promise.
-    unsafe { _mm256_permutex2var_ps(_mm256_loadu_ps(low), places, _mm256_loadu_ps(high)) }
-}
-
 // SAFETY (of every block below): as above.
 impl Lanes for Narrow {
     const BYTES: usize = 32;
@@ -212,14 +201,6 @@ impl Lanes for Narrow {
     }
     #[inline(always)]
     fn curve(places: F32x8, curve: &Curve) -> F32x8 {
-        // One instruction looks up in two registers, where AVX2 needs three.
-        unsafe {
-            let place = _mm256_add_ps(places.0, _mm256_set1_ps(MIDDLE));
-            let place = _mm256_max_ps(place, _mm256_set1_ps(FIRST));
-            let place = _mm256_castps_si256(_mm256_min_ps(place, _mm256_set1_ps(LAST)));
-            let [c0, c1, c2] = [&curve.parts[0], &curve.parts[1], &curve.parts[2]];
-            let line = _mm256_fmadd_ps(look_up(c2, place), places.0, look_up(c1, place));
-            F32x8(_mm256_fmadd_ps(line, places.0, look_up(c0, place)))
-        }
+        F32x8(gemm_f32::avx2::F32x8(places.0).curve(curve).0)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Filter;
 use super::pack::Channels;
-use crate::activation::curve::{Curve, SHIFT};
+use crate::activation::curve::Curve;
 
 /// What follows the sums: a multiply-add, and then this.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ impl Finish {
             match &curve {
                 Some((_, steps)) => {
                     *factor *= steps;
-                    *offset = *offset * steps + SHIFT;
+                    *offset *= steps;
                 }
                 None => {
                     *factor /= output.scale;

@@ -11,7 +11,7 @@ mod avx2;
 mod avx512;
 mod finish;
 mod pack;
-mod rows;
+mod pairs;
 pub mod scalar;
 mod strip;
 #[cfg(test)]
@@ -21,7 +21,7 @@ use std::ops::Range;
 
 use self::finish::Finish;
 use self::pack::{Channels, Table};
-use self::rows::Rows;
+use self::pairs::Pairs;
 use self::strip::{Across, Room, Strip, StripFn};
 use crate::activation::Activation;
 use crate::depthwise::{self, Depthwise};
@@ -40,7 +40,7 @@ pub struct Kernel {
     widened: bool,
     /// How many channels a register holds, and what computes so many; the widest first. None for the definition.
     strips: &'static [(usize, StripFn)],
-    /// What computes windows of the layers that [`Rows`] has, where they are narrower than strips.
+    /// What computes windows of the layers that [`Pairs`] has.
     windows: Option<WindowsFn>,
 }
 
@@ -48,7 +48,7 @@ pub struct Kernel {
 ///
 /// # Safety
 /// The CPU has what the kernel needs.
-type WindowsFn = unsafe fn(&depthwise::rows::Strips<u8>, (&Rows, &Channels, &Finish), &mut [u8]);
+type WindowsFn = unsafe fn(&depthwise::rows::Strips<u8>, (&Pairs, &Finish), &mut [u8]);
 
 /// The kernels of this family, in rising order of tiers.
 #[cfg(target_arch = "x86_64")]
@@ -114,7 +114,7 @@ pub struct Packed {
 /// What the kernels in registers need.
 #[derive(Clone)]
 enum Fast {
-    Rows(WindowsFn, Rows),
+    Pairs(WindowsFn, Pairs),
     Strips(Box<Strips>),
 }
 
@@ -139,15 +139,9 @@ impl Packed {
         let (finish, channels) = Finish::of(filter, channels, geometry.taps());
         let kernel = Kernel::of(tier);
         let zero = filter.codes.input.zero;
-        // The narrowest strip would be cut, which takes longer than its products.
-        let is_narrow = kernel
-            .strips
-            .last()
-            .is_some_and(|strip| geometry.c < strip.0);
-        let rows = kernel
-            .windows
-            .filter(|_| is_narrow)
-            .and_then(|run| Rows::of(&channels, geometry, zero).map(|rows| Fast::Rows(run, rows)));
+        let pairs = kernel.windows.and_then(|run| {
+            Pairs::of(&channels, geometry, zero).map(|pairs| Fast::Pairs(run, pairs))
+        });
         let strips = || {
             Across::of(geometry, kernel, zero).map(|across| {
                 Fast::Strips(Box::new(Strips {
@@ -157,7 +151,7 @@ impl Packed {
                 }))
             })
         };
-        let fast = rows.or_else(strips);
+        let fast = pairs.or_else(strips);
         let kernel = match fast {
             Some(_) => kernel,
             None => &scalar::KERNEL,
@@ -180,7 +174,7 @@ impl Packed {
     /// Bytes of the packed weights with all that belongs to them.
     pub fn bytes(&self) -> usize {
         let fast = |fast: &Fast| match fast {
-            Fast::Rows(_, rows) => rows.bytes(),
+            Fast::Pairs(_, pairs) => pairs.bytes(),
             Fast::Strips(strips) => strips.table.bytes() + strips.padding.len(),
         };
         self.channels.bytes() + self.fast.as_ref().map_or(0, fast)
@@ -209,13 +203,12 @@ impl Packed {
         // What is around them makes these products as slow as those of numbers in large layers.
         let work = geometry.output() * geometry.taps();
         cpu.split(geometry.n * units, work, |own| {
-            if let Some(Fast::Rows(run, rows)) = &self.fast {
+            if let Some(Fast::Pairs(run, pairs)) = &self.fast {
                 // SAFETY: each row of the output belongs to one unit.
                 let y = unsafe { y.slice(own.start * row_len..own.end * row_len) };
-                let constants = (rows, &self.channels, &self.finish);
-                return depthwise::rows::strips(&rows.layer(geometry, x), own, y, |strips, y| {
+                return depthwise::rows::strips(&pairs.layer(geometry, x), own, y, |strips, y| {
                     // SAFETY: the machine has what the kernel needs (`Kernel::of`).
-                    unsafe { run(strips, constants, y) };
+                    unsafe { run(strips, (pairs, &self.finish), y) };
                 });
             }
             let mut room = Room::new();

@@ -17,7 +17,7 @@ use crate::vector::Vector;
 pub(super) trait Lanes: Copy {
     /// Bytes of a register: channels of a strip.
     const BYTES: usize;
-    /// Windows beside each other that are summed at once: 4 or 2.
+    /// Windows beside each other that are summed at once: 4 or 1.
     const PIXELS: usize;
     /// Whether windows of three quads have code of their own.
     const THREES: bool;
@@ -268,7 +268,7 @@ unsafe fn tiles<L: Lanes, const Q: usize>(
         let windows = match count - at {
             _ if stride > 2 => 1,
             4.. if L::PIXELS >= 4 => 4,
-            2.. => 2,
+            2.. if L::PIXELS >= 4 => 2,
             _ => 1,
         };
         // SAFETY (of all blocks below): the caller's promise.
@@ -279,10 +279,12 @@ unsafe fn tiles<L: Lanes, const Q: usize>(
                 tile::<L, Q, 4, 2, 2>(strip, place, room)
             },
             (4, ..) if L::PIXELS >= 4 => unsafe { tile::<L, Q, 4, 1, 2>(strip, place, room) },
-            (2, 1, 2) => unsafe { tile::<L, Q, 2, 2, 1>(strip, place, room) },
-            (2, 1, _) => unsafe { tile::<L, Q, 2, 1, 1>(strip, place, room) },
-            (2, _, 2) if Q == 0 => unsafe { tile::<L, Q, 2, 2, 2>(strip, place, room) },
-            (2, ..) => unsafe { tile::<L, Q, 2, 1, 2>(strip, place, room) },
+            (2, 1, 2) if L::PIXELS >= 4 => unsafe { tile::<L, Q, 2, 2, 1>(strip, place, room) },
+            (2, 1, _) if L::PIXELS >= 4 => unsafe { tile::<L, Q, 2, 1, 1>(strip, place, room) },
+            (2, _, 2) if L::PIXELS >= 4 && Q == 0 => unsafe {
+                tile::<L, Q, 2, 2, 2>(strip, place, room)
+            },
+            (2, ..) if L::PIXELS >= 4 => unsafe { tile::<L, Q, 2, 1, 2>(strip, place, room) },
             (_, _, 2) => unsafe { tile::<L, Q, 1, 2, 0>(strip, place, room) },
             _ => unsafe { tile::<L, Q, 1, 1, 0>(strip, place, room) },
         }

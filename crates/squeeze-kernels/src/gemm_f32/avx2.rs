@@ -8,7 +8,7 @@ use super::Kernel;
 use super::tile::{Register, tiles};
 use crate::Tier;
 use crate::activation::Activation;
-use crate::activation::curve::{Curve, FIRST, LAST, MIDDLE};
+use crate::activation::curve::{Curve, LAST, MIDDLE};
 use crate::activation::vector::apply;
 use crate::vector;
 
@@ -29,7 +29,7 @@ impl Register for F32x8 {
     const LANES: usize = 8;
     const UNROLLED: usize = 1;
     type Mask = __m256i;
-    type Limits = (Self, Self);
+    type Limits = (Self, __m256i);
 
     #[inline(always)]
     fn first(count: usize) -> __m256i {
@@ -74,7 +74,11 @@ impl Register for F32x8 {
     }
     #[inline(always)]
     fn limits(low: f32, high: f32) -> Self::Limits {
-        (Self::splat(low), Self::splat(high))
+        unsafe {
+            let low = _mm256_cvtps_epi32(_mm256_set1_ps(low));
+            let words = _mm256_packs_epi32(low, low);
+            (Self::splat(high), _mm256_packus_epi16(words, words))
+        }
     }
     #[inline(always)]
     unsafe fn load_bytes(from: *const u8) -> Self {
@@ -82,7 +86,39 @@ impl Register for F32x8 {
     }
     #[inline(always)]
     unsafe fn store_bytes(self, limits: Self::Limits, to: *mut u8) {
-        unsafe { _mm_storel_epi64(to.cast(), bytes(self, limits)) }
+        let words = whole(self, limits);
+        unsafe {
+            let (low, high) = (
+                _mm256_castsi256_si128(words),
+                _mm256_extracti128_si256::<1>(words),
+            );
+            let words = _mm_packs_epi32(low, high);
+            let bytes = _mm_packus_epi16(words, words);
+            let bytes = _mm_max_epu8(bytes, _mm256_castsi256_si128(limits.1));
+            _mm_storel_epi64(to.cast(), bytes);
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_four_of_bytes(four: [Self; 4], limits: Self::Limits, to: (*mut u8, usize)) {
+        let [a, b, c, d] = four;
+        unsafe {
+            let (a, b) = (whole(a, limits), whole(b, limits));
+            let first = _mm256_packs_epi32(a, b);
+            let (c, d) = (whole(c, limits), whole(d, limits));
+            let second = _mm256_packs_epi32(c, d);
+            let bytes = _mm256_max_epu8(_mm256_packus_epi16(first, second), limits.1);
+            // Four numbers of each, and the other four.
+            let (low, high) = (
+                _mm256_castsi256_si128(bytes),
+                _mm256_extracti128_si256::<1>(bytes),
+            );
+            let two = [_mm_unpacklo_epi32(low, high), _mm_unpackhi_epi32(low, high)];
+            for half in 0..2 {
+                let to = (to.0.wrapping_add(2 * half * to.1), to.1);
+                _mm_storel_epi64(to.0.cast(), two[half]);
+                _mm_storeh_pd(to.0.wrapping_add(to.1).cast(), _mm_castsi128_pd(two[half]));
+            }
+        }
     }
     #[inline(always)]
     unsafe fn copy_some_bytes(from: *const u8, to: *mut u8, mask: __m256i) {
@@ -92,21 +128,25 @@ impl Register for F32x8 {
     #[inline(always)]
     fn curve(self, curve: &Curve) -> Self {
         unsafe {
-            let place = _mm256_max_ps(
-                _mm256_add_ps(self.0, _mm256_set1_ps(MIDDLE)),
-                _mm256_set1_ps(FIRST),
+            let t = _mm256_andnot_ps(_mm256_set1_ps(-0.0), self.0);
+            let place = _mm256_min_ps(
+                _mm256_add_ps(t, _mm256_set1_ps(MIDDLE)),
+                _mm256_set1_ps(LAST),
             );
-            let place = _mm256_castps_si256(_mm256_min_ps(place, _mm256_set1_ps(LAST)));
-            // The fourth bit picks the register, the three below it the lane.
-            let is_high = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(place));
+            let place = _mm256_castps_si256(place);
             let part = |part: usize| {
-                let table = curve.parts[part].as_ptr();
-                let low = _mm256_permutevar8x32_ps(_mm256_load_ps(table), place);
-                let high = _mm256_permutevar8x32_ps(_mm256_load_ps(table.add(8)), place);
-                _mm256_blendv_ps(low, high, is_high)
+                let table = _mm256_load_ps(curve.parts[part].as_ptr());
+                _mm256_permutevar8x32_ps(table, place)
             };
-            let line = _mm256_fmadd_ps(part(2), self.0, part(1));
-            Self(_mm256_fmadd_ps(line, self.0, part(0)))
+            let line = _mm256_fmadd_ps(part(2), t, part(1));
+            let value = _mm256_fmadd_ps(line, t, part(0));
+            let turns = _mm256_set1_ps(f32::from_bits(curve.turns));
+            let value = _mm256_xor_ps(value, _mm256_and_ps(turns, self.0));
+            let [straight, middle] = [_mm256_set1_ps(curve.straight), _mm256_set1_ps(curve.middle)];
+            Self(_mm256_add_ps(
+                _mm256_fmadd_ps(straight, self.0, middle),
+                value,
+            ))
         }
     }
     #[inline(always)]
@@ -130,19 +170,10 @@ fn numbers(bytes: __m128i) -> F32x8 {
     F32x8(unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)) })
 }
 
-/// The limited numbers as the nearest bytes; NaN as the lower limit.
+/// The nearest whole numbers, not above the upper limit; of NaN, the least.
 #[inline(always)]
-fn bytes(x: F32x8, (low, high): (F32x8, F32x8)) -> __m128i {
+fn whole(x: F32x8, (high, _): (F32x8, __m256i)) -> __m256i {
+    // The second operand is what comes out when either is NaN.
     // SAFETY: as above.
-    unsafe {
-        // The second operand is what comes out when either is NaN.
-        let limited = _mm256_min_ps(high.0, _mm256_max_ps(x.0, low.0));
-        let whole = _mm256_cvtps_epi32(limited);
-        let (low, high) = (
-            _mm256_castsi256_si128(whole),
-            _mm256_extracti128_si256::<1>(whole),
-        );
-        let words = _mm_packus_epi32(low, high);
-        _mm_packus_epi16(words, words)
-    }
+    unsafe { _mm256_cvtps_epi32(_mm256_min_ps(high.0, x.0)) }
 }

@@ -8,7 +8,7 @@ use super::Kernel;
 use super::tile::{ROWS, Register, tiles};
 use crate::Tier;
 use crate::activation::Activation;
-use crate::activation::curve::{Curve, FIRST, LAST, MIDDLE};
+use crate::activation::curve::{Curve, LAST, MIDDLE};
 use crate::activation::vector::apply;
 use crate::vector;
 
@@ -113,16 +113,25 @@ impl Register for F32x16 {
     #[inline(always)]
     fn curve(self, curve: &Curve) -> Self {
         unsafe {
-            let place = _mm512_max_ps(
-                _mm512_add_ps(self.0, _mm512_set1_ps(MIDDLE)),
-                _mm512_set1_ps(FIRST),
+            let t = _mm512_andnot_ps(_mm512_set1_ps(-0.0), self.0);
+            let place = _mm512_min_ps(
+                _mm512_add_ps(t, _mm512_set1_ps(MIDDLE)),
+                _mm512_set1_ps(LAST),
             );
-            let place = _mm512_castps_si512(_mm512_min_ps(place, _mm512_set1_ps(LAST)));
+            let place = _mm512_castps_si512(place);
             let part = |part: usize| {
-                _mm512_permutexvar_ps(place, _mm512_load_ps(curve.parts[part].as_ptr()))
+                let table = _mm256_load_ps(curve.parts[part].as_ptr());
+                _mm512_permutexvar_ps(place, _mm512_broadcast_f32x8(table))
             };
-            let line = _mm512_fmadd_ps(part(2), self.0, part(1));
-            Self(_mm512_fmadd_ps(line, self.0, part(0)))
+            let line = _mm512_fmadd_ps(part(2), t, part(1));
+            let value = _mm512_fmadd_ps(line, t, part(0));
+            let turns = _mm512_set1_ps(f32::from_bits(curve.turns));
+            let value = _mm512_xor_ps(value, _mm512_and_ps(turns, self.0));
+            let [straight, middle] = [_mm512_set1_ps(curve.straight), _mm512_set1_ps(curve.middle)];
+            Self(_mm512_add_ps(
+                _mm512_fmadd_ps(straight, self.0, middle),
+                value,
+            ))
         }
     }
     #[inline(always)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::right::Right;
 use crate::activation::Activation;
-use crate::activation::curve::{Curve, SHIFT};
+use crate::activation::curve::Curve;
 use crate::gemm_f32::Epilogue;
 use crate::{Quantization, SharedMut};
 
@@ -99,7 +99,7 @@ impl ToBytes {
             );
             let (curve, steps) = Curve::of(fixed.activation, output);
             let to_bytes = ToBytes {
-                bias: bias.iter().map(|bias| bias * steps + SHIFT).collect(),
+                bias: bias.iter().map(|bias| bias * steps).collect(),
                 limits: (0.0, 255.0),
                 factor: None,
                 curve: Some(Arc::new(curve)),

@@ -98,7 +98,8 @@ impl Sums for I32Eight {
         }
         quads
     }
-    #[inline(always)]
+    // A function of its own: written out in every tile it would take 50 kB of the runner.
+    #[inline(never)]
     fn add_dot(self, x: [[i8; 4]; 8], weights: i32) -> Self {
         let weights = weights.to_ne_bytes();
         Self(std::array::from_fn(|lane| {
