@@ -18,7 +18,7 @@ pub(crate) const LAST: f32 = MIDDLE + (PIECES - 1) as f32;
 /// `byte(f(x))` before it is rounded and limited, in `u = x * steps`: `straight * u + middle`, and parabolas of `|u|`, of which the last is a
 /// line.
 #[derive(Clone, Debug)]
-#[repr(align(32))]
+#[repr(C, align(32))]
 pub(crate) struct Curve {
     /// Of each piece the number that stays, that of `|u|`, and that of its square.
     pub parts: [[f32; PIECES]; 3],
