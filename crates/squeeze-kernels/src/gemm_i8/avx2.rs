@@ -146,7 +146,7 @@ impl<const WIDE: bool> Sums for I32x8<WIDE> {
     type Left = __m256i;
     type Weights = __m256i;
     const WIDE: bool = WIDE;
-    const SHORT: usize = 0;
+    const SHORT: usize = if WIDE { 0 } else { 6 };
     const PAIRED: usize = 6;
     const IN_MEMORY: bool = !WIDE;
 

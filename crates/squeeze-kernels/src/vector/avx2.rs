@@ -205,27 +205,27 @@ impl Vector for F32x8 {
         })
     }
     #[inline(always)]
-    fn look_up(self, table: &[f32; 16]) -> Self {
+    fn look_up(self, table: &[f32; 8]) -> Self {
         // SAFETY: see above.
         Self(unsafe {
             let places = _mm256_castps_si256(self.0);
-            // The fourth bit picks the register, the three below it the lane.
-            let is_high = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(places));
-            let (low, high) = table.split_at(8);
-            let low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(low.as_ptr()), places);
-            let high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(high.as_ptr()), places);
-            _mm256_blendv_ps(low, high, is_high)
+            _mm256_permutevar8x32_ps(_mm256_loadu_ps(table.as_ptr()), places)
         })
     }
     const LOOKS_UP_LONG: bool = false;
     #[inline(always)]
     fn look_up_long(self, table: &[f32; 32]) -> Self {
-        let [low, high] = [0, 16].map(|at| table[at..].first_chunk().expect("half of a table"));
-        let (low, high) = (self.look_up(low), self.look_up(high));
+        let [a, b, c, d] = [0, 8, 16, 24]
+            .map(|at| self.look_up(table[at..].first_chunk().expect("a quarter of a table")));
         // SAFETY: see above.
         Self(unsafe {
-            let is_high = _mm256_slli_epi32::<27>(_mm256_castps_si256(self.0));
-            _mm256_blendv_ps(low.0, high.0, _mm256_castsi256_ps(is_high))
+            let places = _mm256_castps_si256(self.0);
+            // The fourth and the fifth bit pick the register.
+            let is_second = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(places));
+            let is_high = _mm256_castsi256_ps(_mm256_slli_epi32::<27>(places));
+            let low = _mm256_blendv_ps(a.0, b.0, is_second);
+            let high = _mm256_blendv_ps(c.0, d.0, is_second);
+            _mm256_blendv_ps(low, high, is_high)
         })
     }
     #[inline(always)]

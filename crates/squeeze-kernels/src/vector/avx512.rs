@@ -190,11 +190,12 @@ impl Vector for F32x16 {
         })
     }
     #[inline(always)]
-    fn look_up(self, table: &[f32; 16]) -> Self {
+    fn look_up(self, table: &[f32; 8]) -> Self {
         // SAFETY: see above.
         Self(unsafe {
             let places = _mm512_castps_si512(self.0);
-            _mm512_permutexvar_ps(places, _mm512_loadu_ps(table.as_ptr()))
+            let table = _mm512_broadcast_f32x8(_mm256_loadu_ps(table.as_ptr()));
+            _mm512_permutexvar_ps(places, table)
         })
     }
     const LOOKS_UP_LONG: bool = true;

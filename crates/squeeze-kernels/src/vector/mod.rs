@@ -118,8 +118,8 @@ pub(crate) trait Vector:
     fn deinterleave(self, right: Self) -> [Self; 2];
     /// Lane `i` is lane `places[i] % LANES` of `self`; there are at least `LANES` places.
     fn permute(self, places: &[i32]) -> Self;
-    /// In each lane the number of the table at the place that the low four bits of `self` say.
-    fn look_up(self, table: &[f32; 16]) -> Self;
+    /// In each lane the number of the table at the place that the low three bits of `self` say.
+    fn look_up(self, table: &[f32; 8]) -> Self;
     /// Whether [`Vector::look_up_long`] is one instruction.
     const LOOKS_UP_LONG: bool;
     /// The same of the low five bits.
