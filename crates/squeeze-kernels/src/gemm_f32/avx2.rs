@@ -121,6 +121,24 @@ impl Register for F32x8 {
         }
     }
     #[inline(always)]
+    unsafe fn store_two_rows_of_bytes(
+        [[a, b], [c, d]]: [[Self; 2]; 2],
+        limits: Self::Limits,
+        to: (*mut u8, usize),
+    ) {
+        unsafe {
+            let first = _mm256_packs_epi32(whole(a, limits), whole(b, limits));
+            let second = _mm256_packs_epi32(whole(c, limits), whole(d, limits));
+            let bytes = _mm256_max_epu8(_mm256_packus_epi16(first, second), limits.1);
+            // Four numbers of each register, and the other four.
+            let in_rows = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            let bytes = _mm256_permutevar8x32_epi32(bytes, in_rows);
+            _mm_storeu_si128(to.0.cast(), _mm256_castsi256_si128(bytes));
+            let second = _mm256_extracti128_si256::<1>(bytes);
+            _mm_storeu_si128(to.0.wrapping_add(to.1).cast(), second);
+        }
+    }
+    #[inline(always)]
     unsafe fn copy_some_bytes(from: *const u8, to: *mut u8, mask: __m256i) {
         let lanes = unsafe { _mm256_movemask_ps(_mm256_castsi256_ps(mask)) };
         unsafe { from.copy_to_nonoverlapping(to, lanes.count_ones() as usize) };

@@ -77,6 +77,24 @@ pub(crate) trait Register: Copy {
             unsafe { one.store_bytes(limits, to.0.wrapping_add(at * to.1)) };
         }
     }
+    /// [`Register::store_bytes`] of two registers of two rows, which begin so many bytes apart.
+    ///
+    /// # Safety
+    /// As for each of them.
+    #[inline(always)]
+    unsafe fn store_two_rows_of_bytes(
+        rows: [[Self; 2]; 2],
+        limits: Self::Limits,
+        to: (*mut u8, usize),
+    ) {
+        for (row, two) in rows.into_iter().enumerate() {
+            for (at, one) in two.into_iter().enumerate() {
+                let to = to.0.wrapping_add(row * to.1 + at * Self::LANES);
+                // SAFETY: the caller's promise.
+                unsafe { one.store_bytes(limits, to) };
+            }
+        }
+    }
     /// A curve at these places.
     fn curve(self, curve: &Curve) -> Self;
     /// GELU, as exact as bytes are.
@@ -229,7 +247,7 @@ unsafe fn tile<R: Register, const M: usize, const V: usize>(t: &Tile, from: usiz
     match (is_plain, t.hard_swish) {
         (true, false) => unsafe { store_columns::<R, M, V, true, true>(t, sum) },
         (true, true) => unsafe { store_columns::<R, M, V, true, true>(t, HardSwish(sum)) },
-        (false, _) => unsafe { store::<R, M, V>(t, sum) },
+        (false, _) => unsafe { store::<R, M, V>(t, sum, t.columns == V * R::LANES) },
     }
 }
 
@@ -371,7 +389,8 @@ impl<R: Register, S: WithBias<R>> WithBias<R> for HardSwish<S> {
     }
 }
 
-/// Writes the sums out with bias, limited, from register to memory: added to `c` where asked, and with a residual if there is one.
+/// Writes the sums out with bias, limited, from register to memory: added to `c` where asked, and with a residual if there is one; whether
+/// all columns of the last register exist.
 ///
 /// # Safety
 /// As for [`tile`].
@@ -379,10 +398,11 @@ impl<R: Register, S: WithBias<R>> WithBias<R> for HardSwish<S> {
 pub(crate) unsafe fn store<R: Register, const M: usize, const V: usize>(
     t: &Tile,
     sums: impl WithBias<R>,
+    is_full: bool,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        match t.columns == V * R::LANES {
+        match is_full {
             true => store_columns::<R, M, V, true, false>(t, sums),
             false => store_columns::<R, M, V, false, false>(t, sums),
         }

@@ -39,6 +39,9 @@ static WIDE: Kernel = Kernel {
     tiles: [&WIDE_TILES[IN_NUMBERS], &WIDE_TILES[IN_BYTES]],
 };
 
+/// Columns of two registers.
+const COLUMNS: usize = 16;
+
 const ONE: Table = tiles!(I32x8::<false>, ["avx2,fma"], [1] x [1 2]);
 const FEW: Table = tiles!(I32x8::<false>, ["avx2,fma"], [2 3 4] x [2]);
 const SIX: Table = tiles!(I32x8::<false>, ["avx2,fma"], [6] x [1 2]);
@@ -59,8 +62,8 @@ const fn rows<const WHAT: usize>() -> [&'static [TileFn]; 6] {
         &[one_by_one::<WHAT, false, 1, 2>, few::<WHAT, 2>],
         &[one_by_one::<WHAT, false, 1, 3>, few::<WHAT, 3>],
         &[one_by_one::<WHAT, false, 1, 4>, few::<WHAT, 4>],
-        &[one_by_one::<WHAT, false, 1, 5>, five::<WHAT>],
-        SIX[WHAT][0],
+        &[one_by_one::<WHAT, false, 1, 5>, in_parts::<WHAT, 3>],
+        &[six::<WHAT, 1>, six::<WHAT, 2>],
     ]
 }
 
@@ -96,14 +99,14 @@ unsafe fn few<const WHAT: usize, const M: usize>(t: &Tile) {
     unsafe { FEW[WHAT][M - 2][0](t) };
 }
 
-/// Tiles of five rows as three and two.
+/// Tiles of two rows more than `M`, as so many and two.
 ///
 /// # Safety
 /// As for [`super::tile::compute`].
-unsafe fn five<const WHAT: usize>(t: &Tile) {
+unsafe fn in_parts<const WHAT: usize, const M: usize>(t: &Tile) {
     let mut next = Tile { count: 1, ..*t };
     for _ in 0..t.count {
-        for rows in [3, 2] {
+        for rows in [M, 2] {
             // SAFETY: the caller's promise.
             unsafe { FEW[WHAT][rows - 2][0](&next) };
             next.pass(rows);
@@ -111,13 +114,32 @@ unsafe fn five<const WHAT: usize>(t: &Tile) {
     }
 }
 
-/// The largest wide tile.
+/// The largest tile; with two registers of columns in parts where some are missing.
+///
+/// # Safety
+/// As for [`super::tile::compute`].
+unsafe fn six<const WHAT: usize, const V: usize>(t: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match V == 2 && t.output.columns < COLUMNS {
+            true => in_parts::<WHAT, 4>(t),
+            false => SIX[WHAT][0][V - 1](t),
+        }
+    }
+}
+
+/// The same of the largest wide tile, whose parts are rows.
 ///
 /// # Safety
 /// As for [`super::tile::compute`].
 unsafe fn wide_six<const WHAT: usize>(t: &Tile) {
     // SAFETY: the caller's promise.
-    unsafe { WIDE_SIX[WHAT][0][0](t) };
+    unsafe {
+        match t.output.columns == COLUMNS {
+            true => WIDE_SIX[WHAT][0][0](t),
+            false => one_by_one::<WHAT, true, 2, 6>(t),
+        }
+    }
 }
 
 /// Tiles as so many of one row.

@@ -21,7 +21,8 @@ pub(crate) trait Sums: Copy {
     const WIDE: bool;
     /// How many rows tiles have that have a short way to numbers; none where 0.
     const SHORT: usize;
-    /// How many rows tiles have that take two quads, or the halves of one, a step, for which rows are looked up once; none where 0.
+    /// How many rows tiles have that take two quads, or the halves of one, a step, for which rows are looked up once; none where 0. With two
+    /// registers of columns they have all of them, and two rows become bytes together.
     const PAIRED: usize = 0;
     /// Whether only the first of two registers of weights is loaded before the products.
     const IN_MEMORY: bool = false;
@@ -176,6 +177,12 @@ impl Tile {
 pub(crate) const IN_NUMBERS: usize = 0;
 pub(crate) const IN_BYTES: usize = 1;
 
+/// Whether tiles of so many rows and registers of columns always have all of them.
+#[inline(always)]
+const fn is_whole<S: Sums, const M: usize, const V: usize>() -> bool {
+    M == S::PAIRED && V == 2
+}
+
 /// Computes some tiles.
 ///
 /// # Safety
@@ -186,6 +193,8 @@ pub(crate) const IN_BYTES: usize = 1;
 pub(crate) unsafe fn compute<S: Sums, const WHAT: usize, const M: usize, const V: usize>(t: &Tile) {
     let mut t = *t;
     let is_full = t.output.columns == V * S::Floats::LANES;
+    debug_assert!(is_full || !is_whole::<S, M, V>());
+    let is_full = is_full || is_whole::<S, M, V>();
     // SAFETY (of all blocks below): the caller's promise.
     let start = unsafe { start::<S, V>(&t) };
     for _ in 0..t.count {
@@ -217,7 +226,7 @@ pub(super) unsafe fn write<S: Sums, const WHAT: usize, const M: usize, const V: 
                     false => store_plain::<S, M, V, false>(t, &Scaled { t, sum }),
                 }
             }
-            _ => store::<S::Floats, M, V>(&t.output, Scaled { t, sum }),
+            _ => store::<S::Floats, M, V>(&t.output, Scaled { t, sum }, is_full),
         }
     }
 }
@@ -414,10 +423,85 @@ unsafe fn finish_bytes<S: Sums, const M: usize, const V: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         match (t.bytes.curve.is_null(), t.bytes.residual.is_null()) {
-            (false, _) => store_bytes::<S, M, V, CURVE>(t, sum, is_full),
-            (true, true) => store_bytes::<S, M, V, PLAIN>(t, sum, is_full),
-            (true, false) => store_bytes::<S, M, V, RESIDUAL>(t, sum, is_full),
+            (false, _) => finish_through::<S, M, V, CURVE>(t, sum, is_full),
+            (true, true) => finish_through::<S, M, V, PLAIN>(t, sum, is_full),
+            (true, false) => finish_through::<S, M, V, RESIDUAL>(t, sum, is_full),
         }
+    }
+}
+
+/// The same where it is known what sums go through.
+///
+/// # Safety
+/// As for [`compute`].
+#[inline(always)]
+unsafe fn finish_through<S: Sums, const M: usize, const V: usize, const THROUGH: u8>(
+    t: &Tile,
+    sum: [[S; V]; M],
+    is_full: bool,
+) {
+    // SAFETY (of both): the caller's promise.
+    match is_whole::<S, M, V>() {
+        true => unsafe { store_pairs::<S, M, V, THROUGH>(t, &sum) },
+        false => unsafe { store_bytes::<S, M, V, THROUGH>(t, sum, is_full) },
+    }
+}
+
+/// Writes a whole tile of two registers of columns out as bytes, two rows at a time, from register to memory.
+///
+/// # Safety
+/// As for [`compute`].
+#[inline(always)]
+unsafe fn store_pairs<S: Sums, const M: usize, const V: usize, const THROUGH: u8>(
+    t: &Tile,
+    sum: &[[S; V]; M],
+) {
+    const { assert!(S::PAIRED <= 6) }
+    // SAFETY: the caller's promise.
+    unsafe {
+        store_pair::<S, M, V, THROUGH>(t, sum, 0);
+        if M > 2 {
+            store_pair::<S, M, V, THROUGH>(t, sum, 2);
+        }
+        if M > 4 {
+            store_pair::<S, M, V, THROUGH>(t, sum, 4);
+        }
+    }
+}
+
+/// The same of two rows.
+///
+/// # Safety
+/// As for [`compute`].
+#[inline(always)]
+unsafe fn store_pair<S: Sums, const M: usize, const V: usize, const THROUGH: u8>(
+    t: &Tile,
+    sum: &[[S; V]; M],
+    row: usize,
+) {
+    let lanes = S::Floats::LANES;
+    let limits = S::Floats::limits(t.output.limits.0, t.output.limits.1);
+    let (to, step) = t.bytes.to;
+    let mut two = [[S::Floats::splat(0.0); 2]; 2];
+    for next in 0..2 {
+        for v in 0..2 {
+            // SAFETY (of both): the caller's promise.
+            let (bias, scale) = unsafe {
+                let bias = S::Floats::load(t.output.bias.add(v * lanes));
+                (bias, S::Floats::load(t.scales.add(v * lanes)))
+            };
+            let x = bias.add_product(sum[row + next][v].floats(), scale);
+            let at = (row + next) * step + v * lanes;
+            two[next][v] = unsafe { through::<S, THROUGH>(&t.bytes, x, at) };
+            if THROUGH == CURVE {
+                // Parabolas stay in memory: in registers they would put sums there.
+                S::end_row();
+            }
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        S::Floats::store_two_rows_of_bytes(two, limits, (to.wrapping_add(row * step), step));
     }
 }
 
@@ -427,7 +511,7 @@ type Room = [[u8; WIDEST]; ROWS];
 /// The most lanes of a register.
 const WIDEST: usize = 16;
 
-/// The same where it is known what sums go through. Whole registers only: where the last one has fewer columns, it takes a way round.
+/// The same of any tile. Whole registers only: where the last one has fewer columns, it takes a way round.
 ///
 /// # Safety
 /// As for [`compute`].
