@@ -519,10 +519,19 @@ fn channels(conv: &Conv, tier: Tier) -> usize {
 }
 
 /// Puts a zero behind each pixel of three bytes.
-fn spread<T: Copy + Default>(pixels: &[T], to: &mut [T]) {
-    let pixels = pixels.as_chunks::<COLOURS>().0;
-    for (to, &[r, g, b]) in to.as_chunks_mut().0.iter_mut().zip(pixels) {
-        *to = [r, g, b, T::default()];
+fn spread(pixels: &[u8], to: &mut [u8]) {
+    // Four pixels are three numbers of 32 bits.
+    let (fours, rest) = pixels.as_chunks::<{ 4 * COLOURS }>();
+    let (wide, end) = to[..pixels.len() / COLOURS * 4].split_at_mut(16 * fours.len());
+    for (to, from) in wide.as_chunks_mut::<16>().0.iter_mut().zip(fours) {
+        let [a, b, c] = [0, 1, 2].map(|at| u32::from_le_bytes(from.as_chunks().0[at]));
+        let pixels = [a, a >> 24 | b << 8, b >> 16 | c << 16, c >> 8];
+        for (to, pixel) in to.as_chunks_mut().0.iter_mut().zip(pixels) {
+            *to = (pixel & 0xff_ffff).to_le_bytes();
+        }
+    }
+    for (to, &[r, g, b]) in end.as_chunks_mut().0.iter_mut().zip(rest.as_chunks().0) {
+        *to = [r, g, b, 0];
     }
 }
 
@@ -542,9 +551,8 @@ fn in_tap_order(conv: &Conv, weight: Weight, tier: Tier) -> (Shape, Vec<i8>, Vec
     let mut bytes = by_tap(conv, &bytes);
     let channels = channels(conv, tier);
     if channels > conv.c {
-        let taps = bytes;
-        bytes = vec![0; taps.len() / conv.c * channels];
-        spread(&taps, &mut bytes);
+        let with_zero = |&[r, g, b]: &[i8; COLOURS]| [r, g, b, 0];
+        bytes = bytes.as_chunks().0.iter().flat_map(with_zero).collect();
     }
     let shape = Shape {
         groups: conv.groups,

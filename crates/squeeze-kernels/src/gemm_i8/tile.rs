@@ -197,6 +197,10 @@ pub(crate) unsafe fn compute<S: Sums, const WHAT: usize, const M: usize, const V
     let is_full = is_full || is_whole::<S, M, V>();
     // SAFETY (of all blocks below): the caller's promise.
     let start = unsafe { start::<S, V>(&t) };
+    if t.segments.1 == 0 {
+        t.segments = (&Segment { at: 0, index: 0 }, 1);
+        t.quads = 0;
+    }
     for _ in 0..t.count {
         unsafe {
             let sum = sums::<S, M, V>(&t, start);
@@ -262,6 +266,8 @@ unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile, start: [S; V])
     // All of a quad at once, or its halves.
     let parts = if S::WIDE { 2 } else { 1 };
     let (part, ahead) = (4 * V * lanes / parts, t.prefetch.1 / parts);
+    // Else sums would be set up twice.
+    unsafe { std::hint::assert_unchecked(t.segments.1 > 0) };
     for segment in 0..t.segments.1 {
         let Segment { at, index } = unsafe { *t.segments.0.add(segment) };
         let mut b = t.b.wrapping_add(index * t.quads * parts * part);
