@@ -247,6 +247,30 @@ fn rows<V: Vector, const C: usize>(tile: Tile, m: usize, out: &mut [f32]) {
     }
 }
 
+/// Adds the products of one `k`.
+///
+/// # Safety
+/// Each row is valid `at` numbers on, and `b` for `C` vectors.
+#[inline(always)]
+unsafe fn add_step<V: Vector, const R: usize, const C: usize>(
+    a: &[*const f32; R],
+    at: usize,
+    b: *const f32,
+    sums: &mut [[V; C]; R],
+) {
+    let mut columns = [V::splat(0.0); C];
+    for (c, column) in columns.iter_mut().enumerate() {
+        // SAFETY (of both): the caller's promise.
+        *column = unsafe { V::load_ptr(b.add(c * V::LANES)) };
+    }
+    for (r, sums) in sums.iter_mut().enumerate() {
+        let a = V::splat(unsafe { *a[r].add(at) });
+        for (sum, column) in sums.iter_mut().zip(columns) {
+            *sum = a.mul_add(column, *sum);
+        }
+    }
+}
+
 /// An `R x C` tile of sums in registers.
 #[inline(always)]
 fn registers<V: Vector, const R: usize, const C: usize>(tile: Tile, row: usize, out: &mut [f32]) {
@@ -254,20 +278,22 @@ fn registers<V: Vector, const R: usize, const C: usize>(tile: Tile, row: usize, 
     let first = tile.a.data[row * tile.a.row_step..].as_ptr();
     // A pointer for each row and one place for all: so an instruction reads a number and nothing is added up for it.
     let a: [*const f32; R] = std::array::from_fn(|r| first.wrapping_add(r * tile.a.row_step));
-    let (mut at, mut b) = (0, tile.b);
-    for _ in 0..tile.k {
-        let mut columns = [V::splat(0.0); C];
-        for (c, column) in columns.iter_mut().enumerate() {
-            // SAFETY: `k` and the strip are inside the panel, as `product_vector` asserts.
-            *column = unsafe { V::load_ptr(b.add(c * V::LANES)) };
-        }
-        for (r, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: row and `k` are inside the left side, as `product_vector` asserts.
-            let a = V::splat(unsafe { *a[r].add(at) });
-            for (sum, column) in sums.iter_mut().zip(columns) {
-                *sum = a.mul_add(column, *sum);
+    let (mut at, mut b, mut rest) = (0, tile.b, tile.k);
+    // Four steps at once: beside a neighbour on the core, what is between the products counts.
+    if V::LANES == 8 && R * C == 12 && tile.a.k_step == 1 {
+        for _ in 0..tile.k / 4 {
+            for step in 0..4 {
+                // SAFETY: rows, `k` and the strip are inside, as `product_vector` asserts.
+                unsafe { add_step(&a, at + step, b, &mut sums) };
+                b = b.wrapping_add(tile.width);
             }
+            at += 4;
         }
+        rest %= 4;
+    }
+    for _ in 0..rest {
+        // SAFETY: as above.
+        unsafe { add_step(&a, at, b, &mut sums) };
         at += tile.a.k_step;
         b = b.wrapping_add(tile.width);
     }

@@ -43,7 +43,8 @@ static WIDE: Kernel = Kernel {
 const COLUMNS: usize = 16;
 
 const ONE: Table = tiles!(I32x8::<false>, ["avx2,fma"], [1] x [1 2]);
-const FEW: Table = tiles!(I32x8::<false>, ["avx2,fma"], [2 3 4] x [2]);
+const TWO: Table = tiles!(I32x8::<false>, ["avx2,fma"], [2] x [2]);
+const FOUR: Table = tiles!(I32x8::<false>, ["avx2,fma"], [4] x [2]);
 const SIX: Table = tiles!(I32x8::<false>, ["avx2,fma"], [6] x [1 2]);
 const WIDE_ONE: Table = tiles!(I32x8::<true>, ["avx2,fma"], [1] x [1 2]);
 const WIDE_SIX: Table = tiles!(I32x8::<true>, ["avx2,fma"], [6] x [2]);
@@ -54,15 +55,16 @@ type Table = [&'static [&'static [TileFn]]; 2];
 static TILES: [[&[TileFn]; 6]; 2] = [rows::<IN_NUMBERS>(), rows::<IN_BYTES>()];
 static WIDE_TILES: [[&[TileFn]; 6]; 2] = [wide_rows::<IN_NUMBERS>(), wide_rows::<IN_BYTES>()];
 
-// The runner is to be small: what is seldom computed, few rows of eight columns and most wide tiles, is so many tiles of one row.
+// The runner is to be small: what is seldom computed is so many tiles of one row, few rows of eight columns and most wide tiles, or tiles of
+// some sizes together.
 
 const fn rows<const WHAT: usize>() -> [&'static [TileFn]; 6] {
     [
         ONE[WHAT][0],
-        &[one_by_one::<WHAT, false, 1, 2>, few::<WHAT, 2>],
-        &[one_by_one::<WHAT, false, 1, 3>, few::<WHAT, 3>],
-        &[one_by_one::<WHAT, false, 1, 4>, few::<WHAT, 4>],
-        &[one_by_one::<WHAT, false, 1, 5>, in_parts::<WHAT, 3>],
+        &[one_by_one::<WHAT, false, 1, 2>, in_parts::<WHAT, 2>],
+        &[one_by_one::<WHAT, false, 1, 3>, in_parts::<WHAT, 3>],
+        &[one_by_one::<WHAT, false, 1, 4>, in_parts::<WHAT, 4>],
+        &[one_by_one::<WHAT, false, 1, 5>, in_parts::<WHAT, 5>],
         &[six::<WHAT, 1>, six::<WHAT, 2>],
     ]
 }
@@ -90,26 +92,36 @@ const fn wide_rows<const WHAT: usize>() -> [&'static [TileFn]; 6] {
     ]
 }
 
-/// Tiles of few rows.
-///
-/// # Safety
-/// As for [`super::tile::compute`].
-unsafe fn few<const WHAT: usize, const M: usize>(t: &Tile) {
-    // SAFETY: the caller's promise.
-    unsafe { FEW[WHAT][M - 2][0](t) };
-}
-
-/// Tiles of two rows more than `M`, as so many and two.
+/// Tiles of `M` rows and two registers of columns, as tiles of four, two and one.
 ///
 /// # Safety
 /// As for [`super::tile::compute`].
 unsafe fn in_parts<const WHAT: usize, const M: usize>(t: &Tile) {
+    let tables = [
+        (4, FOUR[WHAT][0][0]),
+        (2, TWO[WHAT][0][0]),
+        (1, ONE[WHAT][0][1]),
+    ];
+    // SAFETY: the caller's promise.
+    unsafe { all_parts(t, M, &tables) };
+}
+
+/// Tiles of so many rows as tiles of fewer, the most of them first.
+///
+/// # Safety
+/// As for [`super::tile::compute`].
+#[inline(never)]
+unsafe fn all_parts(t: &Tile, rows: usize, tables: &[(usize, TileFn)]) {
     let mut next = Tile { count: 1, ..*t };
     for _ in 0..t.count {
-        for rows in [M, 2] {
-            // SAFETY: the caller's promise.
-            unsafe { FEW[WHAT][rows - 2][0](&next) };
-            next.pass(rows);
+        let mut rest = rows;
+        for &(rows, run) in tables {
+            if rows <= rest {
+                // SAFETY: the caller's promise.
+                unsafe { run(&next) };
+                next.pass(rows);
+                rest -= rows;
+            }
         }
     }
 }
@@ -122,7 +134,7 @@ unsafe fn six<const WHAT: usize, const V: usize>(t: &Tile) {
     // SAFETY: the caller's promise.
     unsafe {
         match V == 2 && t.output.columns < COLUMNS {
-            true => in_parts::<WHAT, 4>(t),
+            true => in_parts::<WHAT, 6>(t),
             false => SIX[WHAT][0][V - 1](t),
         }
     }
@@ -149,13 +161,20 @@ unsafe fn wide_six<const WHAT: usize>(t: &Tile) {
 unsafe fn one_by_one<const WHAT: usize, const WIDE: bool, const V: usize, const M: usize>(
     t: &Tile,
 ) {
-    let tiles = Tile {
-        count: M * t.count,
-        ..*t
-    };
     let table = if WIDE { &WIDE_ONE } else { &ONE };
+    // SAFETY: the caller's promise.
+    unsafe { all_rows(t, M, table[WHAT][0][V - 1]) };
+}
+
+/// Tiles of so many rows as tiles of one.
+///
+/// # Safety
+/// As for [`super::tile::compute`].
+#[inline(never)]
+unsafe fn all_rows(t: &Tile, rows: usize, run: TileFn) {
+    let count = rows * t.count;
     // SAFETY: the caller's promise; the rows of tiles follow each other.
-    unsafe { table[WHAT][0][V - 1](&tiles) };
+    unsafe { run(&Tile { count, ..*t }) };
 }
 
 /// Sums of products whose pairs fit into 16 bits, or `WIDE`, of any.
@@ -169,7 +188,7 @@ impl<const WIDE: bool> Sums for I32x8<WIDE> {
     type Weights = __m256i;
     const WIDE: bool = WIDE;
     const SHORT: usize = if WIDE { 0 } else { 6 };
-    const PAIRED: usize = 6;
+    const UNROLLED: usize = 6;
     const IN_MEMORY: bool = !WIDE;
 
     #[inline(always)]
@@ -207,8 +226,13 @@ impl<const WIDE: bool> Sums for I32x8<WIDE> {
         })
     }
     #[inline(always)]
-    unsafe fn add_dots(two: [Self; 2], a: __m256i, b: __m256i, next: *const i8) -> [Self; 2] {
-        unsafe { add_two(two.map(|sums| sums.0), a, b, next) }.map(Self)
+    unsafe fn add_dots<const STEP: usize>(
+        two: [Self; 2],
+        a: __m256i,
+        first: __m256i,
+        b: *const i8,
+    ) -> [Self; 2] {
+        unsafe { add_two::<STEP>(two.map(|sums| sums.0), a, first, b) }.map(Self)
     }
     #[inline(always)]
     fn end_row() {
@@ -253,16 +277,21 @@ fn add_quads(mut sums: __m256i, a: __m256i, b: __m256i) -> __m256i {
 /// products take the other fifteen, and there are seven loads fewer for six rows than with the ones in memory.
 ///
 /// # Safety
-/// `next` is valid for reading a register of weights.
+/// `b` is valid for reading the weights of one quad more than `STEP`.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn add_two(two: [__m256i; 2], a: __m256i, b: __m256i, next: *const i8) -> [__m256i; 2] {
+unsafe fn add_two<const STEP: usize>(
+    two: [__m256i; 2],
+    a: __m256i,
+    weights: __m256i,
+    b: *const i8,
+) -> [__m256i; 2] {
     let [mut first, mut second] = two;
     // SAFETY: the caller's promise.
     unsafe {
         asm!(
-            "vpmaddubsw {products}, {a}, {b}",
-            "vpmaddubsw {a}, {a}, ymmword ptr [{next}]",
+            "vpmaddubsw {products}, {a}, {weights}",
+            "vpmaddubsw {a}, {a}, ymmword ptr [{b} + {second_weights}]",
             "vpmaddwd {products}, {products}, {ones}",
             "vpmaddwd {a}, {a}, {ones}",
             "vpaddd {first}, {first}, {products}",
@@ -271,8 +300,9 @@ unsafe fn add_two(two: [__m256i; 2], a: __m256i, b: __m256i, next: *const i8) ->
             first = inout(ymm_reg) first,
             second = inout(ymm_reg) second,
             a = inout(ymm_reg) a => _,
-            b = in(ymm_reg) b,
-            next = in(reg) next,
+            weights = in(ymm_reg) weights,
+            b = in(reg) b,
+            second_weights = const 4 * (STEP * COLUMNS + 8),
             ones = in(ymm_reg) _mm256_set1_epi16(1),
             options(pure, readonly, nostack, preserves_flags),
         );

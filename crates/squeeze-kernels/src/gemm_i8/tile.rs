@@ -21,9 +21,9 @@ pub(crate) trait Sums: Copy {
     const WIDE: bool;
     /// How many rows tiles have that have a short way to numbers; none where 0.
     const SHORT: usize;
-    /// How many rows tiles have that take two quads, or the halves of one, a step, for which rows are looked up once; none where 0. With two
-    /// registers of columns they have all of them, and two rows become bytes together.
-    const PAIRED: usize = 0;
+    /// How many rows tiles have that take four quads, or halves of quads, a step: what is between the products takes its share of what the CPU
+    /// issues. None where 0. With two registers of columns they have all of them, and two rows become bytes together.
+    const UNROLLED: usize = 0;
     /// Whether only the first of two registers of weights is loaded before the products.
     const IN_MEMORY: bool = false;
 
@@ -48,22 +48,19 @@ pub(crate) trait Sums: Copy {
     fn add(self, other: Self) -> Self;
     /// `self` and in each lane the products of the neighbours.
     fn add_dot(self, a: Self::Left, b: Self::Weights) -> Self;
-    /// [`Sums::add_dot`] of two registers, the second one's weights still in memory.
+    /// [`Sums::add_dot`] of two registers, the second one's weights still in memory: behind those of the first, and of `STEP` quads, from `b`
+    /// on. Only where [`Sums::IN_MEMORY`].
     ///
     /// # Safety
     /// As for [`Sums::weights`].
     #[inline(always)]
-    unsafe fn add_dots(
-        two: [Self; 2],
-        a: Self::Left,
-        b: Self::Weights,
-        next: *const i8,
+    unsafe fn add_dots<const STEP: usize>(
+        _two: [Self; 2],
+        _a: Self::Left,
+        _first: Self::Weights,
+        _b: *const i8,
     ) -> [Self; 2] {
-        // SAFETY: the caller's promise.
-        [
-            two[0].add_dot(a, b),
-            two[1].add_dot(a, unsafe { Self::weights(next) }),
-        ]
+        unreachable!("weights are loaded first")
     }
     /// Between the products of one row and of the next.
     #[inline(always)]
@@ -180,7 +177,7 @@ pub(crate) const IN_BYTES: usize = 1;
 /// Whether tiles of so many rows and registers of columns always have all of them.
 #[inline(always)]
 const fn is_whole<S: Sums, const M: usize, const V: usize>() -> bool {
-    M == S::PAIRED && V == 2
+    M == S::UNROLLED && V == 2
 }
 
 /// Computes some tiles.
@@ -271,27 +268,31 @@ unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile, start: [S; V])
     for segment in 0..t.segments.1 {
         let Segment { at, index } = unsafe { *t.segments.0.add(segment) };
         let mut b = t.b.wrapping_add(index * t.quads * parts * part);
-        let mut a = t.a.0.wrapping_add(at);
-        let mut rest = t.quads * parts;
-        if M == S::PAIRED && 2 * ahead <= LINE {
-            for _ in 0..rest / 2 {
+        // A pointer for each row and one place for all: so an instruction reads a quad and nothing is added up for it.
+        let first = t.a.0.wrapping_add(at);
+        let rows: [*const u8; M] = std::array::from_fn(|row| first.wrapping_add(row * t.a.1));
+        let (mut at, mut rest) = (0, t.quads * parts);
+        if M == S::UNROLLED && 4 * ahead <= LINE {
+            for _ in 0..rest / 4 {
                 S::Floats::prefetch(next.cast());
-                next = next.wrapping_add(2 * ahead);
+                next = next.wrapping_add(4 * ahead);
                 unsafe {
-                    add_parts(a, t.a.1, b, &mut sum);
-                    add_parts(a.add(4), t.a.1, b.add(part), &mut sum);
+                    add_parts::<S, M, V, 0>(&rows, at, b, &mut sum);
+                    add_parts::<S, M, V, 1>(&rows, at, b, &mut sum);
+                    add_parts::<S, M, V, 2>(&rows, at, b, &mut sum);
+                    add_parts::<S, M, V, 3>(&rows, at, b, &mut sum);
                 }
-                b = b.wrapping_add(2 * part);
-                a = a.wrapping_add(8);
+                b = b.wrapping_add(4 * part);
+                at += 16;
             }
-            rest %= 2;
+            rest %= 4;
         }
         for _ in 0..rest {
             S::Floats::prefetch(next.cast());
             next = next.wrapping_add(ahead);
-            unsafe { add_parts(a, t.a.1, b, &mut sum) };
+            unsafe { add_parts::<S, M, V, 0>(&rows, at, b, &mut sum) };
             b = b.wrapping_add(part);
-            a = a.wrapping_add(4);
+            at += 4;
         }
     }
     let mut out = [[S::zero(); V]; M];
@@ -303,25 +304,27 @@ unsafe fn sums<S: Sums, const M: usize, const V: usize>(t: &Tile, start: [S; V])
     out
 }
 
-/// Adds the products of a quad of each row, the rows so far apart, or of half a quad where it has numbers of 16 bits.
+/// Adds the products of a quad of each row, or of half a quad where it has numbers of 16 bits: of those so many `STEP`s behind the place in
+/// the rows and behind `b`.
 ///
 /// # Safety
 /// As for [`compute`].
 #[inline(always)]
-unsafe fn add_parts<S: Sums, const M: usize, const V: usize>(
-    a: *const u8,
-    apart: usize,
+unsafe fn add_parts<S: Sums, const M: usize, const V: usize, const STEP: usize>(
+    rows: &[*const u8; M],
+    at: usize,
     b: *const i8,
     sum: &mut [[S; V]; M],
 ) {
     let register = if S::WIDE { 2 } else { 4 } * S::Floats::LANES;
+    let first = b.wrapping_add(STEP * V * register);
     if S::IN_MEMORY && V == 2 {
         // SAFETY (of all): the caller's promise.
-        let first = unsafe { S::weights(b) };
+        let first = unsafe { S::weights(first) };
         for row in 0..M {
-            let x = unsafe { S::left(a.add(row * apart)) };
+            let x = unsafe { S::left(rows[row].add(at + 4 * STEP)) };
             let two = [sum[row][0], sum[row][1]];
-            let two = unsafe { S::add_dots(two, x, first, b.add(register)) };
+            let two = unsafe { S::add_dots::<STEP>(two, x, first, b) };
             (sum[row][0], sum[row][1]) = (two[0], two[1]);
             S::end_row();
         }
@@ -329,9 +332,9 @@ unsafe fn add_parts<S: Sums, const M: usize, const V: usize>(
     }
     // SAFETY (of both): the caller's promise.
     let column: [S::Weights; V] =
-        std::array::from_fn(|v| unsafe { S::weights(b.add(v * register)) });
+        std::array::from_fn(|v| unsafe { S::weights(first.add(v * register)) });
     for row in 0..M {
-        let x = unsafe { S::left(a.add(row * apart)) };
+        let x = unsafe { S::left(rows[row].add(at + 4 * STEP)) };
         for v in 0..V {
             sum[row][v] = sum[row][v].add_dot(x, column[v]);
         }
@@ -462,7 +465,7 @@ unsafe fn store_pairs<S: Sums, const M: usize, const V: usize, const THROUGH: u8
     t: &Tile,
     sum: &[[S; V]; M],
 ) {
-    const { assert!(S::PAIRED <= 6) }
+    const { assert!(S::UNROLLED <= 6) }
     // SAFETY: the caller's promise.
     unsafe {
         store_pair::<S, M, V, THROUGH>(t, sum, 0);
