@@ -114,9 +114,23 @@ unsafe fn rows<const M: usize>(
     let mut sums = [[_mm256_setzero_si256(); 2]; M];
     // SAFETY (of all): the caller's promise.
     unsafe {
-        for _ in 0..k / 4 {
-            add_pairs(a, row, b, &mut sums);
-            add_pairs(a.add(2), row, b.add(PAIR_BYTES), &mut sums);
+        let mut rest = k / 4;
+        // Most tiles take four pairs at once: what is between the products takes its share of what the CPU issues.
+        while M == ROWS && rest >= 2 {
+            add_pairs::<M, 0>(a, row, b, &mut sums);
+            add_pairs::<M, 1>(a, row, b, &mut sums);
+            add_pairs::<M, 2>(a, row, b, &mut sums);
+            add_pairs::<M, 3>(a, row, b, &mut sums);
+            a = a.add(8);
+            b = b.add(4 * PAIR_BYTES);
+            _mm_prefetch::<_MM_HINT_T1>(ahead);
+            _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(passed));
+            ahead = ahead.wrapping_add(2 * passed);
+            rest -= 2;
+        }
+        for _ in 0..rest {
+            add_pairs::<M, 0>(a, row, b, &mut sums);
+            add_pairs::<M, 1>(a, row, b, &mut sums);
             a = a.add(4);
             b = b.add(2 * PAIR_BYTES);
             _mm_prefetch::<_MM_HINT_T1>(ahead);
@@ -130,28 +144,28 @@ unsafe fn rows<const M: usize>(
     }
 }
 
-/// Adds the products of a pair of each row.
+/// Adds the products of a pair of each row: that so many pairs on in the rows and behind `b`.
 ///
 /// # Safety
 /// As for [`product`].
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn add_pairs<const M: usize>(
+unsafe fn add_pairs<const M: usize, const PAIR: usize>(
     a: *const i16,
     row: usize,
     b: *const i8,
     sums: &mut [[__m256i; 2]; M],
 ) {
     // SAFETY (of all): the caller's promise.
-    let first = unsafe { _mm256_loadu_si256(b.cast()) };
+    let first = unsafe { _mm256_loadu_si256(b.add(PAIR * PAIR_BYTES).cast()) };
     for m in 0..M {
-        let x = unsafe { _mm256_set1_epi32(a.add(m * row).cast::<i32>().read_unaligned()) };
+        let x = unsafe { _mm256_set1_epi32(a.add(2 * PAIR + m * row).cast::<i32>().read_unaligned()) };
         let [mut left, mut right] = sums[m];
         // The weights of the other half stay in memory; no load passes the end of a row, as in `gemm_i8`.
         unsafe {
             asm!(
                 "vpmaddwd {products}, {x}, {first}",
-                "vpmaddwd {x}, {x}, ymmword ptr [{next}]",
+                "vpmaddwd {x}, {x}, ymmword ptr [{b} + {second}]",
                 "vpaddd {left}, {left}, {products}",
                 "vpaddd {right}, {right}, {x}",
                 products = out(ymm_reg) _,
@@ -159,7 +173,8 @@ unsafe fn add_pairs<const M: usize>(
                 right = inout(ymm_reg) right,
                 x = inout(ymm_reg) x => _,
                 first = in(ymm_reg) first,
-                next = in(reg) b.add(2 * WIDTH),
+                b = in(reg) b,
+                second = const PAIR * PAIR_BYTES + PAIR_BYTES / 2,
                 options(pure, readonly, nostack, preserves_flags),
             );
             asm!("", options(nostack, preserves_flags));
