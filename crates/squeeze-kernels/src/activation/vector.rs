@@ -49,7 +49,7 @@ pub(crate) fn gelu_four<V: Vector>(x: [V; 4]) -> [V; 4] {
     y
 }
 
-/// [`apply`] for results that are as exact as bytes: GELU within 7e-4.
+/// [`apply`] for results that are as exact as bytes: GELU within 7e-5.
 #[inline(always)]
 pub(crate) fn apply_roughly<V: Vector>(activation: Activation, x: V) -> V {
     match activation {
