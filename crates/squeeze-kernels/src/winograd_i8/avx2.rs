@@ -159,7 +159,8 @@ unsafe fn add_pairs<const M: usize, const PAIR: usize>(
     // SAFETY (of all): the caller's promise.
     let first = unsafe { _mm256_loadu_si256(b.add(PAIR * PAIR_BYTES).cast()) };
     for m in 0..M {
-        let x = unsafe { _mm256_set1_epi32(a.add(2 * PAIR + m * row).cast::<i32>().read_unaligned()) };
+        let x =
+            unsafe { _mm256_set1_epi32(a.add(2 * PAIR + m * row).cast::<i32>().read_unaligned()) };
         let [mut left, mut right] = sums[m];
         // The weights of the other half stay in memory; no load passes the end of a row, as in `gemm_i8`.
         unsafe {
