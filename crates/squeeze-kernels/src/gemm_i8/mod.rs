@@ -20,6 +20,7 @@ pub mod scalar;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tile;
+mod tile_bytes;
 pub mod weights;
 
 use std::ops::Range;
