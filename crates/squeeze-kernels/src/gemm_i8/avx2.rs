@@ -302,7 +302,7 @@ unsafe fn add_two<const STEP: usize>(
             a = inout(ymm_reg) a => _,
             weights = in(ymm_reg) weights,
             b = in(reg) b,
-            second_weights = const 4 * (STEP * COLUMNS + 8),
+            second_weights = const 4 * (STEP * COLUMNS + COLUMNS / 2),
             ones = in(ymm_reg) _mm256_set1_epi16(1),
             options(pure, readonly, nostack, preserves_flags),
         );

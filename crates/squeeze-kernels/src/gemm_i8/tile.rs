@@ -47,19 +47,21 @@ pub(crate) trait Sums: Copy {
     fn add(self, other: Self) -> Self;
     /// `self` and in each lane the products of the neighbours.
     fn add_dot(self, a: Self::Left, b: Self::Weights) -> Self;
-    /// [`Sums::add_dot`] of two registers, the second one's weights still in memory: behind those of the first, and of `STEP` quads, from `b`
-    /// on. Only where [`Sums::IN_MEMORY`].
+    /// [`Sums::add_dot`] of two registers, the second one's weights still in memory: behind `first`, and both behind `STEP` quads from `b` on.
     ///
     /// # Safety
     /// As for [`Sums::weights`].
     #[inline(always)]
     unsafe fn add_dots<const STEP: usize>(
-        _two: [Self; 2],
-        _a: Self::Left,
-        _first: Self::Weights,
-        _b: *const i8,
+        two: [Self; 2],
+        a: Self::Left,
+        first: Self::Weights,
+        b: *const i8,
     ) -> [Self; 2] {
-        unreachable!("weights are loaded first")
+        let second = (2 * STEP + 1) * register::<Self>();
+        // SAFETY: the caller's promise.
+        let second = unsafe { Self::weights(b.add(second)) };
+        [two[0].add_dot(a, first), two[1].add_dot(a, second)]
     }
     /// Between the products of one row and of the next.
     #[inline(always)]
@@ -172,6 +174,15 @@ impl Tile {
 /// sums stay in registers only where every loop over them is unrolled.
 pub(crate) const IN_NUMBERS: usize = 0;
 pub(crate) const IN_BYTES: usize = 1;
+
+/// Bytes of a register of weights.
+const fn register<S: Sums>() -> usize {
+    if S::WIDE {
+        2 * S::Floats::LANES
+    } else {
+        4 * S::Floats::LANES
+    }
+}
 
 /// Whether tiles of so many rows and registers of columns always have all of them.
 #[inline(always)]
@@ -315,7 +326,7 @@ unsafe fn add_parts<S: Sums, const M: usize, const V: usize, const STEP: usize>(
     b: *const i8,
     sum: &mut [[S; V]; M],
 ) {
-    let register = if S::WIDE { 2 } else { 4 } * S::Floats::LANES;
+    let register = register::<S>();
     let first = b.wrapping_add(STEP * V * register);
     if S::IN_MEMORY && V == 2 {
         // SAFETY (of all): the caller's promise.
