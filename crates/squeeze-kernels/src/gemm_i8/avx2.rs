@@ -8,6 +8,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
+use super::avx2_bytes;
 use super::kernel::{Kernel, TileFn};
 use super::tile::{IN_BYTES, IN_NUMBERS, Sums, Tile, tiles};
 use crate::Tier;
@@ -238,6 +239,21 @@ impl<const WIDE: bool> Sums for I32x8<WIDE> {
     fn end_row() {
         // No instruction, but no load passes it: those of several rows at once would take registers that sums need.
         unsafe { asm!("", options(nostack, preserves_flags)) }
+    }
+    #[inline(always)]
+    unsafe fn store_whole<const M: usize, const V: usize, const RESIDUAL: bool>(
+        t: &Tile,
+        sum: &[[Self; V]; M],
+    ) {
+        assert!(M == 6 && V == 2, "tiles that are whole");
+        let row = |row: usize| [sum[row][0].0, sum[row][1].0];
+        let sum = [row(0), row(1), row(2), row(3), row(4), row(5)];
+        unsafe {
+            match RESIDUAL {
+                true => avx2_bytes::with_residual(t, sum),
+                false => avx2_bytes::plain(t, sum),
+            }
+        }
     }
     #[inline(always)]
     fn floats(self) -> F32x8 {

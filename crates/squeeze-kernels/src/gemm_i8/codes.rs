@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::right::Right;
+use super::tile::Limits;
 use crate::activation::Activation;
 use crate::activation::curve::Curve;
 use crate::gemm_f32::Epilogue;
@@ -72,6 +73,10 @@ impl<'a> Output<'a> {
     }
 }
 
+/// Scaled sums, biases and residuals are limited to so much, in bytes of the output, by what they are multiplied by: all three together are
+/// numbers that 32 bits hold. Only outputs that could reach millions of times what their bytes do are changed by that.
+pub(super) const FAR: f32 = (1 << 29) as f32;
+
 /// How scaled sums become bytes.
 #[derive(Clone)]
 pub(crate) struct ToBytes {
@@ -79,6 +84,8 @@ pub(crate) struct ToBytes {
     pub bias: Arc<[f32]>,
     /// Bounds of the result, in bytes.
     pub limits: (f32, f32),
+    /// The same as bytes.
+    pub byte_limits: Arc<Limits>,
     /// What bytes of the residual are multiplied by.
     pub factor: Option<f32>,
     /// What is done to the sums last, if that is more than limits.
@@ -101,6 +108,7 @@ impl ToBytes {
             let to_bytes = ToBytes {
                 bias: bias.iter().map(|bias| bias * steps).collect(),
                 limits: (0.0, 255.0),
+                byte_limits: in_bytes((0.0, 255.0)),
                 factor: None,
                 curve: Some(Arc::new(curve)),
             };
@@ -108,17 +116,18 @@ impl ToBytes {
         };
         let (scale, zero) = (1.0 / output.scale, f32::from(output.zero));
         let residual = fixed.codes.residual;
-        let factor = residual.map(|residual| residual.scale * scale);
-        let around = residual.map_or(0.0, |residual| {
-            residual.scale * scale * f32::from(residual.zero)
-        });
+        let factor = residual.map(|residual| (residual.scale * scale).min(FAR / 255.0));
+        let around = residual.map_or(0.0, |residual| f32::from(residual.zero));
+        let around = factor.unwrap_or(0.0) * around;
         for bias in &mut bias {
-            *bias = *bias * scale + (zero - around);
+            *bias = (*bias * scale + (zero - around)).clamp(-FAR, FAR);
         }
         let limit = |x: f32| (x * scale + zero).clamp(0.0, 255.0);
+        let limits = (limit(low), limit(high));
         let to_bytes = ToBytes {
             bias: bias.into(),
-            limits: (limit(low), limit(high)),
+            limits,
+            byte_limits: in_bytes(limits),
             factor,
             curve: None,
         };
@@ -129,4 +138,9 @@ impl ToBytes {
     pub fn bytes(&self) -> usize {
         4 * self.bias.len()
     }
+}
+
+/// Bounds as bytes.
+fn in_bytes((low, high): (f32, f32)) -> Arc<Limits> {
+    Arc::new([low, high].map(|limit| [limit.round_ties_even() as u8; 32]))
 }

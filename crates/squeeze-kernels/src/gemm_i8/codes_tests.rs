@@ -198,6 +198,42 @@ fn pairs_beyond_16_bits_are_exact() {
     }
 }
 
+/// What an output's bytes cannot hold becomes the least or the most, however far it is beyond them, and what is no number the least.
+#[test]
+fn results_far_beyond_bytes() {
+    let g = Geometry::dense(13, 36, 16);
+    let (a, w) = (bytes(g.m * g.k, 1), numbers(g.n * g.k, 2));
+    let other = bytes(g.m * g.n, 4);
+    let biases = [1e30, -1e30, f32::NAN, f32::INFINITY];
+    let bias: Vec<f32> = (0..g.n).map(|column| biases[column % 4]).collect();
+    for residual in [None, Some(Quantization::of(-1e9, 1e9))] {
+        let codes = Codes {
+            input: Quantization::of(-0.4, 1.0),
+            output: Some(Quantization::of(-1e-30, 2e-30)),
+            residual,
+        };
+        let fixed = Fixed {
+            codes,
+            bias: Some(&bias),
+            activation: Activation::Identity,
+        };
+        for tier in Tier::here() {
+            let packed =
+                Packed::pack_fixed(Weight::Numbers(&w), &g, &fixed, tier, &Slab::default());
+            let (mut c, mut scratch) = (vec![7; g.m * g.n], vec![0.0; packed.scratch()]);
+            let to = Output::Bytes(&mut c, residual.map(|_| &other[..]));
+            packed.run_bytes(&a, to, &mut scratch, &Threads::new(1));
+            let right = |(at, &byte): (usize, &u8)| match at % g.n % 4 {
+                0 | 3 if residual.is_none() => byte == 255,
+                2 => byte == 0,
+                1 if residual.is_none() => byte == 0,
+                _ => byte == 0 || byte == 255,
+            };
+            assert!(c.iter().enumerate().all(right), "{tier}: {c:?}");
+        }
+    }
+}
+
 /// Every second pixel of an image, as a plain product of these pixels.
 #[test]
 fn some_pixels() {

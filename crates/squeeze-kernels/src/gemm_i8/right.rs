@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::codes::{Fixed, Shared, ToBytes};
+use super::codes::{FAR, Fixed, Shared, ToBytes};
 use super::kernel::{BATCH, Kernel, MATRIX_ROWS, Runs};
 use super::tile::{Bytes, IN_BYTES, IN_NUMBERS, Numbers, Segment, Tile};
 use super::weights::PAIR;
@@ -208,7 +208,14 @@ impl Right {
             factor *= scale;
             right.bytes_out = Some(to_bytes);
         }
-        right.scales = right.scales.iter().map(|scale| scale * factor).collect();
+        // No sum is larger than this: of the largest bytes and weights there are.
+        let largest = 255.0 * 128.0 * (shape.segments * shape.length) as f32;
+        let most = match right.bytes_out {
+            Some(_) => FAR / largest,
+            None => f32::INFINITY,
+        };
+        let limited = |scale: &f32| (scale * factor).clamp(0.0, most);
+        right.scales = right.scales.iter().map(limited).collect();
         right
     }
 
@@ -356,6 +363,7 @@ impl Right {
                         .curve
                         .as_deref()
                         .map_or(std::ptr::null(), std::ptr::from_ref),
+                    limits: std::ptr::from_ref(&*out.byte_limits),
                 };
                 (output, bytes)
             }

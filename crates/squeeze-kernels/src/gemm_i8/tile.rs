@@ -66,6 +66,27 @@ pub(crate) trait Sums: Copy {
     /// Between the products of one row and of the next.
     #[inline(always)]
     fn end_row() {}
+    /// Writes a whole tile of two registers of columns out as bytes that go through no curve, with a `RESIDUAL` or without one.
+    ///
+    /// # Safety
+    /// As for [`compute`].
+    #[inline(always)]
+    unsafe fn store_whole<const M: usize, const V: usize, const RESIDUAL: bool>(
+        t: &Tile,
+        sum: &[[Self; V]; M],
+    ) {
+        // SAFETY: the caller's promise.
+        match RESIDUAL {
+            true => unsafe {
+                super::tile_bytes::store_pairs::<Self, M, V, { super::tile_bytes::RESIDUAL }>(
+                    t, sum,
+                )
+            },
+            false => unsafe {
+                super::tile_bytes::store_pairs::<Self, M, V, { super::tile_bytes::PLAIN }>(t, sum)
+            },
+        }
+    }
     /// In single precision.
     fn floats(self) -> Self::Floats;
 }
@@ -135,7 +156,12 @@ pub(crate) struct Bytes {
     pub factor: f32,
     /// What is done to the sums last, or null.
     pub curve: *const Curve,
+    /// Bounds of the bytes, or null where numbers go out.
+    pub limits: *const Limits,
 }
+
+/// The least and the most of a result in bytes, in every byte of two registers.
+pub(crate) type Limits = [[u8; 32]; 2];
 
 impl Bytes {
     /// A tile of numbers.
@@ -144,6 +170,7 @@ impl Bytes {
         residual: std::ptr::null(),
         factor: 0.0,
         curve: std::ptr::null(),
+        limits: std::ptr::null(),
     };
 }
 

@@ -6,8 +6,8 @@ use super::tile::{Bytes, Sums, Tile, is_whole};
 use crate::gemm_f32::tile::{ROWS, Register};
 
 /// What sums go through before they are bytes, as a constant: nothing, a sum with a residual, or a curve.
-const PLAIN: u8 = 0;
-const RESIDUAL: u8 = 1;
+pub(super) const PLAIN: u8 = 0;
+pub(super) const RESIDUAL: u8 = 1;
 const CURVE: u8 = 2;
 
 /// Writes the sums out as bytes: with bias and residual, limited.
@@ -41,9 +41,11 @@ unsafe fn finish_through<S: Sums, const M: usize, const V: usize, const THROUGH:
     is_full: bool,
 ) {
     // SAFETY (of both): the caller's promise.
-    match is_whole::<S, M, V>() {
-        true => unsafe { store_pairs::<S, M, V, THROUGH>(t, &sum) },
-        false => unsafe { store_bytes::<S, M, V, THROUGH>(t, sum, is_full) },
+    match (is_whole::<S, M, V>(), THROUGH) {
+        (true, CURVE) => unsafe { store_pairs::<S, M, V, THROUGH>(t, &sum) },
+        (true, RESIDUAL) => unsafe { S::store_whole::<M, V, true>(t, &sum) },
+        (true, _) => unsafe { S::store_whole::<M, V, false>(t, &sum) },
+        (false, _) => unsafe { store_bytes::<S, M, V, THROUGH>(t, sum, is_full) },
     }
 }
 
@@ -52,7 +54,7 @@ unsafe fn finish_through<S: Sums, const M: usize, const V: usize, const THROUGH:
 /// # Safety
 /// As for [`super::tile::compute`].
 #[inline(always)]
-unsafe fn store_pairs<S: Sums, const M: usize, const V: usize, const THROUGH: u8>(
+pub(super) unsafe fn store_pairs<S: Sums, const M: usize, const V: usize, const THROUGH: u8>(
     t: &Tile,
     sum: &[[S; V]; M],
 ) {
