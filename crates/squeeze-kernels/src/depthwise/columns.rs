@@ -1,16 +1,18 @@
 //! Windows of 3 x 3 taps at stride 1 and of 5 x 5 at strides 1 and 2, where a vector has 32 registers: some neighbours and all that lie
 //! below them, from the top down. The sums of all rows of windows that read a row of numbers stay in registers, so each number is loaded
 //! once for all of these windows that read it, up to 20. Windows whose taps lie apart come with those that read the same rows and columns.
+//! Where there are 16 registers, [`super::row_pairs`] has such windows, and those of 3 x 3 taps at stride 2.
 
 use std::ops::Range;
 
 use super::{Depthwise, Epilogue};
 use crate::activation::Activation;
-use crate::vector::Vector;
+use crate::activation::vector::{apply, with_constant};
+use crate::vector::{Vector, per_tier};
 use crate::{Tier, even};
 
 /// Taps down and across, at most.
-const TAPS: usize = 5;
+pub(super) const TAPS: usize = 5;
 /// Windows at a time, at most.
 const WINDOWS: usize = 7;
 /// The columns that they read, at most.
@@ -31,26 +33,30 @@ const fn windows(taps: usize) -> usize {
 /// What is read outside an image.
 static ZEROS: [f32; LANES] = [0.0; LANES];
 
-/// Whether [`columns`] has the layer. Threads that share an image read a part of it from each other's caches; there it is no quicker for
-/// 5 x 5 taps than rows are, unless one is `alone`.
+/// Columns, at least, that two rows at a time take less time for than eight windows of one.
+const MANY: usize = 14;
+
+/// Whether [`columns`] has the layer. Threads that share an image read a part of it from each other's caches; there columns of 5 x 5 taps are no
+/// quicker than rows are, unless one is `alone`.
 pub(super) fn has(d: &Depthwise, tier: Tier, alone: bool) -> bool {
-    let registers = matches!(tier.min(Tier::detect()), Tier::Avx512 | Tier::Amx);
-    let known = match (d.kernel, d.stride) {
-        ([3, 3], [1, 1]) => true,
-        ([5, 5], [1, 1] | [2, 2]) => alone,
+    let is_known = match (tier.min(Tier::detect()), d.kernel, d.stride) {
+        (Tier::Scalar, ..) => false,
+        (Tier::Avx2, [3, 3] | [5, 5], [1, 1] | [2, 2]) => d.w.div_ceil(d.dilation[1]) >= MANY,
+        (_, [3, 3], [1, 1]) => true,
+        (_, [5, 5], [1, 1] | [2, 2]) => alone,
         _ => false,
     };
-    registers && known && (d.dilation == [1, 1] || d.stride == [1, 1]) && d.c >= LANES
+    is_known && (d.dilation == [1, 1] || d.stride == [1, 1]) && d.c >= LANES
 }
 
 /// Every so manieth row or column of an image, of which windows that lie as far apart read those next to each other.
 #[derive(Clone, Copy)]
-struct Axis {
+pub(super) struct Axis {
     /// The first one, and how many there are.
     first: usize,
-    size: usize,
+    pub size: usize,
     /// How many of them lie outside the image before it.
-    padding: usize,
+    pub padding: usize,
 }
 
 impl Axis {
@@ -68,26 +74,27 @@ impl Axis {
 }
 
 /// An image, or every so manieth row and column of one, and where its windows are.
-struct Grid<'a> {
-    layer: &'a Depthwise,
+pub(super) struct Grid<'a> {
+    pub layer: &'a Depthwise,
     /// `[tap, c]`.
-    weights: &'a [f32],
+    pub weights: &'a [f32],
     /// The image, and whether what all of these windows of it read and write stays in the second cache.
-    x: &'a [f32],
+    pub x: &'a [f32],
     near: bool,
     /// Whether one thread computes all windows, so that what they read is in its own cache.
     alone: bool,
     /// Where the first number of the first row is.
-    begin: usize,
-    rows: Axis,
-    columns: Axis,
+    pub begin: usize,
+    pub rows: Axis,
+    pub columns: Axis,
     /// How many numbers lie from one row to the next and from one column to the next.
-    apart: [usize; 2],
+    pub apart: [usize; 2],
     /// The same for the output, and how many windows a row of it has.
-    steps: [usize; 2],
-    windows: usize,
-    end: Epilogue<'a>,
+    pub steps: [usize; 2],
+    pub windows: usize,
+    pub end: Epilogue<'a>,
     after: Option<Activation>,
+    tier: Tier,
 }
 
 /// Computes all windows of these rows of the output, counted through all images, and an activation of them.
@@ -107,6 +114,7 @@ pub(super) fn columns(
     assert!(x.len() == layer.input() && y.len() == rows.len() * row_len);
     assert!(weights.len() == layer.taps() * c && end.bias.is_none_or(|bias| bias.len() == c));
     let [dy, dx] = layer.dilation;
+    let tier = tier.min(Tier::detect());
     let mut row = rows.start;
     while row < rows.end {
         let (image, top) = (row / out_h, row % out_h);
@@ -130,10 +138,19 @@ pub(super) fn columns(
                 windows: (out_w - left).div_ceil(dx),
                 end,
                 after,
+                tier,
             };
             let windows = first / dy..first / dy + (count - below).div_ceil(dy);
             let y = &mut y[(row - rows.start) * row_len..][..count * row_len];
-            grid.bands(windows, &mut y[below * row_len + left * c..]);
+            let y = &mut y[below * row_len + left * c..];
+            // SAFETY: the machine has the tier, as was asserted.
+            #[cfg(target_arch = "x86_64")]
+            match tier {
+                Tier::Avx2 => unsafe { pairs(&grid, windows, y) },
+                _ => grid.bands(windows, y),
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            grid.bands(windows, y);
         }
         row += count;
     }
@@ -150,6 +167,14 @@ struct Part<'a> {
 }
 
 impl Grid<'_> {
+    /// What follows the sums of some rows of some windows, for a vector of channels from number `first` of `y` on.
+    #[inline(always)]
+    pub(super) fn finish<V: Vector>(&self, part: (usize, usize, usize), y: &mut [f32]) {
+        if let Some(activation) = self.after {
+            finish(self.tier, self, activation, part, y);
+        }
+    }
+
     /// Computes these rows of windows.
     fn bands(&self, rows: Range<usize>, y: &mut [f32]) {
         let (taps, stride) = (self.layer.kernel[0], self.layer.stride[0]);
@@ -194,33 +219,51 @@ impl Grid<'_> {
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
 fn compute(part: &Part, y: &mut [f32]) {
     use crate::vector::F32x16;
-    let finish = |first: usize, windows: usize, y: &mut [f32]| {
-        if let Some(activation) = part.grid.after {
-            finish(part, activation, (first, windows), y);
-        }
-    };
     match (part.grid.layer.kernel, part.grid.layer.stride) {
-        ([3, 3], _) => part.run::<F32x16, 3, 1>(y, finish),
-        (_, [1, 1]) => part.run::<F32x16, 5, 1>(y, finish),
-        _ => part.run::<F32x16, 5, 2>(y, finish),
+        ([3, 3], _) => part.run::<F32x16, 3, 1>(y),
+        (_, [1, 1]) => part.run::<F32x16, 5, 1>(y),
+        _ => part.run::<F32x16, 5, 2>(y),
     }
 }
 
-/// The activation of some windows and those below them, for a vector of channels from number `first` of `y` on: they are still in the first
-/// cache.
+/// [`Grid::pairs`] of the layer's windows.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-fn finish(part: &Part, activation: Activation, (first, windows): (usize, usize), y: &mut [f32]) {
-    use crate::activation::vector::{apply, with_constant};
-    use crate::vector::F32x16;
-    let [down, across] = part.grid.steps;
-    assert!(y.len() >= (part.rows - 1) * down + first + (windows - 1) * across + LANES);
+#[target_feature(enable = "avx2,fma")]
+fn pairs(grid: &Grid, rows: Range<usize>, y: &mut [f32]) {
+    use crate::vector::F32x8;
+    match (grid.layer.kernel, grid.layer.stride) {
+        ([3, 3], [1, 1]) => grid.pairs::<F32x8, 3, 1>(rows, y),
+        ([3, 3], _) => grid.pairs::<F32x8, 3, 2>(rows, y),
+        (_, [1, 1]) => grid.pairs::<F32x8, 5, 1>(rows, y),
+        _ => grid.pairs::<F32x8, 5, 2>(rows, y),
+    }
+}
+
+per_tier! {
+    /// The activation of some rows of some windows, for a vector of channels from number `first` of `y` on: they are still in the first cache.
+    fn finish(grid: &Grid, activation: Activation, part: (usize, usize, usize), y: &mut [f32])
+    { scalar: no_activation, vector: vector_finish }
+}
+
+fn no_activation(_: &Grid, _: Activation, _: (usize, usize, usize), _: &mut [f32]) {
+    unreachable!("the layer is not computed by columns");
+}
+
+#[inline(always)]
+fn vector_finish<V: Vector>(
+    grid: &Grid,
+    activation: Activation,
+    (first, rows, windows): (usize, usize, usize),
+    y: &mut [f32],
+) {
+    let [down, across] = grid.steps;
+    assert!(y.len() >= (rows - 1) * down + first + (windows - 1) * across + V::LANES);
     with_constant!(activation, F => {
-        for row in 0..part.rows {
+        for row in 0..rows {
             for window in 0..windows {
                 // SAFETY (of both): the output has these channels of all windows, as was asserted.
                 let at = unsafe { y.as_mut_ptr().add(row * down + first + window * across) };
-                unsafe { apply(F, F32x16::load_ptr(at)).store_ptr(at) };
+                unsafe { apply(F, V::load_ptr(at)).store_ptr(at) };
             }
         }
     });
@@ -228,11 +271,7 @@ fn finish(part: &Part, activation: Activation, (first, windows): (usize, usize),
 
 impl Part<'_> {
     #[inline(always)]
-    fn run<V: Vector, const K: usize, const S: usize>(
-        &self,
-        y: &mut [f32],
-        finish: impl Fn(usize, usize, &mut [f32]),
-    ) {
+    fn run<V: Vector, const K: usize, const S: usize>(&self, y: &mut [f32]) {
         // The last row of taps belongs to the first of the rows of numbers that lie between two rows of windows.
         const { assert!(V::LANES == LANES && (K - 1).is_multiple_of(S)) };
         let (grid, rows, channels) = (self.grid, self.rows, self.grid.layer.c);
@@ -311,7 +350,7 @@ impl Part<'_> {
                         next(&mut from);
                     }
                 }
-                finish(first * across + strip, count, y);
+                grid.finish::<V>((first * across + strip, rows, count), y);
                 first += count;
             }
             strip += LANES;

@@ -2,6 +2,7 @@
 
 mod columns;
 mod lines;
+mod row_pairs;
 pub(crate) mod rows;
 pub mod scalar;
 mod vector;

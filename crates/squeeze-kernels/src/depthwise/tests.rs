@@ -267,6 +267,24 @@ fn windows_around_what_is_computed_together() {
 }
 
 #[test]
+fn rows_wider_than_the_first_cache() {
+    for (w, kernel) in [(76, 3), (151, 3), (61, 5), (150, 5)] {
+        for stride in [1, 2] {
+            check_forward(Depthwise {
+                n: 1,
+                h: 11,
+                w,
+                c: 28,
+                kernel: [kernel; 2],
+                stride: [stride; 2],
+                padding: [kernel / 2; 4],
+                ..BASE
+            });
+        }
+    }
+}
+
+#[test]
 fn asymmetric_padding_and_stride_beyond_the_kernel() {
     check(Depthwise {
         padding: [0, 3, 2, 0],

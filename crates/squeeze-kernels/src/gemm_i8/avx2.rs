@@ -9,7 +9,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::avx2_bytes;
-use super::kernel::{Kernel, TileFn};
+use super::kernel::{Kernel, Table, TileFn, all_parts};
 use super::tile::{IN_BYTES, IN_NUMBERS, Sums, Tile, tiles};
 use crate::Tier;
 use crate::gemm_f32::avx2::F32x8;
@@ -49,9 +49,6 @@ const FOUR: Table = tiles!(I32x8::<false>, ["avx2,fma"], [4] x [2]);
 const SIX: Table = tiles!(I32x8::<false>, ["avx2,fma"], [6] x [1 2]);
 const WIDE_ONE: Table = tiles!(I32x8::<true>, ["avx2,fma"], [1] x [1 2]);
 const WIDE_SIX: Table = tiles!(I32x8::<true>, ["avx2,fma"], [6] x [2]);
-
-/// As [`Kernel::tiles`].
-type Table = [&'static [&'static [TileFn]]; 2];
 
 static TILES: [[&[TileFn]; 6]; 2] = [rows::<IN_NUMBERS>(), rows::<IN_BYTES>()];
 static WIDE_TILES: [[&[TileFn]; 6]; 2] = [wide_rows::<IN_NUMBERS>(), wide_rows::<IN_BYTES>()];
@@ -105,26 +102,6 @@ unsafe fn in_parts<const WHAT: usize, const M: usize>(t: &Tile) {
     ];
     // SAFETY: the caller's promise.
     unsafe { all_parts(t, M, &tables) };
-}
-
-/// Tiles of so many rows as tiles of fewer, the most of them first.
-///
-/// # Safety
-/// As for [`super::tile::compute`].
-#[inline(never)]
-unsafe fn all_parts(t: &Tile, rows: usize, tables: &[(usize, TileFn)]) {
-    let mut next = Tile { count: 1, ..*t };
-    for _ in 0..t.count {
-        let mut rest = rows;
-        for &(rows, run) in tables {
-            if rows <= rest {
-                // SAFETY: the caller's promise.
-                unsafe { run(&next) };
-                next.pass(rows);
-                rest -= rows;
-            }
-        }
-    }
 }
 
 /// The largest tile; with two registers of columns in parts where some are missing.

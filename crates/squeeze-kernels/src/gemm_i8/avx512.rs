@@ -5,8 +5,8 @@
 
 use std::arch::x86_64::*;
 
-use super::Kernel;
-use super::tile::{Sums, tiles};
+use super::kernel::{Kernel, Table, TileFn, all_parts};
+use super::tile::{IN_BYTES, IN_NUMBERS, Sums, Tile, tiles};
 use crate::Tier;
 use crate::gemm_f32::avx512::F32x16;
 
@@ -20,8 +20,29 @@ pub(crate) const KERNEL: Kernel = Kernel {
     widen: None,
     short: I32x16::SHORT,
     matrix: None,
-    tiles: tiles!(I32x16, ["avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"], [1 2 3 4 5 6 7 8] x [1 2 3]),
+    tiles: [&TILES[IN_NUMBERS], &TILES[IN_BYTES]],
 };
+
+/// All but tiles of five rows, which are seldom computed: the runner is to be small.
+const MOST: Table = tiles!(I32x16, ["avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma"], [1 2 3 4 6 7 8] x [1 2 3]);
+
+static TILES: [[&[TileFn]; 8]; 2] = [rows::<IN_NUMBERS>(), rows::<IN_BYTES>()];
+
+const fn rows<const WHAT: usize>() -> [&'static [TileFn]; 8] {
+    let [one, two, three, four, six, seven, eight] = *MOST[WHAT].first_chunk().unwrap();
+    let five: &[TileFn] = &[five::<WHAT, 1>, five::<WHAT, 2>, five::<WHAT, 3>];
+    [one, two, three, four, five, six, seven, eight]
+}
+
+/// Tiles of five rows as tiles of four and of one.
+///
+/// # Safety
+/// As for [`super::tile::compute`].
+unsafe fn five<const WHAT: usize, const V: usize>(t: &Tile) {
+    let tables = [(4, MOST[WHAT][3][V - 1]), (1, MOST[WHAT][0][V - 1])];
+    // SAFETY: the caller's promise.
+    unsafe { all_parts(t, 5, &tables) };
+}
 
 #[derive(Clone, Copy)]
 pub(super) struct I32x16(__m512i);

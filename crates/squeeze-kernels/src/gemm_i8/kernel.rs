@@ -38,6 +38,29 @@ pub struct Kernel {
 /// As for [`super::tile::compute`].
 pub(super) type TileFn = unsafe fn(&Tile);
 
+/// As [`Kernel::tiles`].
+pub(super) type Table = [&'static [&'static [TileFn]]; 2];
+
+/// Tiles of so many rows as tiles of fewer, the most of them first.
+///
+/// # Safety
+/// As for [`super::tile::compute`].
+#[inline(never)]
+pub(super) unsafe fn all_parts(t: &Tile, rows: usize, tables: &[(usize, TileFn)]) {
+    let mut next = Tile { count: 1, ..*t };
+    for _ in 0..t.count {
+        let mut rest = rows;
+        for &(rows, run) in tables {
+            if rows <= rest {
+                // SAFETY: the caller's promise.
+                unsafe { run(&next) };
+                next.pass(rows);
+                rest -= rows;
+            }
+        }
+    }
+}
+
 /// What adds the sums of the first tile on matrix registers, and what follows, which writes numbers or bytes.
 #[derive(Debug)]
 pub(super) struct Matrix {
