@@ -5,9 +5,11 @@
 
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+use super::row_pairs::runs;
 use super::{Depthwise, Epilogue};
-use crate::activation::Activation;
-use crate::activation::vector::{apply, with_constant};
+use crate::activation::vector::apply;
+use crate::activation::{Activation, slice_forward_in_place};
 use crate::vector::{Vector, per_tier};
 use crate::{Tier, even};
 
@@ -169,9 +171,19 @@ struct Part<'a> {
 impl Grid<'_> {
     /// What follows the sums of some rows of some windows, for a vector of channels from number `first` of `y` on.
     #[inline(always)]
-    pub(super) fn finish<V: Vector>(&self, part: (usize, usize, usize), y: &mut [f32]) {
-        if let Some(activation) = self.after {
-            finish(self.tier, self, activation, part, y);
+    pub(super) fn finish<V: Vector>(
+        &self,
+        (first, rows, windows): (usize, usize, usize),
+        y: &mut [f32],
+    ) {
+        let Some(activation) = self.after else {
+            return;
+        };
+        if !finish(self.tier, self, activation, (first, rows, windows), y) {
+            let [down, across] = self.steps;
+            for at in (0..rows * windows).map(|at| at / windows * down + at % windows * across) {
+                slice_forward_in_place(self.tier, activation, &mut y[first + at..][..V::LANES]);
+            }
         }
     }
 
@@ -230,23 +242,25 @@ fn compute(part: &Part, y: &mut [f32]) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn pairs(grid: &Grid, rows: Range<usize>, y: &mut [f32]) {
-    use crate::vector::F32x8;
-    match (grid.layer.kernel, grid.layer.stride) {
-        ([3, 3], [1, 1]) => grid.pairs::<F32x8, 3, 1>(rows, y),
-        ([3, 3], _) => grid.pairs::<F32x8, 3, 2>(rows, y),
-        (_, [1, 1]) => grid.pairs::<F32x8, 5, 1>(rows, y),
-        _ => grid.pairs::<F32x8, 5, 2>(rows, y),
-    }
+    let runs = match (grid.layer.kernel, grid.layer.stride) {
+        ([3, 3], [1, 1]) => runs::<3, 1>(),
+        ([3, 3], _) => runs::<3, 2>(),
+        (_, [1, 1]) => runs::<5, 1>(),
+        _ => runs::<5, 2>(),
+    };
+    grid.pairs(runs, rows, y);
 }
 
 per_tier! {
-    /// The activation of some rows of some windows, for a vector of channels from number `first` of `y` on: they are still in the first cache.
-    fn finish(grid: &Grid, activation: Activation, part: (usize, usize, usize), y: &mut [f32])
+    /// An activation that networks have behind windows, of some rows of some windows, for a vector of channels from number `first` of `y` on:
+    /// they are still in the first cache. Whether it is one of these.
+    #[inline(never)]
+    fn finish(grid: &Grid, activation: Activation, part: (usize, usize, usize), y: &mut [f32]) -> bool
     { scalar: no_activation, vector: vector_finish }
 }
 
-fn no_activation(_: &Grid, _: Activation, _: (usize, usize, usize), _: &mut [f32]) {
-    unreachable!("the layer is not computed by columns");
+fn no_activation(_: &Grid, _: Activation, _: (usize, usize, usize), _: &mut [f32]) -> bool {
+    false
 }
 
 #[inline(always)]
@@ -255,18 +269,26 @@ fn vector_finish<V: Vector>(
     activation: Activation,
     (first, rows, windows): (usize, usize, usize),
     y: &mut [f32],
-) {
+) -> bool {
     let [down, across] = grid.steps;
     assert!(y.len() >= (rows - 1) * down + first + (windows - 1) * across + V::LANES);
-    with_constant!(activation, F => {
-        for row in 0..rows {
-            for window in 0..windows {
-                // SAFETY (of both): the output has these channels of all windows, as was asserted.
-                let at = unsafe { y.as_mut_ptr().add(row * down + first + window * across) };
-                unsafe { apply(F, V::load_ptr(at)).store_ptr(at) };
+    macro_rules! each {
+        ($activation:expr) => {
+            for row in 0..rows {
+                for window in 0..windows {
+                    // SAFETY (of both): the output has these channels of all windows, as was asserted.
+                    let at = unsafe { y.as_mut_ptr().add(row * down + first + window * across) };
+                    unsafe { apply($activation, V::load_ptr(at)).store_ptr(at) };
+                }
             }
-        }
-    });
+        };
+    }
+    match activation {
+        Activation::HardSwish => each!(Activation::HardSwish),
+        Activation::Silu => each!(Activation::Silu),
+        _ => return false,
+    }
+    true
 }
 
 impl Part<'_> {

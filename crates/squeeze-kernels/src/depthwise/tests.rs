@@ -51,7 +51,12 @@ fn check_forward(row: Depthwise) {
     let (weights, bias) = (numbers(row.taps() * row.c, 2.0), numbers(row.c, 3.0));
     let mut packed = vec![0.0; weights.len()];
     pack(&row, &weights, &mut packed);
-    for activation in [Activation::Identity, Activation::Relu6, Activation::Silu] {
+    for activation in [
+        Activation::Identity,
+        Activation::Relu6,
+        Activation::Silu,
+        Activation::Tanh,
+    ] {
         let filter = Filter {
             weights: &packed,
             bias: Some(&bias),

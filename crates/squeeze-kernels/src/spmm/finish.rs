@@ -1,7 +1,7 @@
 //! What follows the sums of a panel of outputs: back to rows of channels, bias, residual, activation, and the way out.
 
 use super::product::PANEL;
-use crate::activation::vector::{apply, with_constant};
+use crate::activation::vector::apply;
 use crate::activation::{self, Activation};
 use crate::elementwise::interleave;
 use crate::vector::{Vector, per_tier};
@@ -46,40 +46,79 @@ fn scalar_panel(f: &Finish, sums: &[f32], tile: usize) {
 
 #[inline(always)]
 fn vector_panel<V: Vector>(f: &Finish, sums: &[f32], tile: usize) {
-    match V::LANES {
-        16 => squares::<V, 16>(f, sums, tile),
-        _ => squares::<V, 8>(f, sums, tile),
+    use Activation::{Gelu, HardSwish, Identity, Relu, Relu6, Silu};
+    // Those that networks have behind products are computed in registers, others in a pass of their own: all of them would be many copies of
+    // what follows.
+    let in_registers = match f.activation {
+        often @ (Identity | Relu | Relu6 | Gelu | Silu | HardSwish) => often,
+        _ => Identity,
+    };
+    match in_registers {
+        Relu => panel_of::<V>(f, Relu, sums, tile),
+        Relu6 => panel_of::<V>(f, Relu6, sums, tile),
+        Gelu => panel_of::<V>(f, Gelu, sums, tile),
+        Silu => panel_of::<V>(f, Silu, sums, tile),
+        HardSwish => panel_of::<V>(f, HardSwish, sums, tile),
+        _ => panel_of::<V>(f, Identity, sums, tile),
+    }
+    if f.activation != in_registers {
+        let tier = if V::LANES == 16 {
+            Tier::Avx512
+        } else {
+            Tier::Avx2
+        };
+        for start in (0..f.rows).map(|row| f.at + row * f.row) {
+            // SAFETY: no other thread has these rows of these columns.
+            let y = unsafe { f.output.slice(start..start + f.columns) };
+            activation::slice_forward_in_place(tier, f.activation, y);
+        }
     }
 }
 
 #[inline(always)]
-fn squares<V: Vector, const L: usize>(f: &Finish, sums: &[f32], tile: usize) {
-    with_constant!(f.activation, F => {
-        // Of a long activation sixteen copies would be the larger part of the family.
-        let is_short = matches!(F, Activation::Identity | Activation::Relu | Activation::Relu6);
-        for first in (0..f.rows).step_by(L) {
-            for column in (0..f.columns).step_by(L) {
-                let mut registers = [V::splat(0.0); L];
+fn panel_of<V: Vector>(f: &Finish, activation: Activation, sums: &[f32], tile: usize) {
+    match V::LANES {
+        16 => squares::<V, 16>(f, activation, sums, tile),
+        _ => squares::<V, 8>(f, activation, sums, tile),
+    }
+}
+
+#[inline(always)]
+fn squares<V: Vector, const L: usize>(
+    f: &Finish,
+    activation: Activation,
+    sums: &[f32],
+    tile: usize,
+) {
+    // Of a long activation sixteen copies would be the larger part of the family.
+    let is_short = matches!(
+        activation,
+        Activation::Identity | Activation::Relu | Activation::Relu6
+    );
+    for first in (0..f.rows).step_by(L) {
+        for column in (0..f.columns).step_by(L) {
+            let mut registers = [V::splat(0.0); L];
+            for at in 0..L {
+                registers[at] = V::load(&sums[(column + at) * tile + first..]);
+            }
+            interleave(&mut registers);
+            let (bias, factors) = (V::load(&f.bias[column..]), V::load(&f.factors[column..]));
+            let start = f.at + first * f.row + column;
+            let (rows, width) = (L.min(f.rows - first), L.min(f.columns - column));
+            // A whole square has a loop of constant length, so that it stays in registers.
+            if is_short && rows == L && width == L {
                 for at in 0..L {
-                    registers[at] = V::load(&sums[(column + at) * tile + first..]);
+                    let y = [registers[at] + bias, factors];
+                    line(f, activation, y, (start + at * f.row, L));
                 }
-                interleave(&mut registers);
-                let (bias, factors) = (V::load(&f.bias[column..]), V::load(&f.factors[column..]));
-                let start = f.at + first * f.row + column;
-                let (rows, width) = (L.min(f.rows - first), L.min(f.columns - column));
-                // A whole square has a loop of constant length, so that it stays in registers.
-                if is_short && rows == L && width == L {
-                    for at in 0..L {
-                        line(f, F, [registers[at] + bias, factors], (start + at * f.row, L));
-                    }
-                } else {
-                    for at in 0..rows {
-                        line(f, F, [registers[at] + bias, factors], (start + at * f.row, width));
-                    }
+            } else {
+                for at in 0..rows {
+                    let y = [registers[at] + bias, factors];
+                    line(f, activation, y, (start + at * f.row, width));
                 }
             }
         }
-    });
+    }
 }
 
 /// What follows the sums and the bias of so many columns of a row.
