@@ -11,6 +11,7 @@ use std::arch::x86_64::*;
 use super::avx2_bytes;
 use super::kernel::{Kernel, Table, TileFn, all_parts};
 use super::tile::{IN_BYTES, IN_NUMBERS, Sums, Tile, tiles};
+use super::tile_bytes::{PLAIN, RESIDUAL, store_pairs};
 use crate::Tier;
 use crate::gemm_f32::avx2::F32x8;
 
@@ -218,17 +219,18 @@ impl<const WIDE: bool> Sums for I32x8<WIDE> {
         unsafe { asm!("", options(nostack, preserves_flags)) }
     }
     #[inline(always)]
-    unsafe fn store_whole<const M: usize, const V: usize, const RESIDUAL: bool>(
+    unsafe fn store_whole<const M: usize, const V: usize, const THROUGH: u8>(
         t: &Tile,
         sum: &[[Self; V]; M],
     ) {
         assert!(M == 6 && V == 2, "tiles that are whole");
         let row = |row: usize| [sum[row][0].0, sum[row][1].0];
-        let sum = [row(0), row(1), row(2), row(3), row(4), row(5)];
+        let rows = [row(0), row(1), row(2), row(3), row(4), row(5)];
         unsafe {
-            match RESIDUAL {
-                true => avx2_bytes::with_residual(t, sum),
-                false => avx2_bytes::plain(t, sum),
+            match THROUGH {
+                PLAIN => avx2_bytes::plain(t, rows),
+                RESIDUAL => avx2_bytes::with_residual(t, rows),
+                _ => store_pairs::<Self, M, V, THROUGH>(t, sum),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The inner loop, written once for every tier: a tile of `M` rows and `V` registers of columns, all of it in registers.
 
-use super::tile_bytes::finish_bytes;
+use super::tile_bytes::{finish_bytes, store_pairs};
 use crate::activation::curve::Curve;
 use crate::gemm_f32::tile::{Register, Tile as Output, WithBias, store};
 
@@ -66,26 +66,17 @@ pub(crate) trait Sums: Copy {
     /// Between the products of one row and of the next.
     #[inline(always)]
     fn end_row() {}
-    /// Writes a whole tile of two registers of columns out as bytes that go through no curve, with a `RESIDUAL` or without one.
+    /// Writes a whole tile of two registers of columns out as bytes.
     ///
     /// # Safety
     /// As for [`compute`].
     #[inline(always)]
-    unsafe fn store_whole<const M: usize, const V: usize, const RESIDUAL: bool>(
+    unsafe fn store_whole<const M: usize, const V: usize, const THROUGH: u8>(
         t: &Tile,
         sum: &[[Self; V]; M],
     ) {
         // SAFETY: the caller's promise.
-        match RESIDUAL {
-            true => unsafe {
-                super::tile_bytes::store_pairs::<Self, M, V, { super::tile_bytes::RESIDUAL }>(
-                    t, sum,
-                )
-            },
-            false => unsafe {
-                super::tile_bytes::store_pairs::<Self, M, V, { super::tile_bytes::PLAIN }>(t, sum)
-            },
-        }
+        unsafe { store_pairs::<Self, M, V, THROUGH>(t, sum) }
     }
     /// In single precision.
     fn floats(self) -> Self::Floats;

@@ -41,11 +41,9 @@ unsafe fn finish_through<S: Sums, const M: usize, const V: usize, const THROUGH:
     is_full: bool,
 ) {
     // SAFETY (of both): the caller's promise.
-    match (is_whole::<S, M, V>(), THROUGH) {
-        (true, CURVE) => unsafe { store_pairs::<S, M, V, THROUGH>(t, &sum) },
-        (true, RESIDUAL) => unsafe { S::store_whole::<M, V, true>(t, &sum) },
-        (true, _) => unsafe { S::store_whole::<M, V, false>(t, &sum) },
-        (false, _) => unsafe { store_bytes::<S, M, V, THROUGH>(t, sum, is_full) },
+    match is_whole::<S, M, V>() {
+        true => unsafe { S::store_whole::<M, V, THROUGH>(t, &sum) },
+        false => unsafe { store_bytes::<S, M, V, THROUGH>(t, sum, is_full) },
     }
 }
 
