@@ -2,6 +2,7 @@
 
 mod columns;
 mod lines;
+#[cfg(target_arch = "x86_64")]
 mod row_pairs;
 pub(crate) mod rows;
 pub mod scalar;

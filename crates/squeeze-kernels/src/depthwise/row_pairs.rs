@@ -6,9 +6,7 @@ use std::ops::Range;
 
 use super::columns::{Axis, Grid, TAPS};
 use crate::even;
-#[cfg(target_arch = "x86_64")]
-use crate::vector::F32x8;
-use crate::vector::Vector;
+use crate::vector::{F32x8, Vector};
 
 /// Rows of numbers that two rows of windows read, at most.
 const LINES: usize = TAPS + 2;
@@ -21,7 +19,6 @@ const NEAR: usize = 28 << 10;
 const PAIRS: usize = 8;
 
 /// What some windows of one row or two read.
-#[derive(Clone, Copy)]
 pub(super) struct Span {
     /// The first row of numbers, be it inside or not, and the first column that is.
     from: *const f32,
@@ -49,7 +46,6 @@ impl Axis {
 type Run<V> = unsafe fn(&Grid, &Span, *const V, channel: usize, to: *mut f32);
 
 /// What runs two rows whose lines are all inside, two others, and one.
-#[cfg(target_arch = "x86_64")]
 pub(super) const fn runs<const K: usize, const S: usize>() -> [Run<F32x8>; 3] {
     [
         avx2::<K, S, 2, true>,
@@ -139,7 +135,6 @@ impl Grid<'_> {
 ///
 /// # Safety
 /// As there; the CPU has AVX2.
-#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn avx2<const K: usize, const S: usize, const ROWS: usize, const WHOLE: bool>(
     grid: &Grid,

@@ -23,13 +23,25 @@ pub(super) struct Finish<'a> {
     pub columns: usize,
 }
 
+/// Finishes sums `[PANEL][tile]`; no other thread has these rows of these columns.
+pub(super) fn panel(tier: Tier, f: &Finish, sums: &[f32], tile: usize) {
+    if !registers(tier, f, sums, tile) {
+        for start in (0..f.rows).map(|row| f.at + row * f.row) {
+            // SAFETY: no other thread has these rows of these columns.
+            let y = unsafe { f.output.slice(start..start + f.columns) };
+            activation::slice_forward_in_place(tier, f.activation, y);
+        }
+    }
+}
+
 per_tier! {
-    /// Finishes sums `[PANEL][tile]`; no other thread has these rows of these columns.
-    pub(super) fn panel(finish: &Finish, sums: &[f32], tile: usize)
+    /// The same but for activations that are seldom behind products: all of them would be many copies of what follows sums. Whether the
+    /// activation is done.
+    fn registers(finish: &Finish, sums: &[f32], tile: usize) -> bool
     { scalar: scalar_panel, vector: vector_panel }
 }
 
-fn scalar_panel(f: &Finish, sums: &[f32], tile: usize) {
+fn scalar_panel(f: &Finish, sums: &[f32], tile: usize) -> bool {
     for row in 0..f.rows {
         let start = f.at + row * f.row;
         // SAFETY: no other thread has these rows of these columns.
@@ -40,20 +52,14 @@ fn scalar_panel(f: &Finish, sums: &[f32], tile: usize) {
                 *y += other[start + column] * f.factors[column];
             }
         }
-        activation::slice_forward_in_place(Tier::Scalar, f.activation, y);
     }
+    false
 }
 
 #[inline(always)]
-fn vector_panel<V: Vector>(f: &Finish, sums: &[f32], tile: usize) {
+fn vector_panel<V: Vector>(f: &Finish, sums: &[f32], tile: usize) -> bool {
     use Activation::{Gelu, HardSwish, Identity, Relu, Relu6, Silu};
-    // Those that networks have behind products are computed in registers, others in a pass of their own: all of them would be many copies of
-    // what follows.
-    let in_registers = match f.activation {
-        often @ (Identity | Relu | Relu6 | Gelu | Silu | HardSwish) => often,
-        _ => Identity,
-    };
-    match in_registers {
+    match f.activation {
         Relu => panel_of::<V>(f, Relu, sums, tile),
         Relu6 => panel_of::<V>(f, Relu6, sums, tile),
         Gelu => panel_of::<V>(f, Gelu, sums, tile),
@@ -61,18 +67,10 @@ fn vector_panel<V: Vector>(f: &Finish, sums: &[f32], tile: usize) {
         HardSwish => panel_of::<V>(f, HardSwish, sums, tile),
         _ => panel_of::<V>(f, Identity, sums, tile),
     }
-    if f.activation != in_registers {
-        let tier = if V::LANES == 16 {
-            Tier::Avx512
-        } else {
-            Tier::Avx2
-        };
-        for start in (0..f.rows).map(|row| f.at + row * f.row) {
-            // SAFETY: no other thread has these rows of these columns.
-            let y = unsafe { f.output.slice(start..start + f.columns) };
-            activation::slice_forward_in_place(tier, f.activation, y);
-        }
-    }
+    matches!(
+        f.activation,
+        Identity | Relu | Relu6 | Gelu | Silu | HardSwish
+    )
 }
 
 #[inline(always)]
